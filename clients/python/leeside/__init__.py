@@ -1,0 +1,1 @@
+"""Leeside for Python: the client library and the command line for people."""

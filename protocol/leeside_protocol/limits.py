@@ -1,0 +1,64 @@
+"""Every bound of the protocol in one place, with its unit in its name (spec 01, "Limits").
+
+A peer that exceeds one is answered with the error named beside it; nothing is cut short in silence.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FRAME_BYTES: Final = 65_536
+"""Largest WebSocket message in either direction; more closes the socket with `too_large`."""
+PAYLOAD_BYTES: Final = 60_000
+"""Largest sealed payload of one message: a frame less the envelope."""
+BATCH_BYTES: Final = 32_768
+"""A catch-up batch is closed once its payloads reach this size."""
+STATE_KEY_BYTES: Final = 17
+TOKEN_BYTES: Final = 4_096
+CLIENT_NAME_CHARS: Final = 80
+
+SUBSCRIPTIONS: Final = 512
+"""Channels that one socket may follow."""
+IN_FLIGHT_MESSAGES: Final = 64
+IN_FLIGHT_BYTES: Final = 262_144
+"""Unacknowledged publishes of one socket, above which the server stops reading from it."""
+HIGH_WATER_BYTES: Final = 65_536
+"""Unsent bytes above which a socket leaves the live set and catches up from the store."""
+STREAM_KEYS: Final = 256
+"""Newest-wins values kept for one slow socket; more are dropped and counted."""
+STREAM_TTL_S: Final = 120
+
+HELLO_TIMEOUT_S: Final = 10.0
+BEAT_S: Final = 10.0
+"""Seconds between heartbeats in each direction."""
+SILENT_S: Final = 30.0
+"""Silence after which either side gives a socket up."""
+STALL_S: Final = 30.0
+"""Seconds without a byte drained after which a slow socket is closed with `slow`."""
+
+TOKEN_TTL_S: Final = 300
+REFRESH_TTL_S: Final = 30 * 86_400
+CHALLENGE_TTL_S: Final = 60
+ENROLMENT_TTL_S: Final = 900
+NODE_LEASE_S: Final = 30
+NODE_BEAT_S: Final = 10
+
+EPOCH_GRACE_S: Final = 10
+"""How long frames of the previous epoch are still taken, unless a revocation ended it."""
+MESSAGE_ID_KEPT_S: Final = 7 * 86_400
+"""Message ids are remembered as long as their message, and at least this long."""
+
+ROSTER_DEVICES: Final = 200
+COMMIT_BYTES: Final = 262_144
+"""Largest commit with its boxes (200 devices make about 110 kB); travels over HTTP."""
+DIRECTORY_ENTRY_BYTES: Final = 4_096
+JSON_BODY_BYTES: Final = 65_536
+PAGE_ENTRIES: Final = 500
+
+BLOB_CHUNK_BYTES: Final = 65_536 + 16
+"""One sealed chunk of an attachment: 64 KiB and its tag."""
+BLOB_BYTES: Final = 64 * 1024 * 1024
+"""Largest attachment, sealed."""
+
+INT_MAX: Final = 2**53 - 1
+"""Integers on the wire stay below 2^53 so that every language reads them alike."""
