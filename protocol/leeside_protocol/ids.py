@@ -41,6 +41,8 @@ class ChannelKind(Enum):
     """Signed history grants of a channel: who was given what, kept for audit."""
     DIRECTORY = b"d"
     """The signed directory of an agency: offset n holds entry seq n. Never pruned."""
+    ACCESS = b"a"
+    """What the server writes for its own nodes when someone loses access to an agency; no client reads it."""
     INBOX = b"i"
     """Notices that the server writes for one device."""
 

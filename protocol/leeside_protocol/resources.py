@@ -1,0 +1,448 @@
+"""What HTTP carries: JSON bodies of the management resources, MessagePack bodies of signed ones (spec 05).
+
+Ids are 32 lowercase hexadecimal digits, binary values base64. Signed objects travel as MessagePack
+(`application/msgpack`), byte for byte as they were signed. Every path starts with `/v1`; `routes.ROUTES`
+is the list that server, SDK and the generated OpenAPI share. An object that is missing and one that is another
+agency's give the same `not_found`, of the same shape.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from leeside_protocol.limits import INT_MAX, ROSTER_DEVICES
+from leeside_protocol.words import ChannelPurpose, Compartment, Discipline, IncidentState, Role
+
+HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+Label = Annotated[str, Meta(min_length=1, max_length=80)]
+Count = Annotated[int, Meta(ge=0, le=INT_MAX)]
+PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Code = Annotated[str, Meta(min_length=8, max_length=80)]
+
+
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A JSON request body: an unknown field is `invalid`, so that a mistyped name is not ignored."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A JSON response body: unknown fields are ignored by clients, so that fields can be added."""
+
+
+class ErrorAnswer(Answer, frozen=True):
+    """Every refusal: the error's name and number (spec 90), whether to try again, and a sentence of ours."""
+
+    code: str
+    number: int
+    may_retry: bool
+    detail: str = ""
+    retry_ms: int = 0
+    sealing_code: str = ""
+    head: int = 0
+
+
+# ---- the server itself
+
+
+class ServerInfo(Answer, frozen=True):
+    """GET /v1/server: what a client needs before it signs in."""
+
+    version: str
+    subprotocols: tuple[str, ...]
+    generation: int
+    server_ms: int
+
+
+# ---- agencies and enrolment
+
+
+class NewAgency(Body, frozen=True):
+    """POST /v1/agencies: create an agency with the operator's one-time code.
+
+    `entries` are the first signed directory entries (MessagePack `[payload, signer, sig]` each): the
+    delegated authorities and the administrator's own device, certified. `proof` is the root's signature
+    over PAE("leeside1 agency", code), so that nobody registers a root that they do not hold.
+    """
+
+    code: Code
+    root_pub: PublicKey
+    proof: Signature
+    label: Label
+    entries: Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=16)]
+    admin_member: HexId
+    admin_device_key: bytes
+    """The administrator's first signed DeviceKey (MessagePack `[payload, device, sig]`)."""
+
+
+class Agency(Answer, frozen=True):
+    """An agency as its members see it."""
+
+    id: HexId
+    label: str
+    root_pub: bytes
+    created_ms: int
+
+
+class NewMember(Body, frozen=True):
+    """POST /v1/members: a person who will have devices. The name shown is sealed in the agency's channel;
+    `login` is what an administrator signs in with, and empty for everyone else."""
+
+    roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=8)]
+    discipline: Discipline | None = None
+    login: Annotated[str, Meta(max_length=200)] = ""
+
+
+class MemberChange(Body, frozen=True):
+    """PATCH /v1/members/{id}: other roles, another discipline, or the end of the membership."""
+
+    revision: Count
+    roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=8)] | None = None
+    discipline: Discipline | None = None
+    ended: bool = False
+
+
+class Member(Answer, frozen=True):
+    """A member: pseudonymous, with roles. `ended_ms` is 0 while the membership lasts."""
+
+    id: HexId
+    roles: tuple[Role, ...]
+    discipline: Discipline | None
+    login: str
+    created_ms: int
+    ended_ms: int
+    revision: int
+
+
+class NewEnrolment(Body, frozen=True):
+    """POST /v1/members/{id}/enrolments: a one-time code for one new device of this member."""
+
+    label: Label = "device"
+
+
+class EnrolmentCode(Answer, frozen=True):
+    """The code, shown once: 15 minutes, single use. It admits a *pending* device, nothing more."""
+
+    code: str
+    expires_ms: int
+
+
+class Redeem(Body, frozen=True):
+    """POST /v1/enrolments: a new device presents its code and its keys.
+
+    `proof` is the device's signature over PAE("leeside1 enrol", code, public_key). `device_key` is its first
+    signed DeviceKey (MessagePack `[payload, device, sig]`).
+    """
+
+    code: Code
+    public_key: PublicKey
+    proof: Signature
+    device_key: Annotated[bytes, Meta(max_length=512)]
+
+
+class Enrolled(Answer, frozen=True):
+    """The device waits for approval: an administrator compares `short_code` in person or on video and
+    signs `dev+`. Until then signing in answers `pending`."""
+
+    agency: HexId
+    member: HexId
+    device: HexId
+    short_code: str
+    root_pub: bytes
+
+
+class DeviceInfo(Answer, frozen=True):
+    """A device as the agency's people see it. `state`: `pending`, `active`, `revoked`."""
+
+    id: HexId
+    member: HexId
+    state: Literal["pending", "active", "revoked"]
+    label: str
+    short_code: str
+    public_key: bytes
+    device_key: bytes
+    created_ms: int
+    revoked_ms: int
+    revision: int
+
+
+class PutDeviceKey(Body, frozen=True):
+    """PUT /v1/devices/me/key: the device's newest signed DeviceKey."""
+
+    device_key: Annotated[bytes, Meta(max_length=512)]
+
+
+# ---- sessions
+
+
+class ChallengeRequest(Body, frozen=True):
+    """POST /v1/challenges: a nonce to sign. Answered alike for devices that do not exist."""
+
+    device: HexId
+
+
+class ChallengeAnswer(Answer, frozen=True):
+    """Sign PAE("leeside1 session", nonce, device) within a minute; each nonce serves once."""
+
+    nonce: bytes
+    expires_ms: int
+
+
+class SessionRequest(Body, frozen=True):
+    """POST /v1/sessions: sign in with the device's key."""
+
+    device: HexId
+    nonce: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    signature: Signature
+
+
+class RefreshRequest(Body, frozen=True):
+    """POST /v1/sessions/refresh: a new token for a refresh secret, which serves once. A secret used twice
+    ends the whole session family: one of its two users stole it."""
+
+    refresh: Annotated[str, Meta(max_length=200)]
+
+
+class SessionTokens(Answer, frozen=True):
+    """A token for five minutes, the secret for the next one, and who signed in."""
+
+    token: str
+    token_until_ms: int
+    refresh: str
+    refresh_until_ms: int
+    agency: HexId
+    member: HexId
+    device: HexId
+    roles: tuple[Role, ...]
+
+
+# ---- units, incidents, channels
+
+
+class NewUnit(Body, frozen=True):
+    """POST /v1/units: a team. Its shown name is sealed in the agency's channel."""
+
+    members: Annotated[tuple[HexId, ...], Meta(max_length=16)] = ()
+    lead: HexId | None = None
+
+
+class UnitChange(Body, frozen=True):
+    """PATCH /v1/units/{id}: who is in the unit, who leads it, or its end."""
+
+    revision: Count
+    members: Annotated[tuple[HexId, ...], Meta(max_length=16)] | None = None
+    lead: HexId | None = None
+    ended: bool = False
+
+
+class Unit(Answer, frozen=True):
+    """A unit and its members."""
+
+    id: HexId
+    members: tuple[HexId, ...]
+    lead: HexId | None
+    created_ms: int
+    ended_ms: int
+    revision: int
+
+
+class IncidentChange(Body, frozen=True):
+    """PATCH /v1/incidents/{id}: priority, state, assigned units. Closing archives its channels."""
+
+    revision: Count
+    priority: Annotated[int, Meta(ge=1, le=5)] | None = None
+    state: IncidentState | None = None
+    units: Annotated[tuple[HexId, ...], Meta(max_length=16)] | None = None
+
+
+class Incident(Answer, frozen=True):
+    """An incident's clear part; all that tells about the person is sealed in its channels."""
+
+    id: HexId
+    priority: int
+    state: IncidentState
+    units: tuple[HexId, ...]
+    created_ms: int
+    closed_ms: int
+    revision: int
+
+
+class ChannelInfo(Answer, frozen=True):
+    """A channel that the asking device is in: why it exists and its verified head."""
+
+    id: HexId
+    purpose: ChannelPurpose
+    compartment: Compartment
+    subject: HexId | None
+    """The unit or incident that the channel belongs to."""
+    epoch: int
+    commit_hash: bytes
+    devices: Annotated[tuple[HexId, ...], Meta(max_length=ROSTER_DEVICES)]
+    archived: bool
+    generation: int
+    head: int
+
+
+class Page(Answer, frozen=True):
+    """A page of a listing: `next` is the cursor of the following page, empty at the end."""
+
+    next: str
+
+
+class Members(Page, frozen=True):
+    """GET /v1/members."""
+
+    items: tuple[Member, ...]
+
+
+class Devices(Page, frozen=True):
+    """GET /v1/devices."""
+
+    items: tuple[DeviceInfo, ...]
+
+
+class Units(Page, frozen=True):
+    """GET /v1/units."""
+
+    items: tuple[Unit, ...]
+
+
+class Incidents(Page, frozen=True):
+    """GET /v1/incidents."""
+
+    items: tuple[Incident, ...]
+
+
+class Channels(Page, frozen=True):
+    """GET /v1/channels: those whose head roster holds the asking device."""
+
+    items: tuple[ChannelInfo, ...]
+
+
+class SecurityEvent(Answer, frozen=True):
+    """One append-only row: who did what to whom, and how it ended."""
+
+    seq: int
+    at_ms: int
+    event: str
+    actor: str
+    subject: str
+    outcome: str
+
+
+class SecurityEvents(Page, frozen=True):
+    """GET /v1/security-events."""
+
+    items: tuple[SecurityEvent, ...]
+
+
+# ---- attachments
+
+
+class NewBlob(Body, frozen=True):
+    """POST /v1/channels/{id}/blobs: announce an attachment; sizes are of the sealed bytes."""
+
+    size_bytes: Annotated[int, Meta(ge=1, le=INT_MAX)]
+
+
+class Blob(Answer, frozen=True):
+    """An attachment: chunks that stand already, so that an upload goes on where it broke off."""
+
+    id: HexId
+    size_bytes: int
+    chunk_bytes: int
+    chunks: int
+    have: tuple[int, ...]
+    complete: bool
+
+
+# ---- signed objects (MessagePack bodies, positional arrays)
+
+
+class SignedObject(msgspec.Struct, frozen=True, array_like=True):
+    """`[payload, signer, sig]`, kept and sent byte for byte (spec 04)."""
+
+    payload: bytes
+    signer: bytes
+    sig: bytes
+
+
+class Box(msgspec.Struct, frozen=True, array_like=True):
+    """One recipient's sealed epoch secret (spec 04, "Boxes")."""
+
+    recipient: bytes
+    kid: bytes
+    suite: int
+    sealed: bytes
+
+
+class CommitPost(msgspec.Struct, frozen=True, array_like=True):
+    """POST /v1/channels/{id}/commits: the next epoch, its boxes, the committer's signature over the boxes."""
+
+    commit: SignedObject
+    boxes: tuple[Box, ...]
+    box_list_sig: bytes
+
+
+class FirstMessage(msgspec.Struct, frozen=True, array_like=True):
+    """A message stored together with the commit that opens its channel."""
+
+    id: bytes
+    payload: bytes
+    urgency: int = 0
+
+
+class ChannelPost(msgspec.Struct, frozen=True, array_like=True):
+    """POST /v1/channels: a new channel with its genesis. `subject` is a unit's or incident's id, or empty."""
+
+    purpose: str
+    subject: bytes
+    genesis: CommitPost
+    first: FirstMessage | None = None
+
+
+class IncidentPost(msgspec.Struct, frozen=True, array_like=True):
+    """POST /v1/incidents: the incident's row and its operations channel in one transaction."""
+
+    incident: bytes
+    priority: int
+    units: tuple[bytes, ...]
+    channel: ChannelPost
+
+
+class CommitAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """The commit stands: its epoch and hash. `repeat` when the very same commit stood already."""
+
+    channel: bytes
+    epoch: int
+    commit_hash: bytes
+    repeat: bool = False
+
+
+class EpochBoxes(msgspec.Struct, frozen=True, array_like=True):
+    """GET /v1/channels/{id}/boxes?after=N: for each epoch above N the asker's own box, and what verifies it."""
+
+    epoch: int
+    box: Box | None
+    box_hashes: tuple[bytes, ...]
+    box_list_sig: bytes
+
+
+class DirectoryPost(msgspec.Struct, frozen=True, array_like=True):
+    """POST /v1/directory: entries that follow the head. All stand or none."""
+
+    entries: tuple[SignedObject, ...]
+
+
+class GrantPost(msgspec.Struct, frozen=True, array_like=True):
+    """POST /v1/channels/{id}/grants: a signed history grant and its box (spec 04, "History grants")."""
+
+    grant: SignedObject
+    suite: int
+    box: bytes
+
+
+JSON: Final = "application/json"
+MSGPACK: Final = "application/msgpack"

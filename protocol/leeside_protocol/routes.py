@@ -1,0 +1,82 @@
+"""Every HTTP route, once: the server's routing, the SDK's calls and the OpenAPI are made from this table.
+
+`{id}` in a path is 32 lowercase hexadecimal digits. Listings take `after` (a cursor) and `limit` (1-500).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from leeside_protocol import resources as r
+from leeside_protocol.messages import Batch
+
+Access = Literal["open", "operator", "device"]
+"""`open`: nobody is asked. `operator`: the operator's one-time code. `device`: a session token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation: `request` None means no body; `response` None means 204."""
+
+    name: str
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    access: Access
+    summary: str
+    request: type[Any] | None = None
+    response: type[Any] | None = None
+    media: str = r.JSON
+    query: tuple[str, ...] = ()
+    listing: bool = False
+    """The response is a MessagePack array of `response`."""
+    status: int = 200
+
+
+_PAGE: Final = ("after", "limit")
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("server", "GET", "/v1/server", "open", "What a client needs before it signs in.", None, r.ServerInfo),
+    Route("create_agency", "POST", "/v1/agencies", "operator", "Create an agency.", r.NewAgency, r.Agency, status=201),
+    Route("redeem", "POST", "/v1/enrolments", "open", "Present a one-time code and new keys.", r.Redeem, r.Enrolled, status=201),
+    Route("challenge", "POST", "/v1/challenges", "open", "Ask for a nonce to sign.", r.ChallengeRequest, r.ChallengeAnswer, status=201),
+    Route("sign_in", "POST", "/v1/sessions", "open", "Sign in with a device's key.", r.SessionRequest, r.SessionTokens, status=201),
+    Route("refresh", "POST", "/v1/sessions/refresh", "open", "Trade a refresh secret for a new token.", r.RefreshRequest, r.SessionTokens, status=201),
+    Route("sign_out", "DELETE", "/v1/sessions/current", "device", "End this session on every node.", status=204),
+    Route("agency", "GET", "/v1/agency", "device", "My agency.", None, r.Agency),
+    Route("me", "GET", "/v1/me", "device", "My member.", None, r.Member),
+    Route("members", "GET", "/v1/members", "device", "List members.", None, r.Members, query=_PAGE),
+    Route("create_member", "POST", "/v1/members", "device", "Create a member.", r.NewMember, r.Member, status=201),
+    Route("member", "GET", "/v1/members/{id}", "device", "One member.", None, r.Member),
+    Route("change_member", "PATCH", "/v1/members/{id}", "device", "Change roles or end a membership.", r.MemberChange, r.Member),
+    Route("create_enrolment", "POST", "/v1/members/{id}/enrolments", "device", "A one-time code for a new device.", r.NewEnrolment, r.EnrolmentCode, status=201),
+    Route("devices", "GET", "/v1/devices", "device", "List devices.", None, r.Devices, query=(*_PAGE, "state")),
+    Route("device", "GET", "/v1/devices/{id}", "device", "One device and its newest DeviceKey.", None, r.DeviceInfo),
+    Route("revoke_device", "POST", "/v1/devices/{id}/revoke", "device", "Refuse a device at once, on every node.", None, r.DeviceInfo),
+    Route("put_device_key", "PUT", "/v1/devices/me/key", "device", "Publish my newest DeviceKey.", r.PutDeviceKey, r.DeviceInfo),
+    Route("directory", "GET", "/v1/directory", "device", "Signed directory entries behind `after`.", None, r.SignedObject, r.MSGPACK, _PAGE, listing=True),
+    Route("post_directory", "POST", "/v1/directory", "device", "Append signed directory entries.", r.DirectoryPost, None, r.MSGPACK, status=204),
+    Route("units", "GET", "/v1/units", "device", "List units.", None, r.Units, query=_PAGE),
+    Route("create_unit", "POST", "/v1/units", "device", "Create a unit.", r.NewUnit, r.Unit, status=201),
+    Route("unit", "GET", "/v1/units/{id}", "device", "One unit.", None, r.Unit),
+    Route("change_unit", "PATCH", "/v1/units/{id}", "device", "Change or end a unit.", r.UnitChange, r.Unit),
+    Route("incidents", "GET", "/v1/incidents", "device", "List incidents.", None, r.Incidents, query=_PAGE),
+    Route("open_incident", "POST", "/v1/incidents", "device", "Open an incident with its operations channel.", r.IncidentPost, r.CommitAnswer, r.MSGPACK, status=201),
+    Route("incident", "GET", "/v1/incidents/{id}", "device", "One incident.", None, r.Incident),
+    Route("change_incident", "PATCH", "/v1/incidents/{id}", "device", "Change an incident; closing archives its channels.", r.IncidentChange, r.Incident),
+    Route("channels", "GET", "/v1/channels", "device", "Channels that this device is in.", None, r.Channels, query=_PAGE),
+    Route("create_channel", "POST", "/v1/channels", "device", "Open a channel with its genesis.", r.ChannelPost, r.CommitAnswer, r.MSGPACK, status=201),
+    Route("channel", "GET", "/v1/channels/{id}", "device", "One channel.", None, r.ChannelInfo),
+    Route("archive_channel", "POST", "/v1/channels/{id}/archive", "device", "Take a channel out of service; its log stays.", None, r.ChannelInfo),
+    Route("post_commit", "POST", "/v1/channels/{id}/commits", "device", "The next epoch, by compare-and-set.", r.CommitPost, r.CommitAnswer, r.MSGPACK, status=201),
+    Route("boxes", "GET", "/v1/channels/{id}/boxes", "device", "My boxes of epochs at or above `from_epoch`.", None, r.EpochBoxes, r.MSGPACK, ("from_epoch", "limit"), listing=True),
+    Route("post_grant", "POST", "/v1/channels/{id}/grants", "device", "Store a signed history grant.", r.GrantPost, None, r.MSGPACK, status=204),
+    Route("log", "GET", "/v1/logs/{address}", "device", "A page of a log (34 hexadecimal digits name it).", None, Batch, r.MSGPACK, _PAGE),
+    Route("create_blob", "POST", "/v1/channels/{id}/blobs", "device", "Announce an attachment.", r.NewBlob, r.Blob, status=201),
+    Route("blob", "GET", "/v1/blobs/{id}", "device", "What of an attachment stands.", None, r.Blob),
+    Route("put_chunk", "PUT", "/v1/blobs/{id}/chunks/{index}", "device", "Store one sealed chunk.", bytes, None, "application/octet-stream", status=204),
+    Route("chunk", "GET", "/v1/blobs/{id}/chunks/{index}", "device", "One sealed chunk.", None, bytes, "application/octet-stream"),
+    Route("security_events", "GET", "/v1/security-events", "device", "What happened to access, append-only.", None, r.SecurityEvents, query=_PAGE),
+)  # fmt: skip
+
+BY_NAME: Final = {route.name: route for route in ROUTES}

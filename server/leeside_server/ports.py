@@ -1,0 +1,228 @@
+"""The ports: what the relay needs from the world, as guarantees and not as mechanics.
+
+Every adapter of a port passes the same contract suite (`tests/ports`). Two sets are complete: SQLite with
+everything in process (the default), and PostgreSQL with Redis for many nodes. A port raises only the errors
+named here; an adapter translates its library's own and never lets their texts out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from leeside_protocol.ids import AgencyId, BlobId, ChannelAddress, ChannelId, DeviceId
+from leeside_server.core.writes import AuditRow, Item, LogPage, Object, Outcome
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be reached or is recovering. What was being written may or may not stand: repeat the
+    same ids and see. Told to clients as `unavailable`."""
+
+
+class StoreFull(Exception):
+    """There is no room to write; nothing of the batch stands. Reading goes on. Told as `storage_full`."""
+
+
+class StoreRefused(Exception):
+    """The store must not be used: weak durability settings, a foreign schema, another process holding it.
+    The text says what to change; the server does not start."""
+
+
+class BusUnavailable(Exception):
+    """A hint could not be sent. Nothing is lost: other nodes find it by polling heads."""
+
+
+class Store(Protocol):
+    """The truth: logs, objects, boxes, security events. Survives kill -9 and power loss."""
+
+    @property
+    def generation(self) -> int:
+        """Changes whenever acknowledged history may have been lost (restored backup, promoted replica)."""
+        ...
+
+    async def apply(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Write items; return their outcomes in order, only after they are durable.
+
+        Items of one call, and items of later calls, take their offsets in the order given. Offsets of a log
+        are consecutive from 1 and become visible in order. If the caller is cancelled the items may stand.
+        Raises `StoreFull` (nothing stands) or `StoreUnavailable` (unknown).
+        """
+        ...
+
+    async def read(
+        self, agency: AgencyId, channel: ChannelAddress, after: int, limit: int, max_bytes: int
+    ) -> LogPage:
+        """The next entries behind `after`: `limit` at most, and no more than `max_bytes` of payload unless
+        the first alone exceeds it. An unknown log is empty: head 0."""
+        ...
+
+    async def heads(self, channels: Sequence[tuple[AgencyId, ChannelAddress]]) -> Sequence[int]:
+        """Head offsets in the order asked; 0 for logs that do not exist."""
+        ...
+
+    async def get(self, agency: AgencyId, kind: str, key: bytes) -> Object | None:
+        """One object, or None."""
+        ...
+
+    async def objects(
+        self, agency: AgencyId, kind: str, parent: bytes | None, after: bytes, limit: int
+    ) -> Sequence[Object]:
+        """Objects of a kind (and parent, unless None) with ids above `after`, in the order of ids."""
+        ...
+
+    async def due(self, kind: str, now_ms: int, limit: int) -> Sequence[tuple[AgencyId, Object]]:
+        """Objects of every agency whose `due_ms` is at or before `now_ms`, the oldest first."""
+        ...
+
+    async def boxes(
+        self, agency: AgencyId, channel: ChannelId, recipient: bytes, from_epoch: int, limit: int
+    ) -> Sequence[tuple[int, bytes | None, bytes]]:
+        """(epoch, the recipient's own box or None, shared part) for epochs at or above `from_epoch`, in order."""
+        ...
+
+    async def audits(self, agency: AgencyId, after: int, limit: int) -> Sequence[AuditRow]:
+        """Security events with a seq above `after`, in order."""
+        ...
+
+    async def agencies(self) -> Sequence[AgencyId]:
+        """Every agency that has an object of kind `agency`."""
+        ...
+
+    async def now_ms(self) -> int:
+        """The store's own clock, for deadlines that several nodes must agree on."""
+        ...
+
+    async def prune(self, agency: AgencyId, channel: ChannelAddress, up_to: int, ids_before_ms: int) -> int:
+        """Drop payloads of `log` entries up to offset `up_to` (their hashes stay) and forget replaced or
+        deleted state rows older than `ids_before_ms`. Returns how many rows changed; `floor` follows."""
+        ...
+
+    async def bump_generation(self) -> int:
+        """Start a new generation, after a restore or promotion. Returns it."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun, then release everything. Later calls raise `StoreUnavailable`."""
+        ...
+
+
+Hint = Callable[[str, bytes], None]
+"""Receives (topic, data) on the event loop; must not block or raise."""
+
+
+class Bus(Protocol):
+    """Hints between nodes: fast, and allowed to lose, double and reorder. Never the truth."""
+
+    async def start(self, on_hint: Hint) -> None:
+        """Begin; every hint on a subscribed topic, own ones included, reaches `on_hint`."""
+        ...
+
+    async def publish(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        """Send hints, one a topic and tick. Raises `BusUnavailable` within a second when it cannot."""
+        ...
+
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """Returns once hints on these topics arrive (or the bus is unhealthy: then polling covers them)."""
+        ...
+
+    async def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Stop; hints under way may still arrive."""
+        ...
+
+    def healthy(self) -> bool:
+        """True while the bus's own heartbeat came round within 3 s, end to end."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LatestValue:
+    """The newest value of one stream key."""
+
+    key: bytes
+    device: DeviceId
+    at_ms: int
+    payload: bytes
+
+
+class Latest(Protocol):
+    """The last value per (channel, key) of the stream lane, in memory, for `STREAM_TTL_S` at most."""
+
+    async def put(self, agency: AgencyId, channel: ChannelAddress, value: LatestValue) -> None:
+        """Keep it unless a newer one (by `at_ms`) is there. May be lost; never raises."""
+        ...
+
+    async def values(self, agency: AgencyId, channel: ChannelAddress) -> Sequence[LatestValue]:
+        """What is there and younger than the limit; empty when the adapter cannot tell."""
+        ...
+
+    async def drop(self, agency: AgencyId, channel: ChannelAddress) -> None:
+        """Forget a channel (its epoch changed or it was archived)."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Presence(Protocol):
+    """Which devices are connected, by one lease a node."""
+
+    async def renew(self, node: str, devices: Sequence[tuple[AgencyId, DeviceId]], now_ms: int) -> None:
+        """Replace what this node says; it lasts `NODE_LEASE_S`. May be lost; never raises."""
+        ...
+
+    async def online(self, agency: AgencyId, devices: Sequence[DeviceId], now_ms: int) -> OnlineView:
+        """Which of these devices some node holds, as of the oldest report used."""
+        ...
+
+    async def leave(self, node: str) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineView:
+    """`stale` when a node's lease ran out without it leaving, or the adapter cannot be reached: then
+    absence proves nothing."""
+
+    devices: frozenset[DeviceId]
+    as_of_ms: int
+    stale: bool
+
+
+class Blobs(Protocol):
+    """Sealed attachments in chunks. Written once; a chunk acknowledged is durable."""
+
+    async def put(self, agency: AgencyId, blob: BlobId, index: int, data: bytes) -> None:
+        """Store one chunk; the same bytes again are fine, others raise `ChunkDiffers`. `StoreFull`,
+        `StoreUnavailable` as in `Store`."""
+        ...
+
+    async def get(self, agency: AgencyId, blob: BlobId, index: int) -> bytes | None:
+        """One chunk, or None."""
+        ...
+
+    async def have(self, agency: AgencyId, blob: BlobId) -> Sequence[int]:
+        """Indexes that stand, ascending."""
+        ...
+
+    async def delete(self, agency: AgencyId, blob: BlobId) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class ChunkDiffers(Exception):
+    """Another chunk stands at this index."""
+
+
+class Clock(Protocol):
+    """Time as an argument: the one place that production code and tests get it from."""
+
+    def now_ms(self) -> int:
+        """Unix time, for what people and other machines see. May jump."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """For delays and time-outs. Never jumps."""
+        ...
