@@ -62,7 +62,7 @@ class ServerInfo(Answer, frozen=True):
 class NewAgency(Body, frozen=True):
     """POST /v1/agencies: create an agency with the operator's one-time code.
 
-    `entries` are the first signed directory entries (MessagePack `[payload, signer, sig]` each): the
+    `entries` are the first signed directory entries (MessagePack each, as in `DirectoryPost`): the
     delegated authorities and the administrator's own device, certified. `proof` is the root's signature
     over PAE("leeside1 agency", code), so that nobody registers a root that they do not hold.
     """
@@ -431,9 +431,13 @@ class EpochBoxes(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DirectoryPost(msgspec.Struct, frozen=True, array_like=True):
-    """POST /v1/directory: entries that follow the head. All stand or none."""
+    """POST /v1/directory: entries that follow the head. All stand or none.
 
-    entries: tuple[SignedObject, ...]
+    Each is the MessagePack of `[payload, signer, sig]`, or of `[payload, signer, sig, cosigner, cosig]` where two
+    authorities must agree; the listing GET /v1/directory gives the same bytes back.
+    """
+
+    entries: tuple[bytes, ...]
 
 
 class GrantPost(msgspec.Struct, frozen=True, array_like=True):

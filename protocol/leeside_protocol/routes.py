@@ -54,7 +54,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("device", "GET", "/v1/devices/{id}", "device", "One device and its newest DeviceKey.", None, r.DeviceInfo),
     Route("revoke_device", "POST", "/v1/devices/{id}/revoke", "device", "Refuse a device at once, on every node.", None, r.DeviceInfo),
     Route("put_device_key", "PUT", "/v1/devices/me/key", "device", "Publish my newest DeviceKey.", r.PutDeviceKey, r.DeviceInfo),
-    Route("directory", "GET", "/v1/directory", "device", "Signed directory entries behind `after`.", None, r.SignedObject, r.MSGPACK, _PAGE, listing=True),
+    Route("directory", "GET", "/v1/directory", "device", "Signed directory entries behind `after`.", None, bytes, r.MSGPACK, _PAGE, listing=True),
     Route("post_directory", "POST", "/v1/directory", "device", "Append signed directory entries.", r.DirectoryPost, None, r.MSGPACK, status=204),
     Route("units", "GET", "/v1/units", "device", "List units.", None, r.Units, query=_PAGE),
     Route("create_unit", "POST", "/v1/units", "device", "Create a unit.", r.NewUnit, r.Unit, status=201),
