@@ -1,0 +1,1 @@
+"""The relay: sockets and HTTP over the ports. It performs what core decides."""
