@@ -1,0 +1,1 @@
+"""What it takes to run Leeside; the one package in here, devtool, is what `./dev` does."""

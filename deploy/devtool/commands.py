@@ -1,0 +1,146 @@
+"""The commands of `./dev` and what each sets up before it starts."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from deploy.devtool.checks import check
+from deploy.devtool.doctor import doctor
+from deploy.devtool.packages import install, lock
+from deploy.devtool.place import ROOT, VENV_BIN, run, say
+from deploy.devtool.sections import LEFT_OUT, run_pytest, run_sections, tell
+from deploy.devtool.services import NGINX, POSTGRES, REDIS, provide
+
+HELP = """\
+./dev COMMAND: sets itself up (into .venv/ and .dev/ of this folder), then runs the command.
+
+  demo [options]                       a server, a small agency and a drill, on this machine
+  test [--fast] [pytest arguments]     every test; --fast: no servers, under a minute
+                                       with paths: just those (./dev test -- tests/core -k policy)
+  check [rules|format|types|layers]    ruff, mypy --strict, pyright strict, import-linter
+  faults NAME [--short|--full] [--json]  break something on purpose; says what held
+  bench NAME [--json]                  measure against peers, in one interleaved run
+  doctor                               what this machine has and lacks for the above
+  lock [--upgrade]                     write requirements.lock anew from pyproject.toml
+  setup                                install only
+  help                                 this text
+
+Environment: LEESIDE_NO_APT=1 never uses apt. LEESIDE_TEST_REDIS, LEESIDE_TEST_POSTGRES and LEESIDE_TEST_NGINX name
+programs to use. HTTPS_PROXY, UV_DEFAULT_INDEX: as for uv.
+Exit codes: 0 all holds, 1 something failed, 2 wrong usage, 78 this machine lacks something and the fix is printed."""
+
+EXIT_USAGE = 2
+
+
+def usage(problem: str) -> int:
+    """Wrong arguments: say so, and where the right ones are."""
+    say(f"{problem}; see ./dev help")
+    return EXIT_USAGE
+
+
+def replace_process(*command: str) -> int:
+    """Hand the terminal over to another program; signals then reach it directly."""
+    os.chdir(ROOT)
+    os.execv(command[0], list(command))  # noqa: S606
+
+
+def demo(arguments: Sequence[str]) -> int:
+    """Install, then become `leeside demo`."""
+    install()
+    return replace_process(str(VENV_BIN / "leeside"), "demo", *arguments)
+
+
+def test(arguments: Sequence[str]) -> int:
+    """All sections, or with a path just that; the last line printed is the sum."""
+    fast = "--fast" in arguments
+    options = [word for word in arguments if word not in ("--fast", "--")]
+    started_s = time.monotonic()
+    install()
+    if not fast:
+        os.environ.update(provide())
+    if any(word.startswith("tests/") and (ROOT / word.partition("::")[0]).exists() for word in options):
+        chosen = ["-m", f"not ({LEFT_OUT})"] if fast else []
+        outcomes = [run_pytest("chosen", [*chosen, *options])]
+    else:
+        outcomes = run_sections(options, fast=fast)
+    return tell(outcomes, time.monotonic() - started_s)
+
+
+def faults(arguments: Sequence[str]) -> int:
+    """`python -m tests.faults NAME …` with the real servers named in the environment."""
+    if not arguments or arguments[0].startswith("-"):
+        return usage("faults needs a name")
+    install()
+    os.environ.update(provide((REDIS, POSTGRES)))
+    return run((VENV_BIN / "python", "-m", "tests.faults", *arguments))
+
+
+def bench(arguments: Sequence[str]) -> int:
+    """`python -m tests.bench NAME …` with the real servers named in the environment."""
+    if not arguments or arguments[0].startswith("-"):
+        return usage("bench needs a name")
+    install()
+    os.environ.update(provide((REDIS, POSTGRES, NGINX)))
+    return run((VENV_BIN / "python", "-m", "tests.bench", *arguments))
+
+
+def check_command(arguments: Sequence[str]) -> int:
+    """Install, then the static checks, all or those named."""
+    install()
+    return check(arguments)
+
+
+def doctor_command(arguments: Sequence[str]) -> int:
+    """Look, change nothing."""
+    return usage("doctor takes no arguments") if arguments else doctor()
+
+
+def lock_command(arguments: Sequence[str]) -> int:
+    """Write the locks anew; `--upgrade` takes the newest versions."""
+    if any(word != "--upgrade" for word in arguments):
+        return usage("lock knows only --upgrade")
+    return lock(upgrade="--upgrade" in arguments)
+
+
+def setup(arguments: Sequence[str]) -> int:
+    """Install, and nothing else."""
+    if arguments:
+        return usage("setup takes no arguments")
+    install()
+    return 0
+
+
+def show_help(_arguments: Sequence[str]) -> int:
+    """Print what there is."""
+    print(HELP)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "demo": demo,
+    "test": test,
+    "check": check_command,
+    "faults": faults,
+    "bench": bench,
+    "doctor": doctor_command,
+    "lock": lock_command,
+    "setup": setup,
+    "help": show_help,
+    "--help": show_help,
+    "-h": show_help,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code."""
+    if not arguments:
+        show_help(())
+        return EXIT_USAGE
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        return usage(f"{arguments[0]}: no such command")
+    try:
+        return command(arguments[1:])
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130

@@ -1,0 +1,1 @@
+"""Every test of the project; a folder is a section of `./dev test`."""

@@ -1,0 +1,56 @@
+"""The servers that other tests stand on: they run, they are empty, and they come back after a crash."""
+
+import asyncpg
+import pytest
+
+from tests.support.services import PostgresServer, RedisServer, ServerFailed, answers
+
+
+def ask(server: RedisServer, words: bytes, expected: bytes) -> bool:
+    return answers(server.port, words + b"\r\n", expected)
+
+
+def test_redis_is_empty_for_each_test_and_after_a_crash(redis_url: str, redis_server: RedisServer) -> None:
+    assert ask(redis_server, b"DBSIZE", b":0")
+    assert ask(redis_server, b"SET key value", b"+OK")
+    assert ask(redis_server, b"DBSIZE", b":1")
+    redis_server.flush()
+    assert ask(redis_server, b"DBSIZE", b":0")
+    assert ask(redis_server, b"SET key value", b"+OK")
+    redis_server.kill()
+    with pytest.raises(ServerFailed):
+        redis_server.flush()
+    redis_server.start()
+    assert redis_server.url == redis_url
+    assert ask(redis_server, b"DBSIZE", b":0")
+
+
+@pytest.mark.parametrize("setting", ["fsync", "synchronous_commit", "full_page_writes"])
+async def test_postgres_is_durable_as_the_store_demands(postgres_dsn: str, setting: str) -> None:
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        assert await connection.fetchval("SELECT current_setting($1)", setting) == "on"
+        assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
+    finally:
+        await connection.close()
+
+
+@pytest.mark.slow
+async def test_postgres_keeps_what_was_committed_before_a_crash(
+    postgres_dsn: str, postgres_server: PostgresServer
+) -> None:
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        await connection.execute("CREATE TABLE kept (number int)")
+        await connection.execute("INSERT INTO kept VALUES (7)")
+        postgres_server.kill()
+        with pytest.raises((asyncpg.PostgresConnectionError, ConnectionError)):
+            await connection.fetchval("SELECT number FROM kept")
+    finally:
+        connection.terminate()
+    postgres_server.start()
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        assert await connection.fetchval("SELECT number FROM kept") == 7
+    finally:
+        await connection.close()
