@@ -9,7 +9,7 @@ from deploy.devtool.doctor import doctor
 from deploy.devtool.packages import install, lock
 from deploy.devtool.place import ROOT, VENV_BIN, run, say
 from deploy.devtool.sections import LEFT_OUT, run_pytest, run_sections, tell
-from deploy.devtool.services import NGINX, POSTGRES, REDIS, provide
+from deploy.devtool.services import POSTGRES, REDIS, provide
 
 HELP = """\
 ./dev COMMAND: sets itself up (into .venv/ and .dev/ of this folder), then runs the command.
@@ -80,7 +80,7 @@ def bench(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         return usage("bench needs a name")
     install()
-    os.environ.update(provide((REDIS, POSTGRES, NGINX)))
+    os.environ.update(provide((REDIS, POSTGRES)))
     return run((VENV_BIN / "python", "-m", "tests.bench", *arguments))
 
 

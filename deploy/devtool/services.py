@@ -188,7 +188,7 @@ def refusal(missing: Sequence[Program]) -> tuple[str, ...]:
     """The fixes for programs that could not be had, a line each."""
     return (
         *(f"{program.name + ':':12}{program.fix}" for program in missing),
-        "Or say that they are to be left out: ./dev test --fast",
+        "Without them, and saying what is left out: ./dev test --fast",
     )
 
 
