@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias, cast
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 
@@ -24,7 +24,7 @@ MAX_DEPTH: Final = 8
 MAX_OBJECT_BYTES: Final = 256 * 1024
 
 Value: TypeAlias = "bool | int | str | bytes | list[Value] | dict[str, Value] | None"
-Packable: TypeAlias = "bool | int | str | bytes | Sequence[Packable] | dict[str, Packable] | None"
+Packable: TypeAlias = "bool | int | str | bytes | Sequence[Packable] | Mapping[str, Packable] | None"
 
 
 def u64(number: int) -> bytes:
@@ -55,10 +55,7 @@ def digest(label: bytes, *parts: bytes) -> bytes:
 
 def encode(value: Packable) -> bytes:
     """MessagePack bytes of a value that is already within the subset."""
-    return cast(
-        "bytes",
-        msgpack.packb(value, use_bin_type=True),  # pyright: ignore[reportUnknownMemberType]
-    )
+    return msgpack.packb(value, use_bin_type=True)
 
 
 def decode(data: bytes, *, max_bytes: int = MAX_OBJECT_BYTES, maps: bool = False) -> list[Value]:
@@ -71,7 +68,7 @@ def decode(data: bytes, *, max_bytes: int = MAX_OBJECT_BYTES, maps: bool = False
     try:
         value = cast(
             "Value",
-            msgpack.unpackb(  # pyright: ignore[reportUnknownMemberType]
+            msgpack.unpackb(
                 data,
                 raw=False,
                 use_list=True,
