@@ -1,0 +1,249 @@
+"""The embedded store: one SQLite file, one process. The default, and not a toy."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from leeside_protocol.errors import WireError
+from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId
+from leeside_server.adapters import queries, sqlite_batch
+from leeside_server.adapters.sqlite_file import (
+    ProcessLock,
+    Reserve,
+    Synchronous,
+    connect,
+    migrate,
+    new_generation,
+    settle_writer,
+    translate,
+)
+from leeside_server.adapters.sqlite_readers import Readers
+from leeside_server.adapters.sqlite_writer import SqliteWriter
+from leeside_server.core.writes import AuditRow, Item, LogPage, NotStored, Object, Outcome
+from leeside_server.ports import StoreRefused, StoreUnavailable
+
+T = TypeVar("T")
+
+WAITING_ITEMS: Final = 20_000
+"""Items waiting for a commit, above which more are answered `busy` at once: provably not stored, try again."""
+WAITING_READS: Final = 5_000
+"""Reads waiting for a connection, above which more raise `StoreUnavailable`."""
+PRUNE_ROWS: Final = 1_000
+"""Rows of one step of pruning, so that messages get in between."""
+_QUERIES: Final = queries.Queries("sqlite")
+
+
+class SqliteStore:
+    """`ports.Store` on a file. Made by `open`."""
+
+    def __init__(self, lock: ProcessLock, writer: SqliteWriter, readers: Readers, threads: int) -> None:
+        self._lock = lock
+        self._writer = writer
+        self._readers = readers
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="leeside-sqlite-read")
+        self._reading = 0
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        synchronous: str = "full",
+        readers: int = 2,
+        factory: type[sqlite3.Connection] = sqlite3.Connection,
+    ) -> SqliteStore:
+        """Open or create the database and bring its tables up to date.
+
+        `synchronous` is `full`, or `extra` (which also syncs the folder). Anything weaker, another process, a
+        foreign or newer database: `StoreRefused`, with what to change. `StoreUnavailable` when the disk fails.
+        """
+        if synchronous not in {"full", "extra"}:
+            raise StoreRefused(
+                f"synchronous = {synchronous!r} would lose acknowledged messages at a power cut: use full or extra"
+            )
+        level: Synchronous = "extra" if synchronous == "extra" else "full"
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, cls._open, path, level, readers, factory, loop)
+
+    @classmethod
+    def _open(
+        cls,
+        path: Path,
+        synchronous: Synchronous,
+        readers: int,
+        factory: type[sqlite3.Connection],
+        loop: asyncio.AbstractEventLoop,
+    ) -> SqliteStore:
+        lock = ProcessLock(path.with_name(path.name + "-lock"))
+        db: sqlite3.Connection | None = None
+        pool: Readers | None = None
+        try:
+            db = connect(path, factory)
+            settle_writer(db, synchronous)
+            generation = migrate(db)
+            pool = Readers(path, readers, factory)
+            reserve = Reserve(path.with_name(path.name + "-reserve"))
+            writer = SqliteWriter(path, db, generation, pool, reserve, synchronous, factory, loop)
+            return cls(lock, writer, pool, readers)
+        except BaseException as error:
+            if pool is not None:
+                pool.close()
+            if db is not None:
+                db.close()
+            lock.release()
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+                raise StoreRefused(
+                    "the file is no SQLite database, or is damaged: restore a backup"
+                ) from None
+            if isinstance(error, sqlite3.Error):
+                raise StoreUnavailable(str(translate(error))) from None
+            raise
+
+    @property
+    def generation(self) -> int:
+        return self._writer.generation
+
+    async def apply(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        self._check_open()
+        if not items:
+            return ()
+        writer = self._writer
+        if writer.waiting and writer.waiting + len(items) > WAITING_ITEMS:
+            return [NotStored(WireError.BUSY)] * len(items)
+        return await writer.apply(items)
+
+    async def read(
+        self, agency: AgencyId, channel: ChannelAddress, after: int, limit: int, max_bytes: int
+    ) -> LogPage:
+        query = _QUERIES.page
+        args = query.args(agency=agency, address=channel, after=after, limit=limit + 1, max_bytes=max_bytes)
+
+        def work(db: sqlite3.Connection) -> LogPage:
+            return queries.page(db.execute(query.sql, args).fetchall(), after, limit, max_bytes)
+
+        return await self._read(work)
+
+    async def heads(self, channels: Sequence[tuple[AgencyId, ChannelAddress]]) -> Sequence[int]:
+        known = await self._read(lambda db: sqlite_batch.heads(db, channels))
+        return [known.get(log, 0) for log in channels]
+
+    async def get(self, agency: AgencyId, kind: str, key: bytes) -> Object | None:
+        found = queries.objects(await self._rows(_QUERIES.get, agency=agency, kind=kind, id=key))
+        return found[0] if found else None
+
+    async def objects(
+        self, agency: AgencyId, kind: str, parent: bytes | None, after: bytes, limit: int
+    ) -> Sequence[Object]:
+        query = _QUERIES.objects if parent is None else _QUERIES.children
+        rows = await self._rows(query, agency=agency, kind=kind, parent=parent, after=after, limit=limit)
+        return queries.objects(rows)
+
+    async def due(self, kind: str, now_ms: int, limit: int) -> Sequence[tuple[AgencyId, Object]]:
+        return queries.due_objects(await self._rows(_QUERIES.due, kind=kind, now_ms=now_ms, limit=limit))
+
+    async def boxes(
+        self, agency: AgencyId, channel: ChannelId, recipient: bytes, from_epoch: int, limit: int
+    ) -> Sequence[tuple[int, bytes | None, bytes]]:
+        rows = await self._rows(
+            _QUERIES.boxes,
+            agency=agency,
+            channel=channel,
+            recipient=recipient,
+            from_epoch=from_epoch,
+            limit=limit,
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    async def audits(self, agency: AgencyId, after: int, limit: int) -> Sequence[AuditRow]:
+        return queries.audit_rows(await self._rows(_QUERIES.audits, agency=agency, after=after, limit=limit))
+
+    async def agencies(self) -> Sequence[AgencyId]:
+        return [AgencyId(row[0]) for row in await self._rows(_QUERIES.agencies, kind=queries.AGENCY_KIND)]
+
+    async def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def prune(self, agency: AgencyId, channel: ChannelAddress, up_to: int, ids_before_ms: int) -> int:
+        changed = 0
+        more = True
+        while more:
+            self._check_open()
+            count, more = await self._writer.run(lambda db: _prune(db, agency, channel, up_to, ids_before_ms))
+            changed += count
+        return changed
+
+    async def bump_generation(self) -> int:
+        self._check_open()
+        writer = self._writer
+
+        def work(db: sqlite3.Connection) -> int:
+            following = new_generation(int(db.execute(_QUERIES.generation.sql).fetchone()[0]))
+            db.execute(_QUERIES.set_generation.sql, _QUERIES.set_generation.args(generation=following))
+            return following
+
+        writer.generation = await writer.run(work)
+        return writer.generation
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._writer.close()
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._readers.close)
+        finally:
+            self._executor.shutdown(wait=False)
+            self._lock.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+
+    async def _rows(self, query: queries.Statement, **values: object) -> list[queries.Row]:
+        args = query.args(**values)
+
+        def work(db: sqlite3.Connection) -> list[queries.Row]:
+            return db.execute(query.sql, args).fetchall()
+
+        return await self._read(work)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_open()
+        if self._reading >= WAITING_READS:
+            raise StoreUnavailable("too many reads wait")
+        self._reading += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._readers.run, work)
+        finally:
+            self._reading -= 1
+
+
+def _prune(
+    db: sqlite3.Connection, agency: AgencyId, channel: ChannelAddress, up_to: int, ids_before_ms: int
+) -> tuple[int, bool]:
+    """One step; how many rows changed, and whether there is more to do."""
+    log = db.execute(_QUERIES.lock_log.sql, _QUERIES.lock_log.args(agency=agency, address=channel)).fetchone()
+    if log is None:
+        return 0, False
+    head, floor = log
+    goal = max(floor, min(up_to, head))
+    to = min(goal, floor + PRUNE_ROWS)
+    changed = 0
+    if to > floor:
+        args = _QUERIES.prune_log.args(agency=agency, address=channel, floor=floor, to=to)
+        changed = db.execute(_QUERIES.prune_log.sql, args).rowcount
+        db.execute(_QUERIES.set_floor.sql, _QUERIES.set_floor.args(to=to, agency=agency, address=channel))
+    if to < goal:
+        return changed, True
+    args = _QUERIES.forget_states.args(
+        agency=agency, address=channel, before_ms=ids_before_ms, floor=to, limit=PRUNE_ROWS
+    )
+    forgotten = db.execute(_QUERIES.forget_states.sql, args).rowcount
+    return changed + forgotten, forgotten == PRUNE_ROWS
