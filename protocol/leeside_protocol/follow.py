@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import TypeAlias
 
 from leeside_protocol.ids import ChannelAddress
@@ -45,7 +46,8 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """Payloads up to `floor` were pruned by the server: say so to the person. `since` is where we stood."""
+    """Payloads up to `floor` were pruned by the server: say so to the person. `since` is where we stood; the
+    batches that follow go on there, with hashes in place of what was pruned."""
 
     since: int
     floor: int
@@ -78,7 +80,7 @@ Step: TypeAlias = Take | Trimmed | Dropped | SubscribeAgain | CaughtUp
 class Follower:
     """One receiver of one log, from `position` on (restored from the receiver's own store)."""
 
-    __slots__ = ("_awaiting", "_beaten_at", "_caught_up", "_floor", "_head", "_live", "channel", "position")
+    __slots__ = ("_awaiting", "_beaten_at", "_caught_up", "_head", "_live", "channel", "position")
 
     def __init__(self, channel: ChannelAddress, position: Position | None = None) -> None:
         self.channel = channel
@@ -87,7 +89,6 @@ class Follower:
         self._live = False
         self._caught_up = False
         self._head = 0
-        self._floor = 0
         self._beaten_at = -1
 
     @property
@@ -127,7 +128,6 @@ class Follower:
         self._caught_up = False
         self._beaten_at = -1
         self._head = answer.head
-        self._floor = answer.floor
         steps: list[Step] = []
         before = self.position
         foreign = before.generation not in (0, answer.generation)
@@ -147,12 +147,11 @@ class Follower:
         """Entries of the range (after, to]: taken if they continue the position, else ignored or asked again."""
         if not self._live or batch.to <= self.position.offset:
             return ()
-        # Behind a trim the server may go on at the floor: nothing between is to be had from it.
-        if batch.after > self.position.offset and batch.after != self._floor:
+        if batch.after > self.position.offset:
             return self._again()
         known = self.position.offset
         fresh = tuple(e for e in batch.entries if known < e.offset <= batch.to)
-        if any(a.offset >= b.offset for a, b in zip(fresh, fresh[1:], strict=False)):
+        if any(a.offset >= b.offset for a, b in pairwise(fresh)):
             return self._again()
         self.position = Position(self.position.generation, batch.to)
         self._head = max(self._head, batch.to)
@@ -161,7 +160,7 @@ class Follower:
     def on_head(self, head: int) -> tuple[Step, ...]:
         """A heartbeat named the log's head. Beyond the position of a live follower it means a lost push;
         one that still catches up is left alone as long as it moves."""
-        if not self._live or head <= max(self.position.offset, self._floor):
+        if not self._live or head <= self.position.offset:
             return ()
         self._head = max(self._head, head)
         if self._caught_up or self._beaten_at == self.position.offset:
@@ -177,7 +176,7 @@ class Follower:
         return () if self._awaiting else (SubscribeAgain(),)
 
     def _reached(self) -> tuple[Step, ...]:
-        if self._caught_up or max(self.position.offset, self._floor) < self._head:
+        if self._caught_up or self.position.offset < self._head:
             return ()
         self._caught_up = True
         return (CaughtUp(self._head),)

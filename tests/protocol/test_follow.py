@@ -12,6 +12,7 @@ from leeside_protocol.follow import (
     Dropped,
     Follower,
     Position,
+    Step,
     SubscribeAgain,
     Take,
     Trimmed,
@@ -106,19 +107,12 @@ def test_a_newcomer_has_nothing_to_drop() -> None:
     assert follower.position == Position(8, 0)
 
 
-def test_a_trim_is_told_and_batches_may_go_on_behind_the_floor_or_tell_the_hashes() -> None:
-    for first in (batch(50, 60), batch(0, 60, 3, 55)):
-        follower = Follower(CHANNEL, Position(7, 0))
-        follower.subscribe()
-        assert follower.on_subscribed(subscribed(1, 60, floor=50)) == (Trimmed(0, 50),)
-        assert follower.on_batch(first)[0] == Take(first.entries, Position(7, 60))
-
-
-def test_a_log_that_was_pruned_to_its_head_does_not_ask_for_ever() -> None:
+def test_a_trim_is_told_and_batches_go_on_behind_the_position() -> None:
     follower = Follower(CHANNEL, Position(7, 10))
     follower.subscribe()
-    assert follower.on_subscribed(subscribed(1, 50, floor=50)) == (Trimmed(10, 50), CaughtUp(50))
-    assert follower.on_head(50) == ()
+    assert follower.on_subscribed(subscribed(1, 60, floor=50)) == (Trimmed(10, 50),)
+    assert follower.on_batch(batch(50, 60)) == (SubscribeAgain(),)
+    assert follower.on_batch(batch(10, 60))[0] == Take(batch(10, 60).entries, Position(7, 60))
 
 
 def test_nothing_is_taken_before_the_subscription_is_confirmed() -> None:
@@ -192,7 +186,7 @@ ACTIONS = st.lists(
         st.tuples(st.just("append"), st.sampled_from([b"", b"", b"a", b"b"])),
         st.tuples(st.just("lost"), st.sampled_from([b"", b"a"])),
         st.tuples(st.just("double"), st.integers(0, 10)),
-        st.tuples(st.just("swap"), st.just(0)),
+        st.tuples(st.just("late"), st.just(0)),
         st.tuples(st.just("beat"), st.just(0)),
         st.tuples(st.just("socket"), st.integers(0, 3)),
         st.tuples(st.just("restore"), st.integers(0, 10)),
@@ -201,69 +195,80 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(ACTIONS)
-def test_any_sequence_ends_in_the_log_itself(actions: list[tuple[str, int | bytes]]) -> None:
-    server, follower, copy = Server(), Follower(CHANNEL), Copy()
-    seen: list[Batch] = []
-    held: Batch | None = None
+class Story:
+    """A receiver beside the server: what happens to both, and what the receiver ends with."""
 
-    def perform(steps: tuple[object, ...], lose_after: int = 1_000) -> None:
+    def __init__(self) -> None:
+        self.server, self.follower, self.copy = Server(), Follower(CHANNEL), Copy()
+        self.pushed: list[Batch] = []
+        self.held: Batch | None = None
+        self.resume()
+
+    def perform(self, steps: tuple[Step, ...]) -> None:
         for step in steps:
             match step:
                 case Take(entries):
-                    copy.take(entries)
+                    self.copy.take(entries)
                 case Dropped():
-                    copy.log.clear()
-                    copy.state.clear()
+                    self.copy = Copy()
                 case SubscribeAgain():
-                    resume(lose_after)
-                case _:
+                    self.resume()
+                case CaughtUp() | Trimmed():
                     pass
 
-    def resume(lose_after: int = 1_000) -> None:
-        answer, start = server.answer(follower.subscribe())
-        perform(follower.on_subscribed(answer))
-        pushed = 0
-        while start < server.head and pushed < lose_after:
-            page = server.page(start, 3)
-            seen.append(page)
-            perform(follower.on_batch(page))
-            start, pushed = page.to, pushed + 1
+    def push(self, pushed: Batch) -> None:
+        self.pushed.append(pushed)
+        self.perform(self.follower.on_batch(pushed))
 
-    resume()
-    for name, value in actions:
+    def beat(self) -> None:
+        self.perform(self.follower.on_head(self.server.head))
+
+    def resume(self, pages: int = 1_000) -> None:
+        """Subscribe; the link breaks after so many pages."""
+        answer, start = self.server.answer(self.follower.subscribe())
+        self.perform(self.follower.on_subscribed(answer))
+        while start < self.server.head and pages > 0:
+            page = self.server.page(start, 3)
+            self.push(page)
+            start, pages = page.to, pages - 1
+
+    def act(self, name: str, value: int | bytes) -> None:
         match name, value:
             case "append", bytes():
-                pushed = server.append(value)
-                seen.append(pushed)
-                perform(follower.on_batch(pushed))
+                self.push(self.server.append(value))
             case "lost", bytes():
-                held = server.append(value)
-            case "double", int() if seen:
-                perform(follower.on_batch(seen[value % len(seen)]))
-            case "swap", _ if held is not None:
-                perform(follower.on_batch(held))
+                self.held = self.server.append(value)
+            case "double", int() if self.pushed:
+                self.perform(self.follower.on_batch(self.pushed[value % len(self.pushed)]))
+            case "late", _ if self.held is not None:
+                self.perform(self.follower.on_batch(self.held))
             case "beat", _:
-                perform(follower.on_head(server.head))
-            case "socket", int():
-                follower.on_disconnected()
-                resume(value)
-            case "restore", int():
-                server.restore(value)
-                seen.clear()
-                held = None
-                follower.on_disconnected()
-                resume()
+                self.beat()
+            case "socket" | "restore", int():
+                if name == "restore":
+                    self.server.restore(value)
+                    self.pushed.clear()
+                    self.held = None
+                self.follower.on_disconnected()
+                self.resume(value)
             case _:
                 pass
-    # Two heartbeats later everything must stand, whatever was lost before.
-    perform(follower.on_head(server.head))
-    perform(follower.on_head(server.head))
 
-    assert follower.position == Position(server.generation, server.head)
-    assert copy.log == [e.offset for e in server.entries if e.lane == Lane.LOG]
-    assert copy.state == {e.key: e.offset for e in server.entries if e.lane == Lane.STATE}
+
+@settings(max_examples=150, deadline=None)
+@given(ACTIONS)
+def test_any_sequence_ends_in_the_log_itself(actions: list[tuple[str, int | bytes]]) -> None:
+    story = Story()
+    for name, value in actions:
+        story.act(name, value)
+    # Two heartbeats later everything stands, whatever was lost before.
+    story.beat()
+    story.beat()
+
+    server = story.server
+    assert story.follower.position == Position(server.generation, server.head)
+    assert story.copy.log == [e.offset for e in server.entries if e.lane == Lane.LOG]
+    assert story.copy.state == {e.key: e.offset for e in server.entries if e.lane == Lane.STATE}
 
 
 def test_an_overflow_of_the_callers_own_asks_again() -> None:
