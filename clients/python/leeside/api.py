@@ -25,6 +25,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from leeside.errors import LeesideError
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.messages import Batch
@@ -53,7 +54,7 @@ REPEATABLE_POSTS: Final = frozenset(
 _T = TypeVar("_T")
 
 
-class ApiError(Exception):
+class ApiError(LeesideError):
     """A request was refused, or could not be carried out.
 
     `code` is a number of spec 90 (its `label` is the name); `detail` a sentence for people; `retry_ms` how long
@@ -116,6 +117,8 @@ class Api:
     ) -> None:
         self.base_url: Final = check_base_url(base_url, anywhere=transport is not None)
         self.tokens = tokens
+        self.transport: Final = transport
+        self.verify: Final = verify
         self._deadline_s = deadline_s
         self._sleep = sleep
         self._jitter = jitter

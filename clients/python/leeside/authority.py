@@ -22,6 +22,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from leeside.errors import LeesideError
 from leeside.keystore import Keystore, KeystoreDamaged, Unlock
 from leeside_protocol.ids import DeviceId, MemberId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
@@ -198,7 +199,7 @@ def authority_key(secret: bytes) -> AuthorityKey:
 # ---- signing
 
 
-class SecondSignature(Exception):
+class SecondSignature(LeesideError):
     """Two authorities must sign this entry, and only one key was given.
 
     `entry` carries the first signature: take it to the other authority (`SignedEntry.encode`), who reads it and adds

@@ -39,6 +39,8 @@ from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from leeside.errors import LeesideError
+
 __all__ = [
     "Cost",
     "Keyring",
@@ -70,7 +72,7 @@ _DIGEST: Final = 32
 _UNSAFE_KEYRINGS: Final = ("keyring.backends.fail", "keyring.backends.null", "keyrings.alt")
 
 
-class KeystoreError(Exception):
+class KeystoreError(LeesideError):
     """A keystore cannot be used. The text is a sentence for people, with what to do.
 
     KeystoreError
