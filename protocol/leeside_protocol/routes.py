@@ -69,7 +69,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("channel", "GET", "/v1/channels/{id}", "device", "One channel.", None, r.ChannelInfo),
     Route("archive_channel", "POST", "/v1/channels/{id}/archive", "device", "Take a channel out of service; its log stays.", None, r.ChannelInfo),
     Route("post_commit", "POST", "/v1/channels/{id}/commits", "device", "The next epoch, by compare-and-set.", r.CommitPost, r.CommitAnswer, r.MSGPACK, status=201),
-    Route("boxes", "GET", "/v1/channels/{id}/boxes", "device", "My boxes of epochs at or above `from_epoch`.", None, r.EpochBoxes, r.MSGPACK, ("from_epoch", "limit"), listing=True),
+    Route("boxes", "GET", "/v1/channels/{id}/boxes", "device", "My boxes of epochs at or above `from_epoch`; a records officer's of `recipient`.", None, r.EpochBoxes, r.MSGPACK, ("from_epoch", "limit", "recipient"), listing=True),
     Route("post_grant", "POST", "/v1/channels/{id}/grants", "device", "Store a signed history grant.", r.GrantPost, None, r.MSGPACK, status=204),
     Route("log", "GET", "/v1/logs/{address}", "device", "A page of a log (34 hexadecimal digits name it).", None, Batch, r.MSGPACK, _PAGE),
     Route("create_blob", "POST", "/v1/channels/{id}/blobs", "device", "Announce an attachment.", r.NewBlob, r.Blob, status=201),

@@ -1,0 +1,72 @@
+"""What the server itself writes: notices in a device's inbox, and its nodes' access log.
+
+A notice is `[kind, id16, ..]` in MessagePack, in the `log` lane of `inbox/<device>`; its sender is `NO_DEVICE`.
+It tells a client what to fetch, and is never an authority: every fact it points to is read, and verified where it
+is signed, at its own place (spec 03, "Inbox").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from leeside_protocol.ids import AgencyId, ChannelKind, DeviceId, MessageId, address
+from leeside_protocol.words import Lane
+from leeside_server.core.writes import NO_DEVICE, Append
+
+Random = Callable[[int], bytes]
+"""Gives that many random bytes."""
+
+
+class Notice(IntEnum):
+    """Kinds of notices; a number once given is never reused."""
+
+    DEVICE_WAITS = 1
+    """[1, device, member]: a new device waits for approval; told to who may post directory entries."""
+    DEVICE_CERTIFIED = 2
+    """[2, device, member]: told to the device and its member's others."""
+    DEVICE_REVOKED = 3
+    """[3, device, member]: told to the member's other devices and who may post directory entries."""
+    CHANNEL_JOINED = 4
+    """[4, channel]: this device is in the channel's roster now."""
+    CHANNEL_LEFT = 5
+    """[5, channel]: it is no longer."""
+    CHANNEL_ARCHIVED = 6
+    """[6, channel]: nothing more can be published there."""
+
+
+class Access(IntEnum):
+    """What an entry of an agency's ACCESS log says."""
+
+    DEVICE_OUT = 1
+    SESSION_OUT = 2
+    DEVICE_BACK = 3
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+def notices(
+    kind: Notice, ids: tuple[bytes, ...], to: Iterable[DeviceId], random: Random
+) -> tuple[Append, ...]:
+    """The same notice for several devices."""
+    payload = _encode([int(kind), *ids])
+    return tuple(
+        Append(address(ChannelKind.INBOX, device), Lane.LOG, b"", NO_DEVICE, MessageId(random(16)), payload)
+        for device in to
+    )
+
+
+def access_entry(agency: AgencyId, kind: Access, subject: bytes, random: Random) -> Append:
+    """What every node follows: a device or session (16 bytes) is out, or back. Stands with its cause in one item."""
+    return Append(
+        address(ChannelKind.ACCESS, agency),
+        Lane.LOG,
+        b"",
+        NO_DEVICE,
+        MessageId(random(16)),
+        _encode([int(kind), subject]),
+    )

@@ -1,0 +1,121 @@
+"""Objects of the store as typed rows, and back: which kind a row is, and how it is written.
+
+| kind | row | module |
+|---|---|---|
+| `agency`, `member`, `device`, `session`, `enrolment`, `home`, `bootstrap` | who is who | `identity` |
+| `unit`, `incident` | teams and their work | `incidents` |
+| `channel` | a channel's verified head; the parent is `active` or `archived` | `channels` |
+| `slot` | which channel holds a place that only one may have | here |
+| `blob` | an attachment's announcement; the parent is its channel | `attachments` |
+
+A row is JSON. Fields may be added with a default: a row of the version before must still be readable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from leeside_protocol.ids import ChannelId
+from leeside_protocol.sealing.public.encoding import digest
+from leeside_protocol.words import ChannelPurpose
+from leeside_server.core.attachments import BlobRow
+from leeside_server.core.channels import ACTIVE, ARCHIVED, CHANNEL, ChannelRow
+from leeside_server.core.identity import (
+    AgencyRow,
+    BootstrapRow,
+    DeviceRow,
+    EnrolmentRow,
+    HomeRow,
+    MemberRow,
+    SessionRow,
+)
+from leeside_server.core.incidents import IncidentRow, UnitRow
+from leeside_server.core.writes import Object, Save
+
+
+class SlotRow(msgspec.Struct, frozen=True):
+    """The channel that holds a place: the agency's own, or an incident's of one compartment."""
+
+    channel: ChannelId
+
+
+def slot_id(purpose: ChannelPurpose, subject: bytes, compartment: int) -> bytes:
+    """The place's id."""
+    return digest(b"slot", purpose.value.encode(), subject, bytes([compartment]))[:16]
+
+
+Row = (
+    AgencyRow
+    | MemberRow
+    | DeviceRow
+    | SessionRow
+    | EnrolmentRow
+    | HomeRow
+    | BootstrapRow
+    | UnitRow
+    | IncidentRow
+    | ChannelRow
+    | BlobRow
+    | SlotRow
+)
+R = TypeVar("R", bound=Row)
+
+KINDS: Final[dict[type[msgspec.Struct], str]] = {
+    AgencyRow: "agency",
+    MemberRow: "member",
+    DeviceRow: "device",
+    SessionRow: "session",
+    EnrolmentRow: "enrolment",
+    HomeRow: "home",
+    BootstrapRow: "bootstrap",
+    UnitRow: "unit",
+    IncidentRow: "incident",
+    ChannelRow: CHANNEL,
+    BlobRow: "blob",
+    SlotRow: "slot",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Generic[R]):
+    """A row as it was read: what a change of it is compared with."""
+
+    id: bytes
+    row: R
+    revision: int
+
+
+def read(kind: type[R], found: Object) -> Held[R]:
+    """The row in an object that the store returned for `KINDS[kind]`."""
+    return Held(found.id, msgspec.json.decode(found.body, type=kind), found.revision)
+
+
+def create(id: bytes, row: Row, due_ms: int | None = None) -> Save:  # noqa: A002
+    """Write a row that must not be there yet."""
+    return _save(id, 0, row, due_ms)
+
+
+def change(held: Held[R], row: R, due_ms: int | None = None) -> Save:
+    """Write `row` over the one held, unless someone else was first (`conflict`)."""
+    return _save(held.id, held.revision, row, due_ms)
+
+
+def _save(id: bytes, expect: int, row: Row, due_ms: int | None) -> Save:  # noqa: A002
+    return Save(KINDS[type(row)], id, expect, msgspec.json.encode(row), _parent(row), due_ms)
+
+
+def _parent(row: Row) -> bytes:
+    match row:
+        case DeviceRow():
+            return row.member
+        case SessionRow():
+            return row.device
+        case ChannelRow():
+            return ARCHIVED if row.archived else ACTIVE
+        case BlobRow():
+            return row.channel
+        case _:
+            return b""

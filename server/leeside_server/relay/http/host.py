@@ -1,0 +1,59 @@
+"""What the HTTP half needs of the node it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from leeside_protocol.ids import AgencyId, ChannelId, DeviceId
+from leeside_server.core.channels import ChannelRow
+from leeside_server.core.writes import Item, Outcome
+from leeside_server.ports import Blobs, Clock, Store
+from leeside_server.relay.directories import Directories
+from leeside_server.relay.tokens import Tokens
+
+
+class AccessView(Protocol):
+    """Who lost access, as this node knows it. `load` an agency before asking about it."""
+
+    async def load(self, agency: AgencyId) -> None: ...
+
+    def is_out(self, agency: AgencyId, device: DeviceId) -> bool: ...
+
+    def is_session_out(self, agency: AgencyId, session: bytes) -> bool: ...
+
+
+class HeadsView(Protocol):
+    """The newest verified head of each channel, as this node knows it."""
+
+    async def get(self, agency: AgencyId, channel: ChannelId) -> ChannelRow | None: ...
+
+
+class Host(Protocol):
+    """A node: the ports, the caches, and the one path for writes.
+
+    `write` stores items and, once they are durable, delivers what was appended; it raises what `Store.apply` does.
+    """
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def blobs(self) -> Blobs: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def tokens(self) -> Tokens: ...
+
+    @property
+    def directories(self) -> Directories: ...
+
+    @property
+    def access(self) -> AccessView: ...
+
+    @property
+    def heads(self) -> HeadsView: ...
+
+    async def write(self, items: Sequence[Item]) -> Sequence[Outcome]: ...

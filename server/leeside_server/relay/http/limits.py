@@ -1,0 +1,98 @@
+"""Rate limits of requests: per source address, stricter where nobody has signed in, and per device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+from leeside_protocol.errors import WireError
+from leeside_protocol.ids import DeviceId
+from leeside_server.core.rates import Buckets
+from leeside_server.relay.http.refusals import Refused
+from leeside_server.relay.http.settings import HttpSettings
+
+REPORT_EVERY_S: Final = 60.0
+
+
+class RequestLimits:
+    """The buckets of one node. Each node counts for itself: behind n nodes a source gets n times as much."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._sources: Final = Buckets(settings.requests_per_source)
+        self._devices: Final = Buckets(settings.requests_per_device)
+        self._strict: Final[Mapping[str, Buckets]] = _strict(settings)
+        self._reported_s: dict[str, float] = {}
+
+    def check_source(self, source: str, route: str, now_s: float) -> None:
+        """`rate_limited` with the time to wait, by the source's address and what it asks for."""
+        key = source.encode()
+        wait_s = self._sources.take(key, now_s)
+        strict = self._strict.get(route)
+        if wait_s == 0.0 and strict is not None:
+            wait_s = strict.take(key, now_s)
+        _refuse(wait_s)
+
+    def check_device(self, device: DeviceId, now_s: float) -> None:
+        """`rate_limited` with the time to wait, by the device that signed in."""
+        _refuse(self._devices.take(device, now_s))
+
+    def report(self, route: str, now_s: float) -> bool:
+        """Whether this refusal is to be recorded: one a minute and route, so that a flood fills no store."""
+        last_s = self._reported_s.get(route)
+        if last_s is not None and now_s - last_s < REPORT_EVERY_S:
+            return False
+        self._reported_s[route] = now_s
+        return True
+
+
+def _strict(settings: HttpSettings) -> dict[str, Buckets]:
+    sign_ins = Buckets(settings.sign_ins_per_source)
+    return {
+        "create_agency": Buckets(settings.agencies_per_source),
+        "redeem": Buckets(settings.enrolments_per_source),
+        "challenge": sign_ins,
+        "sign_in": sign_ins,
+        "refresh": sign_ins,
+    }
+
+
+def _refuse(wait_s: float) -> None:
+    if wait_s > 0.0:
+        raise Refused(WireError.RATE_LIMITED, "too many requests", retry_ms=max(1, round(wait_s * 1000)))
+
+
+def source_of(peer: str | None, forwarded: list[str], settings: HttpSettings) -> str:
+    """The address that a request is counted against.
+
+    `X-Forwarded-For` is believed only from a trusted proxy, and then only the rightmost address that is not a
+    trusted proxy itself: what stands left of it the client may have invented. IPv6 counts by /64, which is what
+    one customer has.
+    """
+    if peer is None:
+        return "local"
+    chain = [part.strip() for line in forwarded for part in line.split(",")]
+    source = peer
+    while _is_trusted(source, settings) and chain:
+        source = chain.pop()
+    return _counted(source)
+
+
+def _is_trusted(text: str, settings: HttpSettings) -> bool:
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return False
+    return any(found in network for network in settings.trusted_proxies)
+
+
+def _counted(text: str) -> str:
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return "unknown"
+    if isinstance(found, IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return (found.packed[:8]).hex()
+    return str(found)

@@ -1,0 +1,175 @@
+"""Members: people with roles, and the codes with which their devices enrol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from leeside_protocol import resources as r
+from leeside_protocol.errors import ProtocolError, WireError
+from leeside_protocol.ids import AgencyId, DeviceId, MemberId
+from leeside_protocol.words import Role
+from leeside_server.core import policy
+from leeside_server.core.directory import revocation_parts
+from leeside_server.core.identity import (
+    CODE_BYTES,
+    NO_AGENCY,
+    DeviceRow,
+    DeviceState,
+    MemberRow,
+    code_id,
+    end_member,
+    enrolment_code,
+    issue_enrolment,
+)
+from leeside_server.core.policy import Action
+from leeside_server.core.rows import Held, change, create
+from leeside_server.core.writes import Audit, Item, Part
+from leeside_server.relay.http.call import Call
+from leeside_server.relay.http.endpoint import Handler
+from leeside_server.relay.http.refusals import Refused, stored
+
+WATCHER_ROLES: Final = frozenset({Role.SUPERVISOR, Role.ADMIN})
+
+
+async def members(call: Call) -> r.Members:
+    """GET /v1/members."""
+    call.actor.require(Action.READ_MEMBERS)
+    rows, following = await call.page(MemberRow)
+    logins = call.actor.permits(Action.READ_LOGINS)
+    return r.Members(following, tuple(member_answer(held, logins=logins) for held in rows))
+
+
+async def member(call: Call) -> r.Member:
+    """GET /v1/members/{id}."""
+    call.actor.require(Action.READ_MEMBERS)
+    held = await call.need(MemberRow, call.id)
+    return member_answer(held, logins=call.actor.permits(Action.READ_LOGINS))
+
+
+async def create_member(call: Call) -> r.Member:
+    """POST /v1/members."""
+    call.actor.require(Action.CREATE_MEMBER)
+    body = call.body(r.NewMember)
+    _check_gives(call, body.roles)
+    row = MemberRow(_once(body.roles), call.now_ms, body.discipline, body.login)
+    member_id = MemberId(call.random(16))
+    await call.write(
+        call.actor.agency,
+        create(member_id, row),
+        Audit("member_created", call.actor.device, member_id, ",".join(row.roles)),
+    )
+    return member_answer(Held(member_id, row, 1), logins=call.actor.permits(Action.READ_LOGINS))
+
+
+async def change_member(call: Call) -> r.Member:
+    """PATCH /v1/members/{id}: the end of a membership revokes all its devices in the same item."""
+    body = call.body(r.MemberChange)
+    call.actor.require(Action.END_MEMBER if _ends_only(body) else Action.CHANGE_MEMBER)
+    held = await call.need(MemberRow, call.id)
+    _check_gives(call, held.row.roles)
+    if body.roles is not None:
+        _check_gives(call, body.roles)
+    if held.row.ended_ms:
+        raise ProtocolError(WireError.REVOKED, "this membership has ended")
+    if held.revision != body.revision:
+        raise Refused(WireError.CONFLICT, "it has changed meanwhile: read it anew", head=held.revision)
+    row = msgspec.structs.replace(
+        held.row,
+        roles=held.row.roles if body.roles is None else _once(body.roles),
+        discipline=held.row.discipline if body.discipline is None else body.discipline,
+    )
+    parts: list[Part] = []
+    if Role.ADMIN in held.row.roles and (body.ended or Role.ADMIN not in row.roles):
+        await _check_not_last_admin(call, held.id)
+    if body.ended:
+        row = end_member(row, call.now_ms)
+        parts = await _end(call, MemberId(held.id))
+    else:
+        parts.append(Audit("member_changed", call.actor.device, held.id, ",".join(row.roles)))
+    await call.write(call.actor.agency, change(held, row), *parts)
+    return member_answer(Held(held.id, row, held.revision + 1), logins=call.actor.permits(Action.READ_LOGINS))
+
+
+async def _check_not_last_admin(call: Call, leaving: bytes) -> None:
+    for held in await call.every(call.actor.agency, MemberRow):
+        if held.id != leaving and Role.ADMIN in held.row.roles and not held.row.ended_ms:
+            return
+    raise ProtocolError(WireError.FORBIDDEN, "an agency keeps one administrator")
+
+
+def _ends_only(body: r.MemberChange) -> bool:
+    return body.ended and body.roles is None and body.discipline is None
+
+
+async def _end(call: Call, member_id: MemberId) -> list[Part]:
+    agency, by = call.actor.agency, call.actor.device
+    parts: list[Part] = [Audit("member_ended", by, member_id, "done")]
+    told = await watchers(call, agency)
+    for device in await call.every(agency, DeviceRow, member_id):
+        parts += revocation_parts(agency, device, told, by, call.now_ms, call.random)
+    return parts
+
+
+async def create_enrolment(call: Call) -> r.EnrolmentCode:
+    """POST /v1/members/{id}/enrolments: the code is told once, and only its hash is kept."""
+    call.actor.require(Action.CREATE_ENROLMENT)
+    held = await call.need(MemberRow, call.id)
+    _check_gives(call, held.row.roles)
+    body = call.body(r.NewEnrolment)
+    agency = call.actor.agency
+    row = issue_enrolment(agency, held.row, MemberId(held.id), call.actor.device, body.label, call.now_ms)
+    code = enrolment_code(call.random(CODE_BYTES))
+    item = Item(NO_AGENCY, call.now_ms, (create(code_id(code), row),))
+    record = Item(agency, call.now_ms, (Audit("enrolment_created", call.actor.device, held.id, "done"),))
+    for outcome in await call.host.write([item, record]):
+        stored(outcome)
+    return r.EnrolmentCode(code, row.expires_ms)
+
+
+async def watchers(call: Call, agency: AgencyId) -> list[DeviceId]:
+    """Active devices of supervisors and administrators: told when devices come and go."""
+    watching = {
+        held.id
+        for held in await call.every(agency, MemberRow)
+        if not held.row.ended_ms and not WATCHER_ROLES.isdisjoint(held.row.roles)
+    }
+    found: list[DeviceId] = []
+    for member_id in sorted(watching):
+        devices = await call.every(agency, DeviceRow, member_id)
+        found += [DeviceId(held.id) for held in devices if held.row.state is DeviceState.ACTIVE]
+    return found
+
+
+def member_answer(held: Held[MemberRow], *, logins: bool) -> r.Member:
+    """A member as others see it; the login is for who may read logins."""
+    row = held.row
+    return r.Member(
+        held.id.hex(),
+        row.roles,
+        row.discipline,
+        row.login if logins else "",
+        row.created_ms,
+        row.ended_ms,
+        held.revision,
+    )
+
+
+def _check_gives(call: Call, roles: tuple[Role, ...]) -> None:
+    if not policy.may_give(call.actor.roles, roles):
+        raise ProtocolError(WireError.FORBIDDEN, "your role does not permit this for these roles")
+
+
+def _once(roles: tuple[Role, ...]) -> tuple[Role, ...]:
+    return tuple(dict.fromkeys(roles))
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "members": members,
+    "member": member,
+    "create_member": create_member,
+    "change_member": change_member,
+    "create_enrolment": create_enrolment,
+}

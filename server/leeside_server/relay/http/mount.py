@@ -1,0 +1,70 @@
+"""All routes of the protocol, mounted: each has exactly one handler, and the table decides the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.routing import Route as Mounted
+
+from leeside_protocol.routes import ROUTES
+from leeside_server.relay.http import (
+    agencies,
+    blobs,
+    channels,
+    devices,
+    directory,
+    incidents,
+    logs,
+    members,
+    security,
+    sessions,
+    units,
+)
+from leeside_server.relay.http.endpoint import Endpoint, Handler, Resource, nothing_here
+from leeside_server.relay.http.host import Host
+from leeside_server.relay.http.limits import RequestLimits
+from leeside_server.relay.http.openapi import DOCUMENT
+from leeside_server.relay.http.settings import HttpSettings
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    **agencies.HANDLERS,
+    **blobs.HANDLERS,
+    **channels.HANDLERS,
+    **devices.HANDLERS,
+    **directory.HANDLERS,
+    **incidents.HANDLERS,
+    **logs.HANDLERS,
+    **members.HANDLERS,
+    **security.HANDLERS,
+    **sessions.HANDLERS,
+    **units.HANDLERS,
+}
+
+
+def routes(host: Host, settings: HttpSettings) -> list[BaseRoute]:
+    """What the relay's application mounts: every route of the table, the OpenAPI, and `not_found` for the rest
+    below /v1. Mount the socket's route before these."""
+    limits = RequestLimits(settings)
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for route in ROUTES:
+        endpoint = Endpoint(route, HANDLERS[route.name], host, settings, limits)
+        paths.setdefault(route.path, {})[route.method] = endpoint
+    mounted: list[BaseRoute] = [Mounted(path, Resource(endpoints)) for path, endpoints in paths.items()]
+    mounted.append(Mounted("/openapi.json", _openapi))
+    mounted.append(Mounted("/v1/{rest:path}", _nothing, methods=_METHODS))
+    return mounted
+
+
+_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+async def _openapi(_: Request) -> Response:
+    return Response(DOCUMENT, media_type="application/json")
+
+
+async def _nothing(_: Request) -> Response:
+    return nothing_here()
