@@ -1,0 +1,98 @@
+"""The ASGI app of a node: the socket, health, metrics, and the HTTP routes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Final, cast
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from leeside_protocol.errors import CloseCode
+from leeside_protocol.messages import SUBPROTOCOL
+from leeside_server.core.identity import NO_AGENCY
+from leeside_server.ports import StoreUnavailable
+from leeside_server.relay.direct import EXTENSION, DirectSocket
+from leeside_server.relay.node import Node
+from leeside_server.relay.socket import Socket
+from leeside_server.relay.wire import QueueWire
+
+READY_TIMEOUT_S: Final = 2.0
+NONCE_BYTES: Final = 16
+
+
+def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """The app of a started node; `routes` are the HTTP half's."""
+
+    async def socket(websocket: WebSocket) -> None:
+        with contextlib.suppress(WebSocketDisconnect):
+            await _serve_socket(node, websocket)
+
+    async def healthz(_request: Request) -> Response:
+        """The process answers. Says nothing of the store: restarting would not bring it back."""
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        """Whether this node can do its work; a degraded bus is told, and does not stop it."""
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await node.store.get(NO_AGENCY, "ready", bytes(16))
+        except (StoreUnavailable, TimeoutError):
+            return JSONResponse({"status": "unavailable", "store": "down"}, status_code=503)
+        if node.draining:
+            return JSONResponse({"status": "draining"}, status_code=503)
+        bus = "degraded" if node.degraded else "ok"
+        return JSONResponse({"status": "ok", "store": "ok", "bus": bus})
+
+    async def metrics(_request: Request) -> Response:
+        return Response(node.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    return Starlette(
+        routes=[
+            WebSocketRoute("/v1/socket", socket),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            *routes,
+        ]
+    )
+
+
+async def _serve_socket(node: Node, websocket: WebSocket) -> None:
+    offered = SUBPROTOCOL in cast("list[str]", websocket.scope["subprotocols"])
+    refused = _refusal(node, offered, websocket.headers.getlist("origin"))
+    subprotocol = SUBPROTOCOL if offered else None
+    if refused is not None:
+        # Accepted first: a browser's page does not get to see the reason of a refused handshake.
+        node.metrics.closed.labels(refused.label).inc()
+        await websocket.accept(subprotocol)
+        await websocket.close(int(refused), refused.label)
+        return
+    direct = websocket.scope.get("extensions", {}).get(EXTENSION)
+    if isinstance(direct, DirectSocket):
+        socket = Socket(node, direct)
+        direct.attach(socket)
+        await websocket.accept(subprotocol)
+        direct.detach()
+        socket.challenge(node.random(NONCE_BYTES))
+        return
+    wire = QueueWire(websocket)
+    socket = Socket(node, wire)
+    await websocket.accept(subprotocol)
+    socket.challenge(node.random(NONCE_BYTES))
+    await wire.run(socket)
+
+
+def _refusal(node: Node, offered: bool, origins: Sequence[str]) -> CloseCode | None:
+    if node.draining:
+        return CloseCode.RESTART
+    if len(node.sockets) >= node.config.sockets:
+        return CloseCode.CROWDED
+    if not all(origin in node.config.public_origins for origin in origins):
+        return CloseCode.ORIGIN
+    return None if offered else CloseCode.UNSUPPORTED

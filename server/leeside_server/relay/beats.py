@@ -1,0 +1,129 @@
+"""What a node does by the clock: heartbeats, deadlines, polling heads, presence, tidying up.
+
+Every loop waits a fixed time between rounds; a round is a method of its own, so tests call it without waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from leeside_protocol.ids import ChannelKind
+from leeside_protocol.limits import NODE_BEAT_S
+from leeside_server.ports import StoreRefused, StoreUnavailable
+from leeside_server.relay.logs import UNKNOWN, Log
+
+if TYPE_CHECKING:
+    from leeside_server.relay.node import Node
+
+CHECK_S: Final = 1.0
+POLL_S: Final = 2.0
+"""How often heads are polled anyway: what a bus lost without knowing shows within this time."""
+POLL_ACCESS_S: Final = 1.0
+POLL_DEGRADED_S: Final = 0.25
+POLL_LOGS: Final = 1_000
+POLL_TIMEOUT_S: Final = 5.0
+PRESENCE_SOON_S: Final = 1.0
+"""A device that came or went is told to the other nodes within this time."""
+SWEEP_S: Final = 10.0
+TOKENS_S: Final = 60.0
+
+_log = structlog.get_logger("leeside.relay")
+
+
+class Beats:
+    """The loops of a node that run by the clock."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._polled_s = float("-inf")
+        self._renewed_s = float("-inf")
+
+    def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """One coroutine a loop, to be run until cancelled."""
+        return (
+            self._every(lambda: CHECK_S, self.check),
+            self._every(lambda: POLL_DEGRADED_S if self._node.degraded else POLL_ACCESS_S, self.poll),
+            self._every(lambda: PRESENCE_SOON_S, self.renew_presence),
+            self._every(lambda: SWEEP_S, self.sweep),
+            self._every(lambda: TOKENS_S, self.refresh_tokens),
+        )
+
+    async def check(self) -> None:
+        """Deadlines and heartbeats of every socket."""
+        node = self._node
+        now_s, now_ms, degraded = node.clock.monotonic_s(), node.clock.now_ms(), node.degraded
+        for number, socket in enumerate(node.sockets.all()):
+            socket.check(now_s, now_ms, degraded)
+            if number % 256 == 255:
+                await asyncio.sleep(0)
+        node.metrics.congested.set(len(node.sockets.congested))
+        node.metrics.logs.set(len(node.hub.logs))
+        node.metrics.degraded.set(degraded)
+        node.metrics.catchup_waiting.set(node.catchup.waiting)
+
+    async def poll(self) -> None:
+        """Ask the store for heads beyond ours. ACCESS logs every round; all others every `POLL_S`, or every
+        round while the bus does not carry."""
+        node = self._node
+        now_s = node.clock.monotonic_s()
+        everything = node.degraded or now_s - self._polled_s >= POLL_S
+        if everything:
+            self._polled_s = now_s
+        logs = [
+            log
+            for log in node.hub.logs.values()
+            if log.head != UNKNOWN and (everything or log.kind is ChannelKind.ACCESS)
+        ]
+        node.hub.check_generation()
+        for first in range(0, len(logs), POLL_LOGS):
+            await self._poll(logs[first : first + POLL_LOGS])
+
+    async def renew_presence(self) -> None:
+        """Say which devices are here: every `NODE_BEAT_S`, and soon after one came or went."""
+        node = self._node
+        now_s = node.clock.monotonic_s()
+        if node.sockets.devices_changed or now_s - self._renewed_s >= NODE_BEAT_S:
+            node.sockets.devices_changed = False
+            self._renewed_s = now_s
+            async with asyncio.timeout(POLL_TIMEOUT_S):
+                await node.presence.renew(node.id.hex(), node.sockets.devices(), node.clock.now_ms())
+
+    async def sweep(self) -> None:
+        """Let go of what nobody needs."""
+        self._node.heads.sweep()
+        self._node.access.sweep()
+        self._node.hub.sweep()
+
+    async def refresh_tokens(self) -> None:
+        """Know the signing keys that other nodes made."""
+        await self._node.tokens.refresh()
+
+    async def _poll(self, logs: list[Log]) -> None:
+        node = self._node
+        async with asyncio.timeout(POLL_TIMEOUT_S):
+            heads = await node.store.heads([(log.agency, log.address) for log in logs])
+        for log, head in zip(logs, heads, strict=True):
+            if head > log.head and not log.held:
+                node.metrics.polled.inc()
+                node.catchup.fill(log)
+            if len(log.live) != len(log.follows):
+                # Who stands still because a read failed goes on; the others are queued or congested.
+                for follow in tuple(log.follows.values()):
+                    node.hub.settle(follow)
+
+    async def _every(
+        self, wait_s: Callable[[], float], work: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        while True:
+            await asyncio.sleep(wait_s())
+            try:
+                await work()
+            except (StoreUnavailable, TimeoutError):
+                # The store is away: the next round tries again.
+                continue
+            except StoreRefused:
+                _log.error("store_refused")

@@ -1,0 +1,48 @@
+"""What a node counts, for `/metrics`: numbers only, no id and no content in any label."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Metrics:
+    """One node's counters in a registry of its own, so that several nodes live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.sockets = self._gauge("sockets", "Open sockets that are signed in.")
+        self.congested = self._gauge("sockets_congested", "Sockets that catch up because they take no more.")
+        self.logs = self._gauge("logs", "Logs that are followed on this node.")
+        self.degraded = self._gauge("degraded", "1 while the bus does not carry hints and heads are polled.")
+        self.catchup_waiting = self._gauge("catchup_waiting", "Subscriptions that wait for a page.")
+        self.published = self._counter("published", "Messages stored for sockets.")
+        self.repeated = self._counter("repeated", "Messages that stood already.")
+        self.deliveries = self._counter("deliveries", "Entries written to live followers.")
+        self.pages = self._counter("catchup_pages", "Pages written to followers that catch up.")
+        self.values = self._counter("stream_values", "Stream values taken.")
+        self.values_dropped = self._counter(
+            "stream_values_dropped", "Stream values dropped for slow sockets."
+        )
+        self.holes = self._counter("holes", "Holes in hints that were filled from the store.")
+        self.polled = self._counter("polled", "Logs found behind by polling heads.")
+        self.hints_sent = self._counter("hints_sent", "Hints given to the bus.")
+        self.hints_lost = self._counter("hints_lost", "Hints that the bus did not take.")
+        self.hints_refused = self._counter("hints_refused", "Hints that no node of ours wrote.")
+        self.refused = Counter("leeside_refused", "Requests refused.", ("error",), registry=self.registry)
+        self.closed = Counter("leeside_closed", "Sockets closed by us.", ("code",), registry=self.registry)
+        self.write_s = Histogram(
+            "leeside_write_seconds",
+            "From handing a batch to the store to its commit.",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=self.registry,
+        )
+
+    def text(self) -> bytes:
+        """The exposition format of Prometheus."""
+        return generate_latest(self.registry)
+
+    def _gauge(self, name: str, help_text: str) -> Gauge:
+        return Gauge(f"leeside_{name}", help_text, registry=self.registry)
+
+    def _counter(self, name: str, help_text: str) -> Counter:
+        return Counter(f"leeside_{name}", help_text, registry=self.registry)

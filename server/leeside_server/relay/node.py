@@ -1,0 +1,263 @@
+"""A node: the ports it was given and everything that lives between them.
+
+`Node` is the composition that is passed everywhere. Its `write` is the one path of every write, from sockets and
+from HTTP: the store first, and only after it said so the hub and, once a tick, the bus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+import structlog
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelKind
+from leeside_server.core.channels import CHANNEL, StreamValue
+from leeside_server.core.writes import Item, Outcome, Save, Stored
+from leeside_server.ports import Blobs, Bus, Clock, Latest, LatestValue, Presence, Store, StoreUnavailable
+from leeside_server.relay.access import Access
+from leeside_server.relay.beats import Beats
+from leeside_server.relay.catchup import READERS, CatchUp
+from leeside_server.relay.directories import Directories
+from leeside_server.relay.heads import Heads
+from leeside_server.relay.hints import HintSeal
+from leeside_server.relay.hub import Hub
+from leeside_server.relay.intake import WRITERS, Intake
+from leeside_server.relay.logs import Log
+from leeside_server.relay.metrics import Metrics
+from leeside_server.relay.settings import RelaySettings
+from leeside_server.relay.sockets import Sockets
+from leeside_server.relay.tokens import Tokens
+
+NODE_BYTES: Final = 8
+FLOOR_KEPT_S: Final = 2.0
+READ_TIMEOUT_S: Final = 5.0
+VALUES_WAITING: Final = 8_192
+"""Stream values on their way to `Latest`; beyond, they reach who listens now and nobody who comes later."""
+DRAIN_S: Final = 10.0
+
+_log = structlog.get_logger("leeside.relay")
+T = TypeVar("T")
+
+
+class Node:
+    """One node of the relay. Make it inside a running event loop, `start` it, and `close` it in the end.
+
+    `secret` has 32 bytes and is the same on every node (`tokens.load_secret`).
+    """
+
+    def __init__(
+        self,
+        config: RelaySettings,
+        *,
+        store: Store,
+        bus: Bus,
+        latest: Latest,
+        presence: Presence,
+        blobs: Blobs,
+        clock: Clock,
+        secret: bytes,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.bus = bus
+        self.latest = latest
+        self.presence = presence
+        self.blobs = blobs
+        self.clock = clock
+        self.random = random
+        self.id = random(NODE_BYTES)
+        self.metrics = Metrics()
+        self.tokens = Tokens(store, clock, secret, random)
+        self.directories = Directories(store)
+        seal = HintSeal(HKDF(SHA256(), 32, None, b"leeside1 hints").derive(secret))
+        self.hub = Hub(self.id, store, bus, seal, self.metrics, self.spawn)
+        self.heads = Heads(store, clock, self.hub)
+        self.catchup = CatchUp(self.hub, store, clock, self.metrics)
+        self.sockets = Sockets(self.metrics)
+        self.access = Access(store, clock, self.hub, self.sockets.out)
+        self.intake = Intake(self.write)
+        self.beats = Beats(self)
+        self.hub.rows = self.heads
+        self.hub.catchup = self.catchup
+        self.hub.on_generation = self._on_generation
+        self.draining = False
+        self._values: dict[tuple[AgencyId, ChannelAddress, bytes], LatestValue] = {}
+        self._values_wake = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Read the signing keys, join the bus, begin to work. Raises `StoreRefused`, `StoreUnavailable`."""
+        await self.tokens.refresh()
+        await self.bus.start(self.hub.on_hint)
+        started = asyncio.Event()
+        self._running = asyncio.get_running_loop().create_task(self._run(started), name="node")
+        await started.wait()
+
+    async def finished(self) -> None:
+        """Returns when the node was closed; raises what it died of."""
+        assert self._running is not None
+        await asyncio.shield(self._running)
+
+    async def drain(self) -> None:
+        """Take no new sockets, finish what was taken, close sockets with `restart`."""
+        self.draining = True
+        for socket in self.sockets.all():
+            socket.on_shutdown()
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await self.intake.drained()
+        except TimeoutError:
+            _log.warning("drain_timed_out")
+
+    async def close(self) -> None:
+        """Drain, stop the tasks, leave presence. The ports stay open: who opened them closes them."""
+        await self.drain()
+        self._stop.set()
+        if self._running is not None:
+            await asyncio.wait((self._running,))
+        await self.presence.leave(self.id.hex())
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something for a socket or the hub. Its failure costs itself, not the node."""
+        if self._group is None:
+            work.close()
+            return
+        self._group.create_task(_contained(work))
+
+    # ---- the one path of writes
+
+    async def write(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Store items and, once they are durable, deliver what was appended. Raises what `Store.apply` does;
+        then nothing of them was announced."""
+        began_s = self.clock.monotonic_s()
+        outcomes = await self.store.apply(items)
+        self.metrics.write_s.observe(self.clock.monotonic_s() - began_s)
+        for item, outcome in zip(items, outcomes, strict=True):
+            if type(outcome) is Stored:
+                for part in item.parts:
+                    if type(part) is Save and part.kind == CHANNEL:
+                        self.heads.saved(item.agency, part)
+        self.hub.stored(items, outcomes)
+        return outcomes
+
+    def pass_on(self, agency: AgencyId, value: StreamValue) -> None:
+        """Pass a stream value on to who listens, and keep it for who comes."""
+        self.metrics.values.inc()
+        self.hub.value(agency, value)
+        key = (agency, value.channel, value.key)
+        if key in self._values or len(self._values) < VALUES_WAITING:
+            self._values[key] = LatestValue(value.key, value.device, value.at_ms, value.payload)
+            self._values_wake.set()
+
+    # ---- what sockets ask
+
+    async def floor(self, log: Log, offset: int) -> int:
+        """The log's floor, as far as it matters to a follower at `offset`. Raises `StoreUnavailable`."""
+        now_s = self.clock.monotonic_s()
+        if offset >= log.head or now_s - log.floor_read_s < FLOOR_KEPT_S:
+            return log.floor
+        page = await in_time(self.store.read(log.agency, log.address, offset, 1, 1))
+        log.floor, log.floor_read_s = page.floor, now_s
+        return log.floor
+
+    async def values(self, log: Log) -> Sequence[LatestValue]:
+        """The stream values of a content log that are not too old; none for other logs."""
+        if log.kind is not ChannelKind.CONTENT:
+            return ()
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                return await self.latest.values(log.agency, log.address)
+        except TimeoutError:
+            return ()
+
+    @property
+    def degraded(self) -> bool:
+        """Nodes find each other's messages by polling now."""
+        return not self.bus.healthy()
+
+    # ---- inside
+
+    async def _run(self, started: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            tasks = [
+                group.create_task(work)
+                for work in (
+                    self.hub.join_forever(),
+                    self.hub.hint_forever(),
+                    self._keep_values_forever(),
+                    *(self.catchup.read_forever() for _ in range(READERS)),
+                    *(self.intake.write_forever() for _ in range(WRITERS)),
+                    *self.beats.loops(),
+                )
+            ]
+            started.set()
+            await self._stop.wait()
+            self._group = None
+            for task in tasks:
+                task.cancel()
+
+    async def _keep_values_forever(self) -> None:
+        while True:
+            await self._values_wake.wait()
+            self._values_wake.clear()
+            values, self._values = self._values, {}
+            for (agency, channel, _), value in values.items():
+                await self.latest.put(agency, channel, value)
+
+    def _on_generation(self) -> None:
+        self.catchup.forget_pages()
+        self.heads.forget()
+        self.spawn(self._begin_anew())
+
+    async def _begin_anew(self) -> None:
+        """The store has another history: read every head again, then tell every follower to start over."""
+        logs = [log for log in self.hub.logs.values() if log.ready.done()]
+        for log in logs:
+            log.held = True
+            log.pending.clear()
+        wait_s = 0.1
+        while True:
+            try:
+                heads = await in_time(self.store.heads([(log.agency, log.address) for log in logs]))
+                for log, head in zip(logs, heads, strict=True):
+                    log.head, log.floor = head, 0
+                for agency, channel in self.heads.watched:
+                    await self.heads.refresh(agency, channel)
+                await self.access.reload()
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(wait_s)
+                wait_s = min(2.0, wait_s * 2)
+        for socket in self.sockets.all():
+            socket.reset(self.hub.generation)
+        for log in logs:
+            self.hub.release(log)
+        _log.warning("generation_changed", generation=self.hub.generation)
+
+
+async def in_time(work: Awaitable[T]) -> T:
+    """A read of the store with a deadline; `StoreUnavailable` when it passes."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            return await work
+    except TimeoutError:
+        raise StoreUnavailable from None
+
+
+async def _contained(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001
+        # A fault of ours must cost one socket's request, not the node. Its text could repeat content.
+        _log.error("task_failed", error=type(error).__name__)

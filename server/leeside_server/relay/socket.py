@@ -1,0 +1,552 @@
+"""One signed-in socket: carries out what its session lets through, and writes what the hub has for it.
+
+Theory of operation. Messages arrive by a plain call; nothing here awaits in it. What needs the store or the
+bus goes to one of two short queues that a task of the node serves while there is work: requests (`Subscribe`,
+`Who`) and publishes whose channel's row must be read first. Each queue keeps its order, and publishes never
+wait for subscriptions. Answers are joined and written at the end of the tick.
+
+Backpressure. Above `HIGH_WATER_BYTES` the socket leaves the live set of every log and keeps cursors; stream
+values are kept newest-wins, `STREAM_KEYS` at most. Above `HARD_WATER_BYTES` nothing more is read from it.
+Without a byte drained for `STALL_S` it is closed with `slow`.
+
+A socket that loses its right to a log is told by `Refused` with `req` 0 and `not_found` (spec 03).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, assert_never
+
+from leeside_protocol.codec import encode
+from leeside_protocol.errors import CloseCode, ProtocolError, WireError
+from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId, ChannelKind, DeviceId, split_address
+from leeside_protocol.limits import (
+    BEAT_S,
+    HIGH_WATER_BYTES,
+    IN_FLIGHT_BYTES,
+    IN_FLIGHT_MESSAGES,
+    STALL_S,
+    STREAM_KEYS,
+    SUBSCRIPTIONS,
+)
+from leeside_protocol.messages import (
+    Accepted,
+    Beat,
+    Challenge,
+    ClientBeat,
+    ClientMessage,
+    Hello,
+    Live,
+    Online,
+    Publish,
+    Refused,
+    Renew,
+    Renewed,
+    ServerMessage,
+    Subscribe,
+    Subscribed,
+    Unsubscribe,
+    Welcome,
+    Who,
+)
+from leeside_protocol.session import Phase, ServerSession
+from leeside_protocol.words import Lane
+from leeside_server.core.channels import (
+    NOT_FOUND,
+    Ahead,
+    ChannelRow,
+    Refusal,
+    StreamValue,
+    accept,
+    may_follow,
+)
+from leeside_server.core.writes import Item, NotStored, Outcome, Repeated, Stored
+from leeside_server.ports import StoreUnavailable
+from leeside_server.relay.frames import frame
+from leeside_server.relay.logs import CHANNEL_KINDS, Follow
+from leeside_server.relay.signin import SignInRefused, sign_in
+
+if TYPE_CHECKING:
+    from leeside_server.relay.node import Node
+    from leeside_server.relay.tokens import Claims
+    from leeside_server.relay.wire import Wire
+
+HARD_WATER_BYTES: Final = 2 * HIGH_WATER_BYTES
+DURABLE_LANES: Final = frozenset({Lane.LOG, Lane.STATE})
+RETRY_MS: Final = 1_000
+"""What a client is told to wait when the store is away or the queue full."""
+
+
+class Socket:
+    """A `WireUser` and a `Receiver`: between one connection and the hub."""
+
+    __slots__ = (
+        "_answers",
+        "_bytes_while_congested",
+        "_drained_bytes",
+        "_nonce",
+        "_parked",
+        "_paused",
+        "_progress_s",
+        "_publishes",
+        "_requests",
+        "_shutting_down",
+        "_unanswered_writes",
+        "_wire",
+        "beat_due_s",
+        "claims",
+        "congested",
+        "follows",
+        "node",
+        "session",
+    )
+
+    def __init__(self, node: Node, wire: Wire) -> None:
+        self.node = node
+        self._wire = wire
+        self.session = ServerSession(node.clock.monotonic_s())
+        self.claims: Claims | None = None
+        self.follows: dict[ChannelAddress, Follow] = {}
+        self.congested = False
+        self.beat_due_s = 0.0
+        self._nonce = b""
+        self._answers: list[bytes] = []
+        self._requests: deque[Subscribe | Who] | None = None
+        self._publishes: deque[Publish] | None = None
+        self._parked: dict[tuple[ChannelAddress, bytes], bytes] | None = None
+        self._paused = False
+        self._shutting_down = False
+        self._unanswered_writes = 0
+        self._bytes_while_congested = 0
+        self._drained_bytes = 0
+        self._progress_s = 0.0
+
+    # ---- who it is
+
+    @property
+    def agency(self) -> AgencyId:
+        assert self.claims is not None
+        return self.claims.agency
+
+    @property
+    def device(self) -> DeviceId:
+        assert self.claims is not None
+        return self.claims.device
+
+    @property
+    def closed(self) -> bool:
+        return self.session.phase is Phase.CLOSED
+
+    def challenge(self, nonce: bytes) -> None:
+        """Begin: the first frame."""
+        if self.closed:
+            return
+        self._nonce = nonce
+        self.node.sockets.opened(self)
+        self._write(frame(encode(Challenge(nonce, self.node.clock.now_ms()))))
+
+    # ---- WireUser
+
+    def on_message(self, data: bytes) -> None:
+        result = self.session.receive(data, self.node.clock.monotonic_s())
+        if result is None:
+            return
+        if isinstance(result, CloseCode):
+            self._end(result)
+            return
+        self._dispatch(result)
+        self._balance()
+
+    def on_sign_of_life(self) -> None:
+        self.session.heard(self.node.clock.monotonic_s())
+        self._balance()
+
+    def on_violation(self, code: CloseCode) -> None:
+        self.close(code)
+
+    def on_congested(self) -> None:
+        if not self.congested:
+            self.congested = True
+            self._bytes_while_congested = 0
+            self._drained_bytes = -self._wire.buffered()
+            self._progress_s = self.node.clock.monotonic_s()
+            self.node.sockets.congested[self] = None
+            for follow in self.follows.values():
+                self.node.hub.lag(follow)
+
+    def on_writable(self) -> None:
+        if not self.congested:
+            return
+        self.congested = False
+        self.node.sockets.congested.pop(self, None)
+        parked, self._parked = self._parked, None
+        if parked:
+            self._write(b"".join(parked.values()))
+        for follow in self.follows.values():
+            self.node.hub.settle(follow)
+        self._balance()
+
+    def on_shutdown(self) -> None:
+        """Take nothing new; close once what was taken is answered."""
+        self._shutting_down = True
+        if self._unanswered_writes == 0 or self.closed:
+            self.close(CloseCode.RESTART)
+
+    def on_close(self) -> None:
+        self.session.close(CloseCode.RESTART)
+        self._forget()
+        self.node.sockets.gone(self)
+
+    # ---- Receiver
+
+    def deliver(self, frames: bytes) -> None:
+        self._write(frames)
+
+    def deliver_value(self, channel: ChannelAddress, key: bytes, frames: bytes) -> None:
+        if not self.congested:
+            self._write(frames)
+            return
+        if self._parked is None:
+            self._parked = {}
+        if (channel, key) not in self._parked and len(self._parked) >= STREAM_KEYS:
+            self.node.metrics.values_dropped.inc()
+            return
+        self._parked[channel, key] = frames
+
+    def lost(self, follow: Follow) -> None:
+        self.follows.pop(follow.log.address, None)
+        self._answer(Refused(0, WireError.NOT_FOUND))
+
+    # ---- closing and deadlines
+
+    def close(self, code: CloseCode) -> None:
+        """Close for a reason of ours; nothing is delivered from here on."""
+        if not self.closed:
+            self._end(self.session.close(code))
+
+    def revoke(self, code: CloseCode) -> None:
+        """Access was lost: not even what is buffered goes out."""
+        if self.closed:
+            return
+        unsent = self._wire.buffered() > 0
+        self._answers = []
+        self.close(code)
+        if unsent:
+            self._wire.abort()
+
+    def check(self, now_s: float, now_ms: int, degraded: bool) -> None:
+        """Deadlines and heartbeats; call about once a second."""
+        if self._paused:
+            # It cannot be heard while we do not listen.
+            self.session.heard(now_s)
+        code = self.session.overdue(now_s)
+        if code is not None:
+            self._end(code)
+        elif self.congested:
+            self._check_stall(now_s)
+        elif self.session.phase is Phase.OPEN and now_s >= self.beat_due_s:
+            self.beat_due_s = now_s + BEAT_S
+            heads = tuple((address, follow.log.head) for address, follow in self.follows.items())
+            self._answer(Beat(now_ms, heads, degraded))
+
+    def reset(self, generation: int) -> None:
+        """The store's history is another one: every log begins anew."""
+        for address, follow in self.follows.items():
+            log = follow.log
+            self._answer(Subscribed(0, address, 2, generation, log.head, log.floor))
+            self.node.hub.follow(log, self, 0)
+        self.follows = {address: f.log.follows[self] for address, f in self.follows.items()}
+
+    def flush(self) -> None:
+        """Write the tick's answers."""
+        if self._answers:
+            answers, self._answers = self._answers, []
+            self._write(answers[0] if len(answers) == 1 else b"".join(answers))
+
+    # ---- carrying out
+
+    def _dispatch(self, message: ClientMessage) -> None:
+        match message:
+            case Publish():
+                if self._shutting_down:
+                    self._refuse(message, Refusal(WireError.UNAVAILABLE))
+                elif self._publishes is not None or not self._publish_now(message):
+                    self._queue_publish(message)
+            case Subscribe() | Who():
+                self._queue_request(message)
+            case Unsubscribe(channel=channel):
+                follow = self.follows.pop(channel, None)
+                if follow is not None:
+                    self.node.hub.unfollow(follow.log, self)
+            case Renew():
+                self._renew(message)
+            case Hello():
+                self.node.spawn(self._hello(message))
+            case ClientBeat():
+                pass
+            case _:
+                assert_never(message)
+
+    async def _hello(self, hello: Hello) -> None:
+        try:
+            claims = await sign_in(self.node, hello, self._nonce)
+        except SignInRefused as refused:
+            self.close(refused.code)
+            return
+        if self.closed:
+            return
+        self.claims = claims
+        now_s, now_ms = self.node.clock.monotonic_s(), self.node.clock.now_ms()
+        self.session.opened(now_s + (claims.until_ms - now_ms) / 1000)
+        self._nonce = b""
+        self.beat_due_s = now_s + BEAT_S
+        self.node.sockets.signed_in(self)
+        self._answer(
+            Welcome(
+                now_ms,
+                claims.until_ms,
+                int(BEAT_S),
+                self.node.hub.generation,
+                IN_FLIGHT_MESSAGES,
+                IN_FLIGHT_BYTES,
+            )
+        )
+
+    def _renew(self, renew: Renew) -> None:
+        now_ms = self.node.clock.now_ms()
+        try:
+            claims = self.node.tokens.verify(renew.token, now_ms)
+        except ProtocolError as error:
+            self._answer(Refused(renew.req, error.code))
+            return
+        mine = self.claims
+        assert mine is not None
+        if (claims.agency, claims.device, claims.session) != (mine.agency, mine.device, mine.session):
+            self._answer(Refused(renew.req, WireError.UNAUTHENTICATED))
+            return
+        if claims.until_ms >= mine.until_ms:
+            self.claims = claims
+            self.session.renewed(self.node.clock.monotonic_s() + (claims.until_ms - now_ms) / 1000)
+        assert self.claims is not None
+        self._answer(Renewed(renew.req, self.claims.until_ms))
+
+    # publishing
+
+    def _publish_now(self, publish: Publish) -> bool:
+        """Carry a publish out if the channel's row is at hand; False when it must be read first."""
+        try:
+            kind, owner = split_address(publish.channel)
+        except ProtocolError as error:
+            self._refuse(publish, Refusal(error.code, error.detail))
+            return True
+        if kind is not ChannelKind.CONTENT:
+            self._refuse(publish, NOT_FOUND)
+            return True
+        row = self.node.heads.peek(self.agency, ChannelId(owner))
+        return row is not None and self._publish_under(publish, row, fresh=False)
+
+    def _publish_under(self, publish: Publish, row: ChannelRow | None, *, fresh: bool) -> bool:
+        now_ms = self.node.clock.now_ms()
+        verdict = accept(publish, self.device, row, now_ms)
+        if isinstance(verdict, Ahead):
+            if not fresh:
+                return False
+            verdict = verdict.refusal
+        if isinstance(verdict, Refusal):
+            self._refuse(publish, verdict)
+        elif isinstance(verdict, StreamValue):
+            self.node.pass_on(self.agency, verdict)
+        else:
+            self._unanswered_writes += 1
+            epoch = 0 if row is None else row.epoch
+
+            def done(result: Outcome | WireError) -> None:
+                self._published(publish, epoch, result)
+
+            self.node.intake.submit(Item(self.agency, now_ms, (verdict,)), done)
+        return True
+
+    def _published(self, publish: Publish, epoch: int, result: Outcome | WireError) -> None:
+        self._unanswered_writes -= 1
+        metrics = self.node.metrics
+        if isinstance(result, Stored):
+            metrics.published.inc()
+            self._done(publish, Accepted(publish.req, result.offsets[0], result.generation))
+        elif isinstance(result, Repeated):
+            metrics.repeated.inc()
+            repeat = 2 if result.differs else 1
+            self._done(publish, Accepted(publish.req, result.offset, result.generation, repeat))
+        elif isinstance(result, NotStored):
+            head = max(epoch, result.head) if result.code is WireError.STALE else result.head
+            self._refuse(publish, Refusal(result.code, head=head))
+        else:
+            self._refuse(publish, Refusal(result))
+        if self._shutting_down and self._unanswered_writes == 0:
+            self.flush()
+            self.close(CloseCode.RESTART)
+
+    def _queue_publish(self, publish: Publish) -> None:
+        if self._publishes is None:
+            self._publishes = deque((publish,))
+            self.node.spawn(self._serve_publishes(self._publishes))
+        else:
+            self._publishes.append(publish)
+
+    async def _serve_publishes(self, queue: deque[Publish]) -> None:
+        while queue and not self.closed:
+            publish = queue[0]
+            if not self._publish_now(publish):
+                try:
+                    row = await self.node.heads.refresh(self.agency, ChannelId(publish.channel[1:]))
+                except StoreUnavailable:
+                    self._refuse(publish, Refusal(WireError.UNAVAILABLE))
+                else:
+                    if not self.closed:
+                        self._publish_under(publish, row, fresh=True)
+            queue.popleft()
+        self._publishes = None
+
+    # following
+
+    def _queue_request(self, request: Subscribe | Who) -> None:
+        if self._requests is None:
+            self._requests = deque((request,))
+            self.node.spawn(self._serve_requests(self._requests))
+        else:
+            self._requests.append(request)
+
+    async def _serve_requests(self, queue: deque[Subscribe | Who]) -> None:
+        while queue and not self.closed:
+            request = queue[0]
+            try:
+                if isinstance(request, Subscribe):
+                    await self._subscribe(request)
+                else:
+                    await self._who(request)
+            except ProtocolError as error:
+                self._refuse(request, Refusal(error.code, error.detail))
+            except StoreUnavailable:
+                self._refuse(request, Refusal(WireError.UNAVAILABLE))
+            queue.popleft()
+        self._requests = None
+
+    async def _subscribe(self, request: Subscribe) -> None:
+        """Join, answer, catch up. Nothing falls between the answer's head and the first live batch, because
+        the follow begins in the same breath as the head is read."""
+        hub, heads, address = self.node.hub, self.node.heads, request.channel
+        kind, owner = split_address(address)
+        channel = ChannelId(owner) if kind in CHANNEL_KINDS else None
+        if address not in self.follows and len(self.follows) >= SUBSCRIPTIONS:
+            raise ProtocolError(WireError.RATE_LIMITED, "512 logs at most may be followed")
+        row = None if channel is None else await heads.get(self.agency, channel)
+        if not may_follow(kind, owner, self.agency, self.device, row):
+            raise ProtocolError(WireError.NOT_FOUND)
+        log = hub.pin(self.agency, address)
+        try:
+            if channel is not None:
+                await heads.hold(self.agency, channel)
+            await hub.opened(log)
+            floor = await self.node.floor(log, request.offset)
+            values = await self.node.values(log)
+            # All of it may have changed while we waited: the right, the head, the socket.
+            row = None if channel is None else heads.held_row(self.agency, channel)
+            if self.closed:
+                return
+            if not may_follow(kind, owner, self.agency, self.device, row):
+                raise ProtocolError(WireError.NOT_FOUND)
+            status, cursor = resume(request, hub.generation, log.head, floor)
+            self._done(request, Subscribed(request.req, address, status, hub.generation, log.head, floor))
+            # Before any batch: what the follow writes does not wait for the tick.
+            self.flush()
+            self.follows[address] = hub.follow(log, self, cursor)
+        finally:
+            hub.unpin(log)
+        for value in values:
+            live = frame(encode(Live(address, value.key, value.device, value.at_ms, value.payload)))
+            self.deliver_value(address, value.key, live)
+
+    async def _who(self, request: Who) -> None:
+        kind, owner = split_address(request.channel)
+        row: ChannelRow | None = None
+        if kind in CHANNEL_KINDS:
+            row = await self.node.heads.get(self.agency, ChannelId(owner))
+        if row is None or self.device not in row.masks:
+            raise ProtocolError(WireError.NOT_FOUND)
+        view = await self.node.presence.online(self.agency, tuple(row.masks), self.node.clock.now_ms())
+        devices = tuple(sorted(view.devices))
+        self._done(request, Online(request.req, request.channel, view.as_of_ms, view.stale, devices))
+
+    # ---- writing
+
+    def _answer(self, message: ServerMessage) -> None:
+        if self.closed:
+            return
+        self._answers.append(frame(encode(message)))
+        self.node.hub.answer(self)
+
+    def _done(self, request: Publish | Subscribe | Who, answer: ServerMessage) -> None:
+        self.session.answered(request)
+        self._answer(answer)
+        self._balance()
+
+    def _refuse(self, request: Publish | Subscribe | Who, refusal: Refusal) -> None:
+        self.node.metrics.refused.labels(refusal.code.label).inc()
+        if isinstance(request, Publish) and request.lane not in DURABLE_LANES:
+            return
+        retry_ms = RETRY_MS if refusal.code.may_retry else 0
+        self._done(request, Refused(request.req, refusal.code, refusal.head, retry_ms, refusal.detail))
+
+    def _write(self, frames: bytes) -> None:
+        if self.congested:
+            self._bytes_while_congested += len(frames)
+        self._wire.write(frames)
+
+    def _balance(self) -> None:
+        """Read on, or not: by what is unanswered and by what is unsent."""
+        if self.closed:
+            return
+        full = self.session.full or (self.congested and self._wire.buffered() > HARD_WATER_BYTES)
+        if full and not self._paused:
+            self._paused = True
+            self._wire.pause()
+        elif not full and self._paused:
+            self._paused = False
+            self.session.heard(self.node.clock.monotonic_s())
+            self._wire.resume()
+
+    def _check_stall(self, now_s: float) -> None:
+        drained = self._bytes_while_congested - self._wire.buffered()
+        if drained > self._drained_bytes:
+            self._drained_bytes = drained
+            self._progress_s = now_s
+        elif now_s - self._progress_s >= STALL_S:
+            self.close(CloseCode.SLOW)
+            self._wire.abort()
+
+    def _end(self, code: CloseCode) -> None:
+        """The session is closed: say why, and leave every log before anything else is delivered."""
+        self.node.metrics.closed.labels(code.label).inc()
+        self.flush()
+        self._forget()
+        self._wire.close(code)
+
+    def _forget(self) -> None:
+        for follow in self.follows.values():
+            self.node.hub.unfollow(follow.log, self)
+        self.follows = {}
+        self._parked = None
+        self._answers = []
+        self.node.sockets.congested.pop(self, None)
+
+
+def resume(request: Subscribe, generation: int, head: int, floor: int) -> tuple[int, int]:
+    """What becomes of a position (spec 03, "Following a log"): `Subscribed.status`, and where batches begin.
+
+    Behind a gap they begin at the position all the same: what was pruned comes as hashes, and the state values
+    that still stand among it are needed.
+    """
+    if (request.generation, request.offset) != (0, 0) and (
+        request.generation != generation or request.offset > head
+    ):
+        return 2, 0
+    return int(request.offset < floor), request.offset
