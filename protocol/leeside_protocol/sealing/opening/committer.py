@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from leeside_protocol.ids import AgencyId, ChannelId, DeviceId, IncidentId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
-from leeside_protocol.sealing.opening import hpke
 from leeside_protocol.sealing.opening.boxes import seal_box, some_classes, whole_epoch
 from leeside_protocol.sealing.opening.channel import SealedChannel
 from leeside_protocol.sealing.opening.keys import DeviceKeys
@@ -210,12 +209,12 @@ class Committer:
         return MadeCommit(commit, tuple(boxes), BoxList(hashes, signature))
 
     def _keyed(self, entry: RosterEntry, ts_ms: int, publics: dict[bytes, bytes]) -> RosterEntry:
-        """The entry with the kid to seal to; a device without a usable key is dormant."""
+        """The entry with the kid to seal to; a device without a valid key is dormant."""
         if entry.guest is not None:
             publics[entry.device_id] = entry.guest.hpke_public
             return entry
         key = self.device_keys.current(entry.device_id, ts_ms)
-        if key is None or not hpke.usable(key.public):
+        if key is None:
             # It must not block the others: it keeps its seat and is re-sealed on return.
             return replace(entry, kid=NO_KID)
         publics[entry.device_id] = key.public

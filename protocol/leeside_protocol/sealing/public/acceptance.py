@@ -15,6 +15,7 @@ from typing import Final
 from leeside_protocol.ids import AgencyId, ChannelId, DeviceId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.sealing.public.commit import Commit, RosterEntry, channel_id_of, parse_commit
+from leeside_protocol.sealing.public.curve import low_order
 from leeside_protocol.sealing.public.device_key import DeviceKeyBook
 from leeside_protocol.sealing.public.directory import CLOCK_BOUND_MS, Certificate, Directory
 from leeside_protocol.sealing.public.encoding import ZERO32
@@ -275,6 +276,8 @@ class _Rules:
             raise SealingError(SealingCode.E_AGENCY, "agency not accepted here")
         if device_id_of(guest.public) != entry.device_id or kid_of(guest.hpke_public) != entry.kid:
             raise SealingError(SealingCode.E_GUEST, "ids do not belong to the guest's keys")
+        if low_order(guest.hpke_public):
+            raise SealingError(SealingCode.E_GUEST, "nobody can seal to this key")
         if self._certified(entry.device_id):
             raise SealingError(SealingCode.E_GUEST, "a certified device is no guest")
         if guest.not_after_ms < c.ts_ms:

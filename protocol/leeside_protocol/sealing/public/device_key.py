@@ -11,6 +11,7 @@ from typing import Final
 
 from leeside_protocol.ids import DeviceId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
+from leeside_protocol.sealing.public.curve import low_order
 from leeside_protocol.sealing.public.directory import Certificate
 from leeside_protocol.sealing.public.encoding import as_bytes, as_list, as_uint, decode, encode
 from leeside_protocol.sealing.public.entries import HPKE_PUBLIC_BYTES, kid_of, parse_suite
@@ -68,6 +69,8 @@ def parse_device_key(payload: bytes) -> DeviceKey:
     )
     if not 0 < key.not_after_ms - key.not_before_ms <= DEVICE_KEY_LIFETIME_MS:
         raise SealingError(SealingCode.E_DEVKEY, "lifetime over eight days")
+    if low_order(key.public):
+        raise SealingError(SealingCode.E_DEVKEY, "nobody can seal to this key")
     return key
 
 

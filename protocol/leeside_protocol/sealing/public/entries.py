@@ -13,6 +13,7 @@ from typing import Final, NewType, TypeAlias
 
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
+from leeside_protocol.sealing.public.curve import low_order
 from leeside_protocol.sealing.public.encoding import (
     PREFIX,
     Value,
@@ -366,6 +367,8 @@ def _parse_operation(name: str, value: Value) -> Operation:
                 as_uint(not_before),
                 as_uint(not_after),
             )
+            if low_order(records.public):
+                raise SealingError(SealingCode.E_DIR, "nobody can seal to this key")
             if records.not_before_ms >= records.not_after_ms:
                 raise SealingError(SealingCode.E_DIR, "empty lifetime")
             return records

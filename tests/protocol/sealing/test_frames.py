@@ -1,0 +1,276 @@
+"""Frames: what is refused, what an insider cannot do, order and replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from leeside_protocol.sealing.errors import SealingCode
+from leeside_protocol.sealing.opening.body import Body, decode_body, encode_body, pad, unpad
+from leeside_protocol.sealing.opening.channel import SealedChannel
+from leeside_protocol.sealing.opening.committer import Change, Seat
+from leeside_protocol.sealing.opening.frames import FrameSender
+from leeside_protocol.sealing.public.commit import CommitReason
+from leeside_protocol.sealing.public.entries import ALL_COMPARTMENTS, CAP_ADMIT, DURABLE, EPHEMERAL, MEDIA
+from leeside_protocol.sealing.public.frame import HEADER_BYTES, check_frame, parse_frame
+from tests.protocol.sealing.refusal import refused
+from tests.protocol.sealing.world import NOW_MS, PERIODIC, World, body, seed, small_world
+
+
+class Talk:
+    """Dispatcher and unit in one channel."""
+
+    def __init__(self) -> None:
+        self.world: World = small_world()
+        self.genesis = self.world.genesis("dispatcher", "lead", "unit")
+        self.dispatcher = self.world.view("dispatcher", self.genesis)
+        self.unit = self.world.view("unit", self.genesis)
+
+    def hear(self, frame: bytes, *, again: bool = False) -> Body:
+        return self.unit.open(frame, self.world.directories, again=again).body
+
+    def rekey(self) -> None:
+        made = self.world.commit("dispatcher", self.dispatcher, PERIODIC)
+        self.world.process("dispatcher", self.dispatcher, made)
+        self.world.process("unit", self.unit, made)
+
+    def sender(
+        self, name: str, sid: bytes, key_class: int = EPHEMERAL, channel: SealedChannel | None = None
+    ) -> FrameSender:
+        channel = channel or self.dispatcher
+        return FrameSender(
+            self.world.keys[name].identity,
+            self.world.id(name),
+            channel.head,
+            channel.secrets(channel.head.epoch),
+            key_class=key_class,
+            sid=sid,
+        )
+
+
+@pytest.fixture
+def talk() -> Talk:
+    return Talk()
+
+
+@pytest.mark.parametrize("key_class", [DURABLE, EPHEMERAL])
+def test_heard_as_said(talk: Talk, key_class: int) -> None:
+    frame = talk.world.say("dispatcher", talk.dispatcher, {"a": [1, b"x", None, True]}, key_class=key_class)
+    opened = talk.unit.open(frame, talk.world.directories)
+    assert opened.body.data == {"a": [1, b"x", None, True]}
+    assert opened.header.sender == talk.world.id("dispatcher")
+    assert not opened.old_epoch
+    assert b"chat" not in frame
+
+
+def test_sizes_tell_little(talk: Talk) -> None:
+    sizes = {len(talk.world.say("dispatcher", talk.dispatcher, "x" * n)) for n in range(1, 40)}
+    assert sizes == {228, 164 + 128}
+
+
+Change_ = Callable[[bytearray], object]
+
+
+def put(at: int, value: bytes) -> Change_:
+    def change(frame: bytearray) -> None:
+        frame[at : at + len(value)] = value
+
+    return change
+
+
+TAMPERED: dict[str, tuple[SealingCode, Change_]] = {
+    "version": (SealingCode.E_FORMAT, put(0, b"\2")),
+    "class media": (SealingCode.E_FORMAT, put(1, b"\3")),
+    "class other": (SealingCode.E_AEAD, put(1, b"\2")),
+    "suite": (SealingCode.E_FORMAT, put(2, b"\2")),
+    "flags": (SealingCode.E_FORMAT, put(3, b"\1")),
+    "channel": (SealingCode.E_FORMAT, put(4, bytes(16))),
+    "epoch": (SealingCode.E_UNKNOWN_EPOCH, put(20, bytes([0, 0, 0, 0, 0, 0, 0, 9]))),
+    "commit": (SealingCode.E_FORK, put(28, bytes(16))),
+    "sender": (SealingCode.E_AUTHZ, put(44, bytes(16))),
+    "sid": (SealingCode.E_AEAD, put(60, bytes(16))),
+    "seq": (SealingCode.E_AEAD, put(83, b"\7")),
+    "ciphertext": (SealingCode.E_AEAD, put(HEADER_BYTES, b"\0\0\0\0")),
+    "cut short": (SealingCode.E_FORMAT, lambda f: f.pop()),
+    "cut by a bucket": (SealingCode.E_FORMAT, lambda f: f.__delitem__(slice(-64, None))),
+    "longer by a bucket": (SealingCode.E_AEAD, lambda f: f.extend(bytes(64))),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_tampered(talk: Talk, name: str) -> None:
+    code, change = TAMPERED[name]
+    good = talk.world.say("dispatcher", talk.dispatcher)
+    frame = bytearray(good)
+    change(frame)
+    with refused(code):
+        talk.hear(bytes(frame))
+    assert talk.hear(good).data == "on my way"  # what failed left no trace
+
+
+def test_an_insider_cannot_speak_as_another(talk: Talk) -> None:
+    """The unit has the group's key and may derive the dispatcher's sender key, but not its signature."""
+    w = talk.world
+    head, secrets = talk.unit.head, talk.unit.secrets(0)
+    forger = FrameSender(
+        w.keys["unit"].identity, w.id("dispatcher"), head, secrets, key_class=DURABLE, sid=bytes(16)
+    )
+    with refused(SealingCode.E_SIG):
+        talk.hear(forger.seal(body("send them home")))
+
+
+def test_an_insider_cannot_move_a_frame_to_another_class(talk: Talk) -> None:
+    frame = talk.world.say("dispatcher", talk.dispatcher, key_class=DURABLE)
+    with refused(SealingCode.E_AEAD):
+        talk.hear(frame[:1] + bytes([EPHEMERAL]) + frame[2:])
+
+
+def test_replay(talk: Talk) -> None:
+    frame = talk.world.say("dispatcher", talk.dispatcher)
+    talk.hear(frame)
+    with refused(SealingCode.E_REPLAY):
+        talk.hear(frame)
+    assert talk.hear(frame, again=True).data == "on my way"
+
+
+def test_replay_after_restart(talk: Talk) -> None:
+    frame = talk.world.say("dispatcher", talk.dispatcher)
+    talk.hear(frame)
+    talk.unit = SealedChannel.restore(talk.unit.export())
+    with refused(SealingCode.E_REPLAY):
+        talk.hear(frame)
+
+
+def test_window_of_64(talk: Talk) -> None:
+    frames = [talk.world.say("dispatcher", talk.dispatcher, n) for n in range(130)]
+    talk.hear(frames[100])
+    for n in range(99, 36, -1):
+        assert talk.hear(frames[n]).data == n
+    with refused(SealingCode.E_REPLAY):
+        talk.hear(frames[36])
+    assert talk.hear(frames[129]).data == 129
+    with refused(SealingCode.E_REPLAY):
+        talk.hear(frames[65])
+
+
+def test_gaps_are_told(talk: Talk) -> None:
+    frames = [talk.world.say("dispatcher", talk.dispatcher, n) for n in range(4)]
+    missing = [talk.unit.open(frames[n], talk.world.directories).missing for n in (0, 3)]
+    assert missing == [0, 2]
+
+
+def test_a_restarted_sender_never_meets_its_old_nonces(talk: Talk) -> None:
+    one = parse_frame(talk.world.say("dispatcher", talk.dispatcher))
+    talk.dispatcher = SealedChannel.restore(talk.dispatcher.export())
+    two = parse_frame(talk.world.say("dispatcher", talk.dispatcher))
+    assert one.sid != two.sid
+    assert one.seq == two.seq == 0
+
+
+def test_positions_refuse_only_what_is_older(talk: Talk) -> None:
+    one, two = talk.sender("dispatcher", b"1" * 16), talk.sender("dispatcher", b"2" * 16)
+    first, second = one.seal(body(1, ts_ms=NOW_MS)), one.seal(body(2, ts_ms=NOW_MS + 1))
+    other_tab = two.seal(body(3, ts_ms=NOW_MS + 5))
+    late = one.seal(body(4, ts_ms=NOW_MS + 4))
+    assert talk.hear(second).data == 2
+    with refused(SealingCode.E_STALE_POSITION):
+        talk.hear(first)
+    assert talk.hear(other_tab).data == 3
+    with refused(SealingCode.E_STALE_POSITION):
+        talk.hear(late)
+
+
+def test_a_clock_set_back_blocks_nobody_within_one_sender(talk: Talk) -> None:
+    one = talk.sender("dispatcher", b"1" * 16)
+    talk.hear(one.seal(body(1, ts_ms=NOW_MS + 86_400_000)))
+    assert talk.hear(one.seal(body(2, ts_ms=NOW_MS))).data == 2
+
+
+def test_a_new_epoch_wins_whatever_the_clock_says(talk: Talk) -> None:
+    old = talk.sender("dispatcher", b"1" * 16)
+    talk.hear(old.seal(body(1, ts_ms=NOW_MS + 86_400_000)))
+    left_over = old.seal(body(2, ts_ms=NOW_MS + 86_400_001))
+    talk.rekey()
+    assert talk.hear(talk.sender("dispatcher", b"3" * 16).seal(body(3))).data == 3
+    with refused(SealingCode.E_STALE_POSITION):
+        talk.hear(left_over)
+
+
+def test_a_device_without_send_is_not_heard() -> None:
+    w = small_world()
+    w.enrol("listener", caps=CAP_ADMIT)
+    made = w.genesis("dispatcher", "unit", "listener")
+    unit, listener = w.view("unit", made), w.view("listener", made)
+    with refused(SealingCode.E_AUTHZ):
+        w.say("listener", listener)
+    sender = FrameSender(
+        w.keys["listener"].identity,
+        w.id("listener"),
+        made.commit,
+        listener.secrets(0),
+        key_class=DURABLE,
+        sid=bytes(16),
+    )
+    with refused(SealingCode.E_AUTHZ):
+        unit.open(sender.seal(body()), w.directories)
+
+
+def test_a_masked_device_has_only_its_classes() -> None:
+    w = small_world()
+    w.enrol("interpreter", compartments=ALL_COMPARTMENTS)
+    first = w.genesis("dispatcher", "unit")
+    dispatcher, unit = w.view("dispatcher", first), w.view("unit", first)
+    seat = Seat(w.id("interpreter"), w.agency, 1 << MEDIA)
+    made = w.commit("dispatcher", dispatcher, Change(CommitReason.MEMBER, admit=(seat,)))
+    for name, channel in (("dispatcher", dispatcher), ("unit", unit)):
+        w.process(name, channel, made)
+    interpreter = w.view("interpreter", first, made)
+    assert set(interpreter.secrets(1)) == {MEDIA}
+    assert interpreter.chain is None
+    with refused(SealingCode.E_NO_KEY):
+        interpreter.open(w.say("dispatcher", dispatcher), w.directories)
+    with refused(SealingCode.E_AUTHZ):
+        w.say("interpreter", interpreter)
+
+
+def test_what_the_server_checks() -> None:
+    talk = Talk()
+    w, head = talk.world, talk.genesis.commit
+    header = parse_frame(w.say("dispatcher", talk.dispatcher))
+    check_frame(header, head, w.id("dispatcher"))
+    for code, bad in (
+        (SealingCode.E_AUTHZ, replace(header, sender=w.id("unit"))),
+        (SealingCode.E_UNKNOWN_EPOCH, replace(header, epoch=1)),
+        (SealingCode.E_FORK, replace(header, commit_prefix=bytes(16))),
+        (SealingCode.E_FORMAT, replace(header, channel_id=type(header.channel_id)(bytes(16)))),
+    ):
+        with refused(code):
+            check_frame(bad, head, w.id("dispatcher"))
+    with refused(SealingCode.E_AUTHZ):
+        check_frame(replace(header, sender=w.id("spare")), head, w.id("spare"))
+
+
+def test_padding_is_exact() -> None:
+    for size in range(200):
+        data = seed("body") * 7
+        padded = pad(data[:size], 64)
+        assert len(padded) % 64 == 0
+        assert len(padded) - size <= 64
+        assert unpad(padded, 64) == data[:size]
+    for bad in (bytes(64), b"\x80" + bytes(64), b"x" * 64):
+        with refused(SealingCode.E_FORMAT):
+            unpad(bad, 64)
+
+
+def test_body_holds_only_what_all_languages_read_alike() -> None:
+    assert decode_body(encode_body(body({"k": [1, {"deep": b""}]}))).data == {"k": [1, {"deep": b""}]}
+    for data in (1.5, 2**53, {1: 2}, object(), 2**70):
+        with refused(SealingCode.E_ENCODING):
+            encode_body(body(data))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_a_body_too_large_is_refused_before_it_is_sealed(talk: Talk) -> None:
+    with refused(SealingCode.E_FORMAT):
+        talk.world.say("dispatcher", talk.dispatcher, b"x" * 60_000)
