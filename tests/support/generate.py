@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from leeside_protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES, SUBPROTOCOL
+from leeside_server.relay.http.openapi import DOCUMENT
 from tests.support.message_vectors import message_vectors
 
 PROTOCOL = Path(__file__).resolve().parents[2] / "protocol"
@@ -84,6 +85,7 @@ def generated() -> dict[Path, str]:
         PROTOCOL / "messages.schema.json": _text(_schema()),
         PROTOCOL / "asyncapi.json": _text(_asyncapi()),
         PROTOCOL / "vectors/messages.json": _text(message_vectors()),
+        PROTOCOL / "openapi.json": DOCUMENT.decode(),
     }
 
 

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the route table and the structures of the protocol.
 
 `protocol/openapi.json` is this document; a test keeps the two equal, and the server serves it at /openapi.json.
-Write the file anew with `python -m leeside_server.relay.http.openapi protocol/openapi.json`.
+Write the file anew with `python -m tests.support.generate`.
 
 MessagePack bodies cannot be described by JSON Schema byte for byte: they are `binary`, and `x-messagepack` refers to
 the schema of the value inside, in which `bytes` stand for MessagePack `bin`.
@@ -9,9 +9,7 @@ the schema of the value inside, in which `bytes` stand for MessagePack `bin`.
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -138,6 +136,3 @@ def encoded() -> bytes:
 
 
 DOCUMENT: Final = encoded()
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_bytes(DOCUMENT)

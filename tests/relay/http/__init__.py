@@ -1,0 +1,1 @@
+"""The HTTP half against a real node on SQLite, through ASGI."""
