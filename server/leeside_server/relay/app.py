@@ -91,7 +91,7 @@ async def _serve_socket(node: Node, websocket: WebSocket) -> None:
 def _refusal(node: Node, offered: bool, origins: Sequence[str]) -> CloseCode | None:
     if node.draining:
         return CloseCode.RESTART
-    if len(node.sockets) >= node.config.sockets:
+    if len(node.sockets) >= node.config.sockets or not node.let_in():
         return CloseCode.CROWDED
     if not all(origin in node.config.public_origins for origin in origins):
         return CloseCode.ORIGIN

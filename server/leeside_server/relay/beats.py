@@ -9,10 +9,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from leeside_protocol.ids import ChannelKind
 from leeside_protocol.limits import NODE_BEAT_S
+from leeside_server.log import get_logger
 from leeside_server.ports import StoreRefused, StoreUnavailable
 from leeside_server.relay.logs import UNKNOWN, Log
 
@@ -31,7 +30,7 @@ PRESENCE_SOON_S: Final = 1.0
 SWEEP_S: Final = 10.0
 TOKENS_S: Final = 60.0
 
-_log = structlog.get_logger("leeside.relay")
+_log = get_logger("leeside.relay")
 
 
 class Beats:

@@ -213,7 +213,7 @@ class DirectSocket(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         cast("dict[str, Any]", self.scope.get("extensions"))[EXTENSION] = self
-        app = cast("ASGI3Application", self.app)
+        app = cast("ASGI3Application", getattr(self, "app"))  # noqa: B009
         try:
             await app(self.scope, self.receive, self.send)
         except Exception as error:  # noqa: BLE001

@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import structlog
-
 from leeside_protocol.errors import WireError
 from leeside_server.core.writes import Item, Outcome
+from leeside_server.log import get_logger
 from leeside_server.ports import StoreFull, StoreUnavailable
 
 WRITERS: Final = 2
@@ -25,7 +24,7 @@ WRITE_TIMEOUT_S: Final = 30.0
 Done = Callable[[Outcome | WireError], None]
 """Hears what became of an item; must not block or raise."""
 
-_log = structlog.get_logger("leeside.relay")
+_log = get_logger("leeside.relay")
 
 
 class Intake:

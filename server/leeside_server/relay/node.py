@@ -11,13 +11,14 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-import structlog
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelKind
 from leeside_server.core.channels import CHANNEL, StreamValue
+from leeside_server.core.rates import Bucket, take
 from leeside_server.core.writes import Item, Outcome, Save, Stored
+from leeside_server.log import get_logger
 from leeside_server.ports import Blobs, Bus, Clock, Latest, LatestValue, Presence, Store, StoreUnavailable
 from leeside_server.relay.access import Access
 from leeside_server.relay.beats import Beats
@@ -40,7 +41,7 @@ VALUES_WAITING: Final = 8_192
 """Stream values on their way to `Latest`; beyond, they reach who listens now and nobody who comes later."""
 DRAIN_S: Final = 10.0
 
-_log = structlog.get_logger("leeside.relay")
+_log = get_logger("leeside.relay")
 T = TypeVar("T")
 
 
@@ -87,6 +88,7 @@ class Node:
         self.hub.catchup = self.catchup
         self.hub.on_generation = self._on_generation
         self.draining = False
+        self._door: Bucket | None = None
         self._values: dict[tuple[AgencyId, ChannelAddress, bytes], LatestValue] = {}
         self._values_wake = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -125,6 +127,9 @@ class Node:
         self._stop.set()
         if self._running is not None:
             await asyncio.wait((self._running,))
+            if not self._running.cancelled():
+                # `finished` raises what it died of; here it is only taken note of.
+                self._running.exception()
         await self.presence.leave(self.id.hex())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -158,6 +163,11 @@ class Node:
         if key in self._values or len(self._values) < VALUES_WAITING:
             self._values[key] = LatestValue(value.key, value.device, value.at_ms, value.payload)
             self._values_wake.set()
+
+    def let_in(self) -> bool:
+        """Whether one more socket may come now, by the rate of handshakes."""
+        self._door, wait_s = take(self._door, self.config.handshakes, self.clock.monotonic_s())
+        return wait_s == 0.0
 
     # ---- what sockets ask
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
 
-SOCKETS: Final = 20_000
+from leeside_server.core.rates import Rate
 
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
     """`public_origins`: where our own pages are served from, as browsers send it in `Origin`; a client
-    without `Origin` is not a browser. `sockets`: how many connections this node takes."""
+    without `Origin` is not a browser. `sockets`: how many connections this node takes at once. `handshakes`:
+    how fast it lets new ones in; beyond, they are told `crowded` and come back with full jitter."""
 
     public_origins: frozenset[str] = frozenset()
-    sockets: int = SOCKETS
+    sockets: int = 20_000
+    handshakes: Rate = field(default_factory=lambda: Rate(500.0, 2_000))
