@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -44,8 +44,12 @@ from leeside_server.adapters.schema import (
 )
 from leeside_server.core.writes import AuditRow, LogPage, Object, StoredEntry
 
-Row: TypeAlias = Sequence[Any]
-"""A row of either driver: values by position."""
+
+class Row(Protocol):
+    """A row of either driver: values by position."""
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
 
 AGENCY_KIND: Final = "agency"
 """The kind of the object that makes an agency known to `agencies`."""
@@ -170,8 +174,11 @@ def _page() -> Any:
     first = select(both).order_by(both.c.offset).limit(_number("limit")).subquery("first")
     length = func.coalesce(func.length(first.c.payload), _ZERO)
     before = (func.sum(length).over(order_by=first.c.offset) - length).label("before")
-    sized = select(first, before).subquery("sized")
-    some = select(sized).where(sized.c.before <= _number("max_bytes")).subquery("some")
+    place = func.row_number().over(order_by=first.c.offset).label("place")
+    sized = select(first, before, place).subquery("sized")
+    # The second whatever the size of the first, which alone may exceed `max_bytes`.
+    fits = or_(sized.c.before <= _number("max_bytes"), sized.c.place <= literal_column("2", Integer))
+    some = select(sized).where(fits).subquery("some")
     return (
         select(CHANNELS.c.head, CHANNELS.c.floor, META.c.generation, *[some.c[name] for name in _ENTRY])
         .select_from(META.outerjoin(CHANNELS, _this_log()).outerjoin(some, true()))

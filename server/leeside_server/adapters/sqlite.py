@@ -11,38 +11,34 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId
+from leeside_protocol.ids import AgencyId, ChannelAddress
 from leeside_server.adapters import queries, sqlite_batch
+from leeside_server.adapters.migrations import new_generation
+from leeside_server.adapters.reads import PRUNE_ROWS, WAITING_ITEMS, WAITING_READS, StoreReads
 from leeside_server.adapters.sqlite_file import (
     ProcessLock,
     Reserve,
     Synchronous,
     connect,
     migrate,
-    new_generation,
     settle_writer,
     translate,
 )
 from leeside_server.adapters.sqlite_readers import Readers
 from leeside_server.adapters.sqlite_writer import SqliteWriter
-from leeside_server.core.writes import AuditRow, Item, LogPage, NotStored, Object, Outcome
+from leeside_server.core.writes import Item, NotStored, Outcome
 from leeside_server.ports import StoreRefused, StoreUnavailable
 
 T = TypeVar("T")
 
-WAITING_ITEMS: Final = 20_000
-"""Items waiting for a commit, above which more are answered `busy` at once: provably not stored, try again."""
-WAITING_READS: Final = 5_000
-"""Reads waiting for a connection, above which more raise `StoreUnavailable`."""
-PRUNE_ROWS: Final = 1_000
-"""Rows of one step of pruning, so that messages get in between."""
 _QUERIES: Final = queries.Queries("sqlite")
 
 
-class SqliteStore:
+class SqliteStore(StoreReads):
     """`ports.Store` on a file. Made by `open`."""
 
     def __init__(self, lock: ProcessLock, writer: SqliteWriter, readers: Readers, threads: int) -> None:
+        super().__init__(_QUERIES)
         self._lock = lock
         self._writer = writer
         self._readers = readers
@@ -119,53 +115,9 @@ class SqliteStore:
             return [NotStored(WireError.BUSY)] * len(items)
         return await writer.apply(items)
 
-    async def read(
-        self, agency: AgencyId, channel: ChannelAddress, after: int, limit: int, max_bytes: int
-    ) -> LogPage:
-        query = _QUERIES.page
-        args = query.args(agency=agency, address=channel, after=after, limit=limit + 1, max_bytes=max_bytes)
-
-        def work(db: sqlite3.Connection) -> LogPage:
-            return queries.page(db.execute(query.sql, args).fetchall(), after, limit, max_bytes)
-
-        return await self._read(work)
-
     async def heads(self, channels: Sequence[tuple[AgencyId, ChannelAddress]]) -> Sequence[int]:
         known = await self._read(lambda db: sqlite_batch.heads(db, channels))
         return [known.get(log, 0) for log in channels]
-
-    async def get(self, agency: AgencyId, kind: str, key: bytes) -> Object | None:
-        found = queries.objects(await self._rows(_QUERIES.get, agency=agency, kind=kind, id=key))
-        return found[0] if found else None
-
-    async def objects(
-        self, agency: AgencyId, kind: str, parent: bytes | None, after: bytes, limit: int
-    ) -> Sequence[Object]:
-        query = _QUERIES.objects if parent is None else _QUERIES.children
-        rows = await self._rows(query, agency=agency, kind=kind, parent=parent, after=after, limit=limit)
-        return queries.objects(rows)
-
-    async def due(self, kind: str, now_ms: int, limit: int) -> Sequence[tuple[AgencyId, Object]]:
-        return queries.due_objects(await self._rows(_QUERIES.due, kind=kind, now_ms=now_ms, limit=limit))
-
-    async def boxes(
-        self, agency: AgencyId, channel: ChannelId, recipient: bytes, from_epoch: int, limit: int
-    ) -> Sequence[tuple[int, bytes | None, bytes]]:
-        rows = await self._rows(
-            _QUERIES.boxes,
-            agency=agency,
-            channel=channel,
-            recipient=recipient,
-            from_epoch=from_epoch,
-            limit=limit,
-        )
-        return [(row[0], row[1], row[2]) for row in rows]
-
-    async def audits(self, agency: AgencyId, after: int, limit: int) -> Sequence[AuditRow]:
-        return queries.audit_rows(await self._rows(_QUERIES.audits, agency=agency, after=after, limit=limit))
-
-    async def agencies(self) -> Sequence[AgencyId]:
-        return [AgencyId(row[0]) for row in await self._rows(_QUERIES.agencies, kind=queries.AGENCY_KIND)]
 
     async def now_ms(self) -> int:
         return time.time_ns() // 1_000_000

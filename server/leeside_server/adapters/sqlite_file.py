@@ -11,11 +11,10 @@ import fcntl
 import os
 import sqlite3
 import sys
-import time
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from leeside_server.adapters.migrations import missing, statements
+from leeside_server.adapters.migrations import missing, new_generation, statements
 from leeside_server.ports import StoreFull, StoreRefused, StoreUnavailable
 
 Synchronous: TypeAlias = Literal["full", "extra"]
@@ -185,11 +184,6 @@ def split(script: str) -> list[str]:
     if text.strip():
         found.append(text)
     return found
-
-
-def new_generation(before: int) -> int:
-    """A generation that no other copy of this database has had: the time, and above the last one anyway."""
-    return max(before + 1, time.time_ns() // 1_000_000)
 
 
 def wal_path(path: Path) -> Path:

@@ -18,6 +18,7 @@ A server refuses a database whose `usable_by` is above its own `SCHEMA`, with th
 
 from __future__ import annotations
 
+import time
 from io import StringIO
 from typing import Any, Final
 
@@ -78,3 +79,8 @@ def missing(schema: int, usable_by: int) -> int:
             "run the newer server, or restore a backup made before the upgrade"
         )
     return max(0, SCHEMA - schema)
+
+
+def new_generation(before: int) -> int:
+    """A generation that no other copy of this database has had: the time, and above the last one anyway."""
+    return max(before + 1, time.time_ns() // 1_000_000)
