@@ -28,7 +28,7 @@ from tests.protocol.sealing.cases import Attempt
 from tests.support.make_sealing_vectors import PATH, build
 
 VECTORS: dict[str, Any] = json.loads(PATH.read_text())
-POOL = [bytes.fromhex(item) for item in VECTORS["pool"]]
+POOL: list[bytes] = [bytes.fromhex(item) for item in VECTORS["pool"]]
 CHANNEL = VECTORS["channel"]
 Case = dict[str, Any]
 
@@ -57,7 +57,8 @@ def keys_of(name: str) -> DeviceKeys:
 
 
 def directory() -> Directory:
-    return Directory.replay(un(CHANNEL["root"]), [un(e) for e in CHANNEL["entries"]])
+    entries: list[str] = CHANNEL["entries"]
+    return Directory.replay(un(CHANNEL["root"]), [un(e) for e in entries])
 
 
 def view(name: str) -> SealedChannel:
@@ -95,7 +96,8 @@ def test_encoding() -> None:
 
 @named("directory")
 def test_directory(case: Case) -> None:
-    known = Directory.replay(un(case["root"]), [POOL[n] for n in case["before"]])
+    before: list[int] = case["before"]
+    known = Directory.replay(un(case["root"]), [POOL[n] for n in before])
     error = None
     try:
         known.apply(SignedEntry.decode(un(case["entry"])), case["now_ms"])
@@ -106,10 +108,11 @@ def test_directory(case: Case) -> None:
 
 @named("commits")
 def test_commit(case: Case) -> None:
-    keys = case["device_keys"]
+    keys: list[int] | None = case["device_keys"]
+    before: list[int] = case["before"]
     attempt = Attempt(
         [(un(a["root"]), [POOL[n] for n in a["entries"]]) for a in case["agencies"]],
-        [Signed.decode(POOL[n]) for n in case["before"]],
+        [Signed.decode(POOL[n]) for n in before],
         Signed.decode(un(case["commit"])),
         case["now_ms"],
         case["storing"],
