@@ -24,8 +24,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import structlog
-
 from leeside_server.adapters.clock import SystemClock
 from leeside_server.adapters.redis_connection import (
     Command,
@@ -37,6 +35,7 @@ from leeside_server.adapters.redis_connection import (
     array,
     full_jitter_s,
 )
+from leeside_server.log import get_logger
 from leeside_server.ports import BusUnavailable, Clock, Hint
 
 BEAT_EVERY_S: Final = 1.0
@@ -48,7 +47,7 @@ TOPICS_A_COMMAND: Final = 500
 READS_A_TURN: Final = 64
 """Hints handed on before other tasks get their turn."""
 
-_log = structlog.stdlib.get_logger("leeside.bus")
+_log = get_logger("leeside.bus")
 
 
 class RedisBus:
