@@ -302,6 +302,8 @@ class Client:
         self.socket = socket
         self.phone = phone
         self._req = 0
+        self.batches: list[Batch] = []
+        """Every batch that came, in the order in which they came."""
 
     def req(self) -> int:
         self._req += 1
@@ -316,6 +318,8 @@ class Client:
         assert isinstance(data, bytes)
         message = decode_server(data)
         assert message is not None
+        if isinstance(message, Batch):
+            self.batches.append(message)
         return message
 
     async def expect(self, kind: type[M]) -> M:
@@ -324,6 +328,11 @@ class Client:
             message = await self.receive()
             if isinstance(message, kind):
                 return message
+
+    async def expect_soon(self, kind: type[M]) -> M:
+        """As `expect`, for what may not come by itself; `TimeoutError` then."""
+        async with asyncio.timeout(0.05):
+            return await self.expect(kind)
 
     async def subscribe(self, log: ChannelAddress, generation: int = 0, offset: int = 0) -> Subscribed:
         await self.send(Subscribe(self.req(), log, generation, offset))
