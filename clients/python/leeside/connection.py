@@ -55,7 +55,7 @@ ANSWER_TIMEOUT_S: Final = 20.0
 CLIENT_NAME: Final = "leeside-python"
 
 Reply: TypeAlias = Accepted | Refused | Subscribed | Online | Renewed
-Push: TypeAlias = Subscribed | Batch | Live | Beat
+Push: TypeAlias = Subscribed | Batch | Live | Beat | Refused
 Sign: TypeAlias = Callable[[bytes], bytes]
 Uniform: TypeAlias = Callable[[float, float], float]
 
@@ -172,8 +172,7 @@ class Connection:
 
         Raises `Offline` when there is no session or it ended first: whether the server acted is then unknown.
         """
-        self._req = self._req % 0xFFFFFFFF + 1
-        req = self._req
+        req = self.number()
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[req] = future
         try:
@@ -184,6 +183,11 @@ class Connection:
             raise Offline("the server did not answer in time") from None
         finally:
             self._waiting.pop(req, None)
+
+    def number(self) -> int:
+        """The next request number."""
+        self._req = self._req % 0xFFFFFFFF + 1
+        return self._req
 
     async def send(self, message: ClientMessage) -> None:
         """Send what nobody answers. Raises `Offline` when there is no session."""
@@ -264,6 +268,9 @@ class Connection:
 
     def _receive(self, message: ServerMessage) -> None:
         match message:
+            case Refused(req=0):
+                # Nobody asked: a log that was followed is no longer ours.
+                self._sink.on_push(message)
             case Accepted() | Refused() | Online() | Renewed():
                 self._answer(message)
             case Subscribed():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -61,7 +61,7 @@ class Database:
                 c.execute(f"PRAGMA user_version={version}")
 
     @contextmanager
-    def change(self) -> Iterator[None]:
+    def change(self) -> Generator[None]:
         """One transaction: all of it or nothing. Not nested."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:

@@ -151,6 +151,14 @@ class Outbox:
         found = tuple(self._waiting(row) for row in rows)
         return found if channel is None else tuple(w for w in found if w.draft.channel == channel)
 
+    def accepted(self, channel: ChannelAddress) -> tuple[tuple[MessageId, int, int], ...]:
+        """What stands in a channel's log lane of the last week: id, generation, offset."""
+        rows = self._db.all(
+            "SELECT id, generation, offset FROM outbox WHERE channel=? AND step=? AND lane=? ORDER BY seq",
+            channel, Step.ACCEPTED, Lane.LOG,
+        )  # fmt: skip
+        return tuple((MessageId(ident), generation, offset) for ident, generation, offset in rows)
+
     def seal(self, message: MessageId, frame: bytes, epoch: int) -> bytes:
         """Write the frame down before it is sent. Returns what is to be sent: the frame that another process
         of this device may have written first, else this one."""

@@ -1,0 +1,470 @@
+"""The client library's front: one device of one member, connected, sealed, and able to go without signal.
+
+    async with Leeside.open(profile, keystore) as leeside:
+        sent = await leeside.send(channel, "on scene", Urgency.IMPORTANT)
+        async for event in leeside.follow(channel):
+            ...
+
+What is sent is on disk when `send` returns, and goes out when there is a link; `Sent` tells how far it came.
+Everything that happens in a channel comes through `follow` as one of `leeside.events`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from leeside.api import Api, tls_context
+from leeside.attachments import Attachments, Progressed
+from leeside.board import Board, Presence
+from leeside.bodies import (
+    REPEAT_S,
+    Acknowledged,
+    Attachment,
+    ContextWanted,
+    Fix,
+    LastPosition,
+    LivePosition,
+    MemberName,
+    Status,
+    Text,
+    Typing,
+    UnitName,
+)
+from leeside.connection import LinkStatus, Uniform
+from leeside.errors import ChannelAlarmed, LeesideError, Refused
+from leeside.events import Alarm, Event, Progress
+from leeside.feeds import Feed
+from leeside.history import History
+from leeside.keystore import Keystore as FileKeystore
+from leeside.link import Clock, Dialer, SystemClock, WebSocketDialer
+from leeside.lockbox import Keystore, Lockbox
+from leeside.openings import Openings
+from leeside.outbox import Outbox, Waiting
+from leeside.position import EVERY_S, Pacer
+from leeside.profile import Identity, Profile, load_identity, load_keys
+from leeside.sending import wire_error
+from leeside.session import Session
+from leeside.switchboard import Switchboard
+from leeside_protocol import resources as r
+from leeside_protocol.errors import WireError
+from leeside_protocol.ids import (
+    ChannelId,
+    DeviceId,
+    MemberId,
+    MessageId,
+    StateKind,
+    UnitId,
+    state_key,
+)
+from leeside_protocol.sealing.opening.keys import DeviceKeys
+from leeside_protocol.words import Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
+
+_RANK: Final = {progress: rank for rank, progress in enumerate(Progress)}
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message of this device on its way. Losing this object loses nothing."""
+
+    channel: ChannelId
+    id: MessageId
+    _board: Switchboard
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come at the server: waiting, accepted (durable there), or refused."""
+        return self._board.receipts.own(self.id) or Progress.WAITING
+
+    @property
+    def devices(self) -> Mapping[DeviceId, Progress]:
+        """How far it has come at each other device that said so."""
+        return self._board.receipts.progress(self.id)
+
+    async def wait(
+        self, progress: Progress = Progress.ACCEPTED, *, devices: int = 1, timeout_s: float | None = None
+    ) -> None:
+        """Until it has come this far: at the server for `ACCEPTED`, else at so many devices.
+
+        Raises `Refused` when the server will not have it, `TimeoutError` after `timeout_s` (it stays in the
+        outbox all the same).
+        """
+        feed = self._board.feeds.open(self.channel)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._reached(progress, devices):
+                    await feed.next()
+        finally:
+            feed.close()
+
+    def _reached(self, progress: Progress, devices: int) -> bool:
+        if self.progress is Progress.REFUSED:
+            waiting = self._board.outbox.get(self.id)
+            raise Refused(refusal_of(waiting), "the server refused this message")
+        if progress in {Progress.WAITING, Progress.ACCEPTED}:
+            return self.progress is Progress.ACCEPTED
+        return sum(_RANK[p] >= _RANK[progress] for p in self.devices.values()) >= devices
+
+
+def refusal_of(waiting: Waiting | None) -> WireError:
+    """Why the server refused a message."""
+    return WireError.INVALID if waiting is None else wire_error(waiting.code)
+
+
+class Leeside:
+    """One device of one member. Made by `open`; every method may be called while there is no link."""
+
+    def __init__(self, board: Switchboard, attachments: Attachments) -> None:
+        self._inside = board
+        self._attachments = attachments
+        self._sharing: dict[ChannelId, Pacer] = {}
+        self.openings: Final = Openings(board)
+        """Opening channels and incidents, and who is in them."""
+
+    # ---- opening and closing
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, profile: Profile, keystore: FileKeystore, *, clock: Clock | None = None
+    ) -> AsyncGenerator[Leeside]:
+        """The client of an enrolled profile, with the server of its settings.
+
+        Raises `ProfileError` before enrolment. A device that was revoked learns so from `follow`, which then raises
+        `Stopped`; its local copy can still be read.
+        """
+        settings = profile.settings()
+        verify = Path(settings.ca_file) if settings.ca_file else None
+        keys, identity = load_keys(keystore), load_identity(keystore)
+        async with Api(settings.server, verify=verify) as outside:
+            session = Session(
+                outside,
+                keys.device_id,
+                keys.identity.sign_raw,
+                keystore=keystore,
+                lock_path=profile.session_lock,
+            )
+            async with Api(settings.server, session, verify=verify) as api:
+                dialer = WebSocketDialer(settings.server, tls_context(verify))
+                async with cls.assemble(
+                    api, session, dialer, keys, identity, keystore, profile.local, clock=clock
+                ) as leeside:
+                    yield leeside
+
+    @classmethod
+    @asynccontextmanager
+    async def assemble(
+        cls,
+        api: Api,
+        session: Session,
+        dialer: Dialer,
+        keys: DeviceKeys,
+        identity: Identity,
+        keystore: Keystore,
+        folder: Path,
+        *,
+        clock: Clock | None = None,
+        uniform: Uniform = random.uniform,
+    ) -> AsyncGenerator[Leeside]:
+        """The same from parts: for programs that keep keys elsewhere, and for tests. `folder` holds the local
+        databases."""
+        lockbox = Lockbox.of(keystore)
+        history = History(folder / "history.db", lockbox)
+        outbox = Outbox(folder / "outbox.db", lockbox)
+        board = Switchboard(
+            api=api,
+            session=session,
+            dialer=dialer,
+            keys=keys,
+            root_public=identity.root_pub,
+            member=MemberId(identity.member),
+            keystore=keystore,
+            outbox=outbox,
+            history=history,
+            clock=clock or SystemClock(),
+            uniform=uniform,
+        )
+        running = asyncio.ensure_future(board.run())
+        leeside = cls(board, Attachments(api, history, board.home.random))
+        try:
+            yield leeside
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            board.close()
+
+    # ---- the link
+
+    @property
+    def link(self) -> LinkStatus:
+        """Whether there is a live link, since when, and what ended the last one."""
+        return self._inside.connection.status
+
+    @property
+    def device(self) -> DeviceId:
+        """This device."""
+        return self._inside.device
+
+    @property
+    def member(self) -> MemberId:
+        """Whose device this is."""
+        return self._inside.directories.member
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Every alarm since this client was opened."""
+        return tuple(self._inside.alarms)
+
+    def reconnect(self) -> None:
+        """The network came back: connect now rather than at the end of the delay."""
+        self._inside.connection.hurry()
+
+    async def online(self, timeout_s: float | None = None) -> None:
+        """Wait until there is a link and the list of channels is fresh. Raises `TimeoutError`, or what ended the
+        client (`Stopped`)."""
+        self._raise_end()
+        feed = self._inside.feeds.open(None)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._inside.connection.online:
+                    await feed.next()
+                await self._inside.refreshed.wait()
+        finally:
+            feed.close()
+
+    def _raise_end(self) -> None:
+        if self._inside.error is not None:
+            raise self._inside.error
+
+    # ---- channels
+
+    def channels(self) -> tuple[r.ChannelInfo, ...]:
+        """The channels that this device is in, as last heard; `refresh` asks again."""
+        return tuple(self._inside.infos.values())
+
+    async def refresh(self) -> tuple[r.ChannelInfo, ...]:
+        """Ask the server for the directory and the channels. Raises `ApiError`."""
+        await self._inside.directories.sync()
+        await self._inside.refresh()
+        return self.channels()
+
+    def follow(self, channel: ChannelId | None = None) -> Feed:
+        """Everything that happens in a channel from now on (None: in all), an async iterator of `Event`.
+
+        Raises `ChannelUnknown`; iterating raises `Stopped` when the server says not to come back.
+        """
+        self._raise_end()
+        if channel is not None:
+            self._inside.channel(channel)
+        return self._inside.feeds.open(channel)
+
+    def board(self, channel: ChannelId) -> Board:
+        """The present of a channel: statuses, positions, who shares, who types, names. Kept up to date."""
+        self._inside.channel(channel)
+        return self._inside.board(channel)
+
+    def readers(self, channel: ChannelId) -> tuple[DeviceId, ...]:
+        """Every device that can read this channel, by its verified roster."""
+        return self._inside.channel(channel).roster
+
+    def history(self, channel: ChannelId, before: int = 2**53 - 1, limit: int = 50) -> tuple[Event, ...]:
+        """Messages of the local copy below an offset, the newest of them, in order: `Message`,
+        `Acknowledgement`, `ContextRequest`, `Unreadable`."""
+        found = self._inside.channel(channel)
+        teller = self._inside.teller(channel)
+        events = (teller.retell(row) for row in self._inside.history.before(found.content, before, limit))
+        return tuple(event for event in events if event is not None)
+
+    def caught_up(self, channel: ChannelId) -> bool:
+        """Whether everything up to the head is here. Until then a screen must not say "no messages"."""
+        return self._inside.follow_of(channel).caught_up
+
+    async def presence(self, channel: ChannelId) -> Presence:
+        """Which devices of a channel are connected. Raises `Offline`."""
+        online = await self._inside.who(channel)
+        return Presence(frozenset(online.devices), online.as_of_ms, online.stale)
+
+    # ---- messages
+
+    async def send(
+        self,
+        channel: ChannelId,
+        text: str,
+        urgency: Urgency = Urgency.ROUTINE,
+        *,
+        reply_to: MessageId | None = None,
+    ) -> Sent:
+        """Write a message: on disk when this returns, sent as soon as there is a link.
+
+        An urgent one repeats at its receivers every 15 s until each acknowledged it. Raises `ChannelUnknown`,
+        `ChannelAlarmed`, `OutboxFull`, `BodyError` (empty or too long).
+        """
+        self._check(channel)
+        repeat_s = REPEAT_S if urgency is Urgency.URGENT else 0
+        content = Text(urgency, text, repeat_s, reply_to)
+        message = self._inside.compose(channel, content, lane=Lane.LOG, urgency=urgency)
+        return Sent(channel, message, self._inside)
+
+    async def acknowledge(self, channel: ChannelId, message: MessageId) -> Sent:
+        """Say before all that this person has taken note; the message stops sounding on their devices."""
+        self._check(channel)
+        acknowledged = self._inside.compose(channel, Acknowledged(message), lane=Lane.LOG)
+        self._inside.relieve(self._inside.channel(channel), message)
+        return Sent(channel, acknowledged, self._inside)
+
+    def mark_read(self, channel: ChannelId, offset: int) -> None:
+        """The person has seen everything up to this offset; told to the others within a second or so."""
+        self._inside.channel(channel)
+        self._inside.mark_soon(channel, offset)
+
+    def waiting(self, channel: ChannelId) -> tuple[Waiting, ...]:
+        """What was not accepted yet, refused messages included: shown as "not sent"."""
+        return self._inside.outbox.waiting(self._inside.channel(channel).content)
+
+    def cancel(self, message: MessageId) -> bool:
+        """Take back a message that waits or was refused. False: it may have been sent already."""
+        return self._inside.outbox.cancel(message)
+
+    async def typing(self, channel: ChannelId, *, on: bool = True) -> None:
+        """Tell that this person types; said at most once, never kept."""
+        key = state_key(StateKind.TYPING, self.device)
+        await self._inside.stream(channel, Typing(on), key)
+
+    # ---- status and names
+
+    async def set_status(
+        self,
+        channel: ChannelId,
+        unit: UnitId,
+        primary: PrimaryStatus,
+        secondary: SecondaryStatus | None = None,
+        *,
+        note: str = "",
+        destination: str = "",
+        mark: Mark = Mark.NONE,
+    ) -> Sent:
+        """Say what a unit does. `mark` also tells the server's timeline, in the clear, where policy wants it."""
+        self._check(channel)
+        now_ms = self._inside.connection.server_now_ms()
+        content = Status(unit, primary, secondary, now_ms, note, destination, mark)
+        key = state_key(StateKind.STATUS, unit)
+        message = self._inside.compose(channel, content, lane=Lane.STATE, key=key, mark=mark)
+        return Sent(channel, message, self._inside)
+
+    async def name_member(self, channel: ChannelId, member: MemberId, name: str) -> Sent:
+        """Set a member's shown name, in the agency's channel."""
+        self._check(channel)
+        key = state_key(StateKind.NAME, member)
+        message = self._inside.compose(channel, MemberName(member, name), lane=Lane.STATE, key=key)
+        return Sent(channel, message, self._inside)
+
+    async def name_unit(self, channel: ChannelId, unit: UnitId, name: str) -> Sent:
+        """Set a unit's shown name, in the agency's channel."""
+        self._check(channel)
+        key = state_key(StateKind.NAME, unit)
+        message = self._inside.compose(channel, UnitName(unit, name), lane=Lane.STATE, key=key)
+        return Sent(channel, message, self._inside)
+
+    # ---- position
+
+    def start_sharing(self, channel: ChannelId, *, every_s: int = EVERY_S, coarse_m: int = 0) -> None:
+        """Share this device's position in a channel, coarsened and paced here. Off until called; others see it."""
+        self._check(channel)
+        self._sharing[channel] = Pacer(every_s, coarse_m)
+        self._keep_position(channel, sharing=True)
+
+    def stop_sharing(self, channel: ChannelId) -> None:
+        """Stop; the last position stays, marked as no longer shared."""
+        if channel in self._sharing:
+            self._keep_position(channel, sharing=False)
+            del self._sharing[channel]
+
+    @property
+    def sharing(self) -> frozenset[ChannelId]:
+        """Where this device shares its position now."""
+        return frozenset(self._sharing)
+
+    async def move(self, fix: Fix) -> int:
+        """The device is here. Sent live where it is shared and due; returns in how many channels."""
+        sent = 0
+        for channel, pacer in tuple(self._sharing.items()):
+            now_s = self._inside.clock.monotonic_s()
+            due = pacer.offer(fix, now_s)
+            if pacer.keep_due(now_s):
+                self._keep_position(channel, sharing=True)
+            if due is not None:
+                key = state_key(StateKind.POSITION, self.device)
+                sent += await self._inside.stream(channel, LivePosition(due), key)
+        return sent
+
+    def duress_position(self, channel: ChannelId, fix: Fix | None = None) -> None:
+        """Keep the position at once, marked: in danger, exactness and haste count more than pace."""
+        pacer = self._sharing.get(channel)
+        newest = fix or (None if pacer is None else pacer.newest)
+        self._write_position(channel, LastPosition(pacer is not None, EVERY_S, True, newest))  # noqa: FBT003
+
+    def _keep_position(self, channel: ChannelId, *, sharing: bool) -> None:
+        pacer = self._sharing[channel]
+        self._write_position(channel, LastPosition(sharing, pacer.every_s, False, pacer.newest))  # noqa: FBT003
+
+    def _write_position(self, channel: ChannelId, last: LastPosition) -> None:
+        key = state_key(StateKind.POSITION, self.device)
+        self._inside.compose(channel, last, lane=Lane.STATE, key=key)
+
+    # ---- attachments
+
+    async def attach(
+        self,
+        channel: ChannelId,
+        path: Path,
+        *,
+        media_type: str = "",
+        caption: str = "",
+        progressed: Progressed | None = None,
+    ) -> Sent:
+        """Send a file: its sealed chunks, then the message that names it. Call again to go on after a failure.
+
+        Raises `ApiError`, `Refused` (`too_large`), and what `send` raises.
+        """
+        self._check(channel)
+        attachment = await self._attachments.upload(
+            channel, path, media_type=media_type, caption=caption, progressed=progressed
+        )
+        message = self._inside.compose(channel, attachment, lane=Lane.LOG)
+        self._attachments.sent(channel, attachment)
+        return Sent(channel, message, self._inside)
+
+    async def fetch(
+        self, attachment: Attachment, path: Path, *, progressed: Progressed | None = None
+    ) -> None:
+        """Fetch a file that a message names; `path` appears only when it is whole. Raises `ApiError`,
+        `AttachmentDamaged`."""
+        await self._attachments.download(attachment, path, progressed=progressed)
+
+    # ---- who can read
+
+    async def ask_for_context(self, channel: ChannelId, reason: str = "") -> Sent:
+        """Ask the members to be given what was before this device came. A person decides."""
+        self._check(channel)
+        content = ContextWanted(0, reason)
+        return Sent(channel, self._inside.compose(channel, content, lane=Lane.LOG), self._inside)
+
+    def confirm_device(self, device: DeviceId) -> None:
+        """A device under this person's name is theirs: sending goes on where it is a member."""
+        self._inside.directories.confirm(device)
+        self._inside.sending.nudge_all()
+
+    def _check(self, channel: ChannelId) -> None:
+        self._raise_end()
+        stopped = self._inside.channel(channel).stopped
+        if stopped:
+            raise ChannelAlarmed(stopped)
+
+
+__all__ = ["Leeside", "LeesideError", "Sent"]

@@ -1,0 +1,152 @@
+"""Opening channels and incidents, and changing who is in them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from leeside.bodies import REPEAT_S, Text, encode_content
+from leeside.channels import Channel, commit_post
+from leeside.errors import NotPermitted
+from leeside.outbox import Draft
+from leeside.switchboard import Switchboard
+from leeside_protocol import resources as r
+from leeside_protocol.ids import ChannelId, DeviceId, IncidentId, MessageId, UnitId
+from leeside_protocol.sealing.errors import SealingError
+from leeside_protocol.sealing.opening.channel import Delivery, SealedChannel
+from leeside_protocol.sealing.opening.committer import Committer, Genesis, MadeCommit, Seat
+from leeside_protocol.sealing.public.commit import NO_INCIDENT, AuthRecord, Policy
+from leeside_protocol.sealing.public.entries import DURABLE
+from leeside_protocol.words import ChannelPurpose, Compartment, Lane, Urgency
+
+ID_BYTES: Final = 16
+
+
+class Openings:
+    """What changes the set of channels and their members. Every method needs the server: raises `ApiError`."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._inside = board
+
+    async def channel(
+        self,
+        purpose: ChannelPurpose,
+        devices: Iterable[DeviceId],
+        *,
+        subject: bytes = b"",
+        compartment: Compartment = Compartment.OPERATIONS,
+        incident: IncidentId = NO_INCIDENT,
+        auth: tuple[AuthRecord, ...] = (),
+    ) -> ChannelId:
+        """Open a channel for these devices and this one. `auth` is the ground for compartments 1 to 3.
+
+        Raises `NotPermitted` when the certificate of this or another device does not allow it.
+        """
+        made = await self._genesis(devices, compartment, incident, auth)
+        post = r.ChannelPost(purpose, subject, commit_post(made))
+        await self._inside.api.create_channel(post)
+        return self._join(made, post.genesis).id
+
+    async def incident(
+        self,
+        devices: Iterable[DeviceId],
+        *,
+        priority: int = 3,
+        units: Iterable[UnitId] = (),
+        first: str = "",
+        urgency: Urgency = Urgency.URGENT,
+    ) -> tuple[IncidentId, ChannelId]:
+        """Open an incident: its row, its operations channel and its first message in one transaction.
+
+        The first message wakes the units assigned, so it is urgent unless said otherwise.
+        """
+        incident = IncidentId(secrets.token_bytes(ID_BYTES))
+        made = await self._genesis(devices, Compartment.OPERATIONS, incident, ())
+        message = self._first(made, first, urgency) if first else None
+        post = r.ChannelPost(ChannelPurpose.INCIDENT, incident, commit_post(made), message)
+        await self._inside.api.open_incident(r.IncidentPost(incident, priority, tuple(units), post))
+        return incident, self._join(made, post.genesis).id
+
+    async def admit(self, channel: ChannelId, devices: Iterable[DeviceId]) -> bool:
+        """Let devices in; false when they were there. Earlier messages stay closed to them: see `grant`."""
+        return await self._inside.channel(channel).admit(devices)
+
+    async def remove(self, channel: ChannelId, devices: Iterable[DeviceId]) -> bool:
+        """Take devices out; false when they were not there."""
+        return await self._inside.channel(channel).remove(devices)
+
+    async def leave(self, channel: ChannelId) -> bool:
+        """Take this device out."""
+        return await self.remove(channel, (self._inside.device,))
+
+    async def rekey(self, channel: ChannelId) -> bool:
+        """New keys for the same members, e.g. on suspicion; false when somebody else was faster."""
+        return await self._inside.channel(channel).rekey()
+
+    async def grant(self, channel: ChannelId, to: DeviceId, epochs: tuple[int, ...] = ()) -> None:
+        """Give a member earlier context: the epochs named, or all that this device can read."""
+        found = self._inside.channel(channel)
+        await found.grant(to, epochs or found.sealed.epochs_held(DURABLE))
+
+    # ---- making
+
+    async def _genesis(
+        self,
+        devices: Iterable[DeviceId],
+        compartment: Compartment,
+        incident: IncidentId,
+        auth: tuple[AuthRecord, ...],
+    ) -> MadeCommit:
+        home = self._inside.home
+        await home.directories.sync()
+        await home.directories.learn_keys()
+        agency = home.directories.agency
+        now_ms = home.now_ms()
+        directory = home.directories.own
+        records = tuple(
+            sorted(
+                key.records_id
+                for key in directory.records_keys()
+                if key.compartments >> compartment & 1 and key.usable(directory.seq, now_ms)
+            )
+        )
+        seats = tuple(Seat(device, agency) for device in sorted({*devices, self._inside.device}))
+        genesis = Genesis(seats, Policy((agency,), records), compartment, incident, auth)
+        try:
+            return self._committer().create(genesis, now_ms=now_ms)
+        except SealingError as error:
+            raise NotPermitted(error.code) from None
+
+    def _committer(self) -> Committer:
+        home = self._inside.home
+        return Committer(home.keys, home.directories.by_agency, home.directories.book, home.random)
+
+    def _first(self, made: MadeCommit, text: str, urgency: Urgency) -> r.FirstMessage:
+        """The first message, sealed in a channel that does not stand yet."""
+        home = self._inside.home
+        now_ms = home.now_ms()
+        sealed = SealedChannel(made.commit.channel_id, home.keys.device_id)
+        sealed.process_commit(
+            made.commit.signed, self._delivery(made), home.keys, home.directories.by_agency, now_ms=now_ms
+        )
+        message = MessageId(secrets.token_bytes(ID_BYTES))
+        content = Text(urgency, text, REPEAT_S if urgency is Urgency.URGENT else 0)
+        body = encode_content(content, now_ms, message)
+        channel = Channel(made.commit.channel_id, home)
+        channel.sealed = sealed
+        frame, _ = channel.seal(Draft(channel.content, message, Lane.LOG, b"", body, now_ms, urgency))
+        return r.FirstMessage(message, frame, urgency)
+
+    def _delivery(self, made: MadeCommit) -> Delivery:
+        return Delivery(made.box_for(self._inside.device), made.box_list)
+
+    def _join(self, made: MadeCommit, post: r.CommitPost) -> Channel:
+        """The channel stands: keep its genesis and follow it."""
+        channel = made.commit.channel_id
+        self._inside.history.keep_posted(channel, 0, msgspec.msgpack.encode(post))
+        found = self._inside.opened(channel)
+        self._inside.chore()
+        return found
