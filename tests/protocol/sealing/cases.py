@@ -274,6 +274,15 @@ def head_missing(s: Stage) -> Attempt:
 
 
 @case("E_AGENCY")
+def head_of_an_agency_not_accepted(s: Stage) -> Attempt:
+    other = World(name="south")
+    heads = (*s.heads(), Head(other.agency, other.directory.seq, other.directory.head))
+    agencies = [(w.root.key.public, list(w.log)) for w in (s.world, other)]
+    signed = s.sign("dispatcher", heads=sorted(heads, key=lambda h: h.agency_id))
+    return s.attempt(signed, agencies=agencies)
+
+
+@case("E_AGENCY")
 def agency_unknown_to_the_verifier(s: Stage) -> Attempt:
     other = AgencyId(b"\xff" * 16)
     policy = Policy((s.world.agency, other), s.next.policy.records)
