@@ -2,7 +2,7 @@
 
 import hashlib
 import random as randoms
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -307,7 +307,7 @@ class Sessions(RuleBasedStateMachine):
             self.rows[family] = step.row
         if before is not None:
             self.texts[family, count + 1] = before
-        return multiple()
+        return cast("Any", multiple())
 
     @rule(shown=consumes(secrets))
     def sign_out(self, shown: tuple[int, int]) -> None:

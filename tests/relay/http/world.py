@@ -18,7 +18,7 @@ from leeside_protocol.errors import WireError
 from leeside_protocol.ids import AgencyId, BlobId, ChannelId, DeviceId, IncidentId, MemberId
 from leeside_protocol.routes import BY_NAME
 from leeside_protocol.sealing.opening.authority import AuthorityKey
-from leeside_protocol.sealing.opening.channel import SealedChannel
+from leeside_protocol.sealing.opening.channel import Delivery, SealedChannel
 from leeside_protocol.sealing.opening.committer import (
     Change,
     Committer,
@@ -214,7 +214,9 @@ class Agency:
         made = self.genesis(*people, incident=incident, compartment=compartment)
         answer = await people[0].ask("create_channel", channel_post(purpose, made, subject))
         assert answer.commit_hash == made.commit.hash
-        return Room(self, people[0], channel_for(made, people[0].id))
+        room = Room(self, people[0], channel_for(made, people[0].id))
+        room.take(made)
+        return room
 
     async def unit(self, *people: Person, lead: Person | None = None) -> bytes:
         body = r.NewUnit(tuple(p.member for p in people), None if lead is None else lead.member)
@@ -232,6 +234,16 @@ class Room:
     @property
     def id(self) -> ChannelId:
         return self.sealed.channel_id
+
+    def take(self, made: MadeCommit) -> None:
+        """Install a commit of the owner's that stands."""
+        self.sealed.process_commit(
+            made.commit.signed,
+            Delivery(made.box_for(self.owner.id), made.box_list),
+            self.owner.keys,
+            {self.agency.id: self.agency.directory},
+            now_ms=self.agency.city.clock.now_ms(),
+        )
 
     def make(self, change: Change, by: Person | None = None) -> MadeCommit:
         return self.agency.commit(by or self.owner, self.sealed, change)

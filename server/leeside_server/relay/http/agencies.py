@@ -129,7 +129,7 @@ async def _spend(call: Call, code: bytes, agency_id: AgencyId, device: DeviceId)
     """Spend the code on this agency, and make the device findable; both, or `not_found` for a code spent on another."""
     spent = create(code[:16], BootstrapRow(agency_id, call.now_ms))
     item = Item(NO_AGENCY, call.now_ms, (spent, create(device, HomeRow(agency_id))))
-    (outcome,) = await call.host.write([item])
+    (outcome,) = await call.apply([item])
     if not isinstance(outcome, NotStored):
         return
     before = await call.find(NO_AGENCY, BootstrapRow, code[:16])
@@ -158,7 +158,7 @@ async def _store(
         create(device, device_row),
         Audit("agency_created", device, agency_id, "done"),
     )
-    (outcome,) = await call.host.write([Item(agency_id, call.now_ms, parts)])
+    (outcome,) = await call.apply([Item(agency_id, call.now_ms, parts)])
     if not isinstance(outcome, Stored):
         # The same request in flight twice: the other one stored it.
         held = await call.find(agency_id, AgencyRow, agency_id)

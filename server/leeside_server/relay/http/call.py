@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -16,7 +17,7 @@ from leeside_server.core import policy
 from leeside_server.core.notices import Random
 from leeside_server.core.policy import Action
 from leeside_server.core.rows import KINDS, Held, R, read
-from leeside_server.core.writes import Item, Part, Repeated, Stored
+from leeside_server.core.writes import Item, Outcome, Part, Repeated, Stored
 from leeside_server.relay.http.host import Host
 from leeside_server.relay.http.refusals import stored
 from leeside_server.relay.http.settings import HttpSettings
@@ -134,9 +135,16 @@ class Call:
                 return rows
             after = found[-1].id
 
+    async def apply(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        """Store items. When this returns, the node itself has taken notice, so that an answer never comes before
+        what it says: whoever was revoked is refused from the next request on."""
+        outcomes = await self.host.write(items)
+        await asyncio.sleep(0)
+        return outcomes
+
     async def write(self, agency: AgencyId, *parts: Part) -> Stored | Repeated:
         """Store parts in one item; a refusal is raised with the head it names."""
-        (outcome,) = await self.host.write([Item(agency, self.now_ms, parts)])
+        (outcome,) = await self.apply([Item(agency, self.now_ms, parts)])
         return stored(outcome)
 
 

@@ -142,7 +142,7 @@ async def verify(call: Call, post: r.CommitPost, prev: Commit | None, purpose: C
 
 async def store_commit(call: Call, commit: Commit, parts: tuple[Part, ...]) -> r.CommitAnswer:
     """Store the item. A lost race is `conflict` with the head of the EPOCHS log; the very same commit is a repeat."""
-    (outcome,) = await call.host.write([Item(call.actor.agency, call.now_ms, parts)])
+    (outcome,) = await call.apply([Item(call.actor.agency, call.now_ms, parts)])
     if isinstance(outcome, NotStored):
         answer = await standing(call, commit) if outcome.code is WireError.CONFLICT else None
         if answer is not None:

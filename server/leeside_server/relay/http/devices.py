@@ -75,7 +75,7 @@ async def redeem(call: Call) -> r.Enrolled:
                 *notices(Notice.DEVICE_WAITS, (device, spent.member), told, call.random),
             ),
         )
-        (outcome,) = await call.host.write([item])
+        (outcome,) = await call.apply([item])
         if isinstance(outcome, NotStored) and await call.find(agency, DeviceRow, device) is None:
             stored(outcome)
     home = await call.find(agency, AgencyRow, agency)
@@ -104,7 +104,7 @@ def _own_key(body: r.Redeem, device: DeviceId, now_ms: int) -> Signed:
 
 async def _spend(call: Call, held: Held[EnrolmentRow], spent: EnrolmentRow, device: DeviceId) -> None:
     parts = (change(held, spent), create(device, HomeRow(spent.agency)))
-    (outcome,) = await call.host.write([Item(NO_AGENCY, call.now_ms, parts)])
+    (outcome,) = await call.apply([Item(NO_AGENCY, call.now_ms, parts)])
     if not isinstance(outcome, NotStored):
         return
     again = await call.find(NO_AGENCY, EnrolmentRow, held.id)

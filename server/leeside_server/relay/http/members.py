@@ -124,7 +124,7 @@ async def create_enrolment(call: Call) -> r.EnrolmentCode:
     code = enrolment_code(call.random(CODE_BYTES))
     item = Item(NO_AGENCY, call.now_ms, (create(code_id(code), row),))
     record = Item(agency, call.now_ms, (Audit("enrolment_created", call.actor.device, held.id, "done"),))
-    for outcome in await call.host.write([item, record]):
+    for outcome in await call.apply([item, record]):
         stored(outcome)
     return r.EnrolmentCode(code, row.expires_ms)
 

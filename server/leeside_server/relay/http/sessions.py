@@ -74,7 +74,7 @@ async def sign_in(call: Call) -> r.SessionTokens:
     secret = refresh_secret(call.host.tokens.refresh_key, agency, session, 0, call.random(16))
     row = open_session(device, held.row.member, secret, call.now_ms)
     parts = (create(session, row), Audit("sign_in", device, session, "done"))
-    (outcome,) = await call.host.write([Item(agency, call.now_ms, parts)])
+    (outcome,) = await call.apply([Item(agency, call.now_ms, parts)])
     if isinstance(outcome, NotStored):
         if outcome.code is WireError.CONFLICT:
             await _record(call, agency, "challenge_replayed", device, "refused")
@@ -127,7 +127,7 @@ async def refresh(call: Call) -> r.SessionTokens:
         if isinstance(step, Reused):
             await _end(call, agency, held, step.row, "refresh_reuse")
             raise ProtocolError(WireError.UNAUTHENTICATED, "sign in again")
-        (outcome,) = await call.host.write([Item(agency, call.now_ms, (change(held, step.row),))])
+        (outcome,) = await call.apply([Item(agency, call.now_ms, (change(held, step.row),))])
         if not isinstance(outcome, NotStored):
             return _tokens(call, agency, shown.session, step.row, member, secret)
         # Someone used the same secret at the same moment: read again, and see it as the reuse that it is.
@@ -170,7 +170,7 @@ async def _end(call: Call, agency: AgencyId, held: Held[SessionRow], ended: Sess
             Audit(event, held.row.device, held.id, "session_ended"),
         ),
     )
-    (outcome,) = await call.host.write([item])
+    (outcome,) = await call.apply([item])
     if not isinstance(outcome, NotStored):
         return
     # A refresh came between: end what it made.
@@ -180,7 +180,7 @@ async def _end(call: Call, agency: AgencyId, held: Held[SessionRow], ended: Sess
 
 
 async def _record(call: Call, agency: AgencyId, event: str, device: DeviceId, outcome: str) -> None:
-    await call.host.write([Item(agency, call.now_ms, (Audit(event, device, device, outcome),))])
+    await call.apply([Item(agency, call.now_ms, (Audit(event, device, device, outcome),))])
 
 
 def _tokens(
