@@ -68,7 +68,9 @@ def serve(
         raise StartRefused(*problems)
     log.set_up(settings.log.level, settings.log.format)
     from leeside_server.compose import serve as run_server
+    from leeside_server.machine import raise_open_files
 
+    raise_open_files()
     signals = Signals()
     run(run_server(settings, signals.serving))
 
@@ -106,7 +108,8 @@ def migrate(config: ConfigOption = None) -> None:
 def doctor(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Measure whether this machine can keep what the server promises."""
     settings = load(config, {})
-    from leeside_server.doctor import Verdict, examine
+    from leeside_server.doctor import examine
+    from leeside_server.findings import Verdict
 
     report = run(examine(settings))
     if json:

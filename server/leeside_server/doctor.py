@@ -1,31 +1,17 @@
-"""Measures whether this machine can keep what the server promises, and says what to do where it cannot.
+"""`leeside-server doctor`: whether this machine and its services can keep what the server promises.
 
-The first promise is that what was acknowledged survives a power cut. It stands on the disk telling the truth
-about `fdatasync`, which no program can prove; but a sync that takes less than `HONEST_SYNC_US` was not one on any
-disk made so far, and is told as a warning: a virtual machine or a drive without power-loss protection may be
-answering from memory.
-
-Nothing here writes into the store, and the checks of a running server's machine disturb nobody.
+Nothing here writes into the store, and a running server is not disturbed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
-import shutil
 import sqlite3
 import statistics
-import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from enum import StrEnum
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
-
-import msgspec
-from cryptography import x509
 
 from leeside_server import places
 from leeside_server.adapters.postgres_connection import connect as connect_postgres
@@ -33,279 +19,27 @@ from leeside_server.adapters.postgres_connection import verify as verify_postgre
 from leeside_server.adapters.redis_connection import RedisConnection, RedisPlace, RedisUnreachable, array
 from leeside_server.config import Config
 from leeside_server.errors import ConfigInvalid
+from leeside_server.findings import Finding, Report, Verdict
+from leeside_server.machine import examine_machine
 from leeside_server.ports import StoreRefused, StoreUnavailable
 
-SYNCS: Final = 50
-SYNC_BYTES: Final = 4_096
-HONEST_SYNC_US: Final = 50.0
-SLOW_SYNC_US: Final = 20_000.0
 SLOW_REDIS_US: Final = 5_000.0
 PINGS: Final = 20
-FREE_LEAST_BYTES: Final = 1024**3
 SKEW_MOST_S: Final = 1.0
-CERTIFICATE_DAYS: Final = 14
-DESCRIPTORS_BESIDE: Final = 256
-"""File descriptors for everything but sockets: database, attachments, log."""
-BUILT_S: Final = 1_767_225_600
-"""2026-01-01: a clock before that is certainly wrong."""
-MEMORY_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs"})
-REMOTE_FILE_SYSTEMS: Final = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "glusterfs", "ceph"}
-)
 ASK_TIMEOUT_S: Final = 3.0
-
-
-class Verdict(StrEnum):
-    """How a check came out."""
-
-    WELL = "well"
-    WARNING = "warning"
-    BAD = "bad"
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What one check found: a sentence, what to do unless all is well, and the figure behind it."""
-
-    check: str
-    verdict: Verdict
-    says: str
-    fix: str = ""
-    figure: float | None = None
-    unit: str = ""
-
-
-class Report(msgspec.Struct, frozen=True):
-    """All findings, in the order of the checks."""
-
-    findings: tuple[Finding, ...]
-
-    @property
-    def bad(self) -> bool:
-        """True when something promised cannot be kept here."""
-        return any(finding.verdict is Verdict.BAD for finding in self.findings)
+_PRIVATE: Final = """
+SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)
+    OR inet_server_addr() IS NULL OR inet_server_addr() <<= '127.0.0.0/8' OR inet_server_addr() = '::1'
+"""
 
 
 async def examine(config: Config) -> Report:
     """Run every check that this configuration calls for. Takes some seconds at most."""
-    findings = [*await asyncio.to_thread(_machine, config)]
+    findings = [*await asyncio.to_thread(examine_machine, config)]
     findings += [finding async for finding in _store(config)]
     if config.bus.kind == "redis":
         findings += [finding async for finding in _redis(config)]
     return Report(tuple(findings))
-
-
-# ---- the machine
-
-
-def _machine(config: Config) -> Sequence[Finding]:
-    folder = existing(config.server.data_dir)
-    return (
-        disk_sync(measure_sync_us(folder)) if os.access(folder, os.W_OK) else unwritable(folder),
-        file_system(kind_of_file_system(folder)),
-        free_disk(shutil.disk_usage(folder).free),
-        open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0], config.limits.max_connections),
-        wall_clock(time.time()),
-        tls(config, time.time()),
-        secrets_kept(config),
-    )
-
-
-def existing(path: Path) -> Path:
-    """The folder itself, or the nearest one above it that is there: where it would be made."""
-    return next((folder for folder in (path, *path.parents) if folder.is_dir()), Path("/"))
-
-
-def unwritable(folder: Path) -> Finding:
-    """The data folder cannot be written, so nothing can be measured."""
-    return Finding(
-        "disk_sync",
-        Verdict.BAD,
-        f"The data folder {folder} cannot be written by this user.",
-        "Run doctor as the user that the server runs as, or give it the folder.",
-    )
-
-
-def measure_sync_us(folder: Path, count: int = SYNCS) -> Sequence[float]:
-    """How long each of some writes took to be on the disk, in microseconds, in a file that is gone afterwards."""
-    block = os.urandom(SYNC_BYTES)
-    sync = disk_sync_call()
-    taken_us: list[float] = []
-    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-        for _ in range(count):
-            file.write(block)
-            began_ns = time.perf_counter_ns()
-            sync(file.fileno())
-            taken_us.append((time.perf_counter_ns() - began_ns) / 1_000)
-    return taken_us
-
-
-def disk_sync_call() -> Callable[[int], object]:
-    """What makes a write durable here. On macOS fsync leaves data in the drive, F_FULLFSYNC does not."""
-    if sys.platform == "darwin":
-        import fcntl
-
-        return lambda handle: fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
-    return os.fdatasync
-
-
-def disk_sync(taken_us: Sequence[float]) -> Finding:
-    """Whether syncs take as long as a disk needs."""
-    median_us = round(statistics.median(taken_us), 1)
-    if median_us < HONEST_SYNC_US:
-        return Finding(
-            "disk_sync",
-            Verdict.WARNING,
-            f"A sync takes {median_us:.0f} µs, faster than a disk can be: something answers before the data is safe. "
-            "What was acknowledged may be lost at a power cut.",
-            "Use a disk with power-loss protection, and a virtual machine whose disk cache is not `unsafe`.",
-            median_us,
-            "µs",
-        )
-    if median_us > SLOW_SYNC_US:
-        return Finding(
-            "disk_sync",
-            Verdict.WARNING,
-            f"A sync takes {median_us / 1_000:.0f} ms: every acknowledgement waits for one or two.",
-            "Use an SSD with power-loss protection for the data folder.",
-            median_us,
-            "µs",
-        )
-    return Finding("disk_sync", Verdict.WELL, f"A sync takes {median_us:.0f} µs.", "", median_us, "µs")
-
-
-def kind_of_file_system(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """The file system that holds the folder; empty where the system does not say."""
-    try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    best, kind = -1, ""
-    for line in lines:
-        words = line.split(" ")
-        if len(words) < 3:
-            continue
-        mount = words[1].replace("\\040", " ")
-        if len(mount) >= best and folder.resolve().is_relative_to(mount):
-            best, kind = len(mount), words[2]
-    return kind
-
-
-def file_system(kind: str) -> Finding:
-    """Whether the data folder lies on something that lasts."""
-    if kind in MEMORY_FILE_SYSTEMS:
-        return Finding(
-            "file_system",
-            Verdict.BAD,
-            f"The data folder lies in memory ({kind}): a restart of the machine loses everything.",
-            "Set [server] data_dir to a folder on a disk.",
-        )
-    if kind in REMOTE_FILE_SYSTEMS:
-        return Finding(
-            "file_system",
-            Verdict.BAD,
-            f"The data folder lies on another machine ({kind}): SQLite's locks and syncs do not hold there.",
-            'Set [server] data_dir to a local disk, or [store] kind = "postgres".',
-        )
-    return Finding("file_system", Verdict.WELL, f"The data folder lies on {kind or 'a local file system'}.")
-
-
-def free_disk(free_bytes: int) -> Finding:
-    """Whether there is room."""
-    free_gib = round(free_bytes / 1024**3, 1)
-    if free_bytes < FREE_LEAST_BYTES:
-        return Finding(
-            "free_disk",
-            Verdict.BAD,
-            f"The data folder's disk has {free_gib} GiB left: publishing stops when it is full.",
-            "Make room, or set [retention]; reading goes on meanwhile.",
-            free_gib,
-            "GiB",
-        )
-    return Finding("free_disk", Verdict.WELL, f"{free_gib} GiB are free.", "", free_gib, "GiB")
-
-
-def open_files(limit: int, connections: int) -> Finding:
-    """Whether this process may open as many sockets as it is set to take."""
-    wanted = connections + DESCRIPTORS_BESIDE
-    if limit != resource.RLIM_INFINITY and limit < wanted:
-        return Finding(
-            "open_files",
-            Verdict.WARNING,
-            f"This process may open {limit} files, and {connections} connections need {wanted}.",
-            f"Raise it (LimitNOFILE={wanted} in the systemd unit, or ulimit -n {wanted}), or lower "
-            "[limits] max_connections.",
-            float(limit),
-            "files",
-        )
-    return Finding("open_files", Verdict.WELL, f"{connections} connections fit into the limit of open files.")
-
-
-def wall_clock(now_s: float) -> Finding:
-    """Whether the clock can be right, and whether something keeps it right."""
-    if now_s < BUILT_S:
-        return Finding(
-            "clock",
-            Verdict.BAD,
-            "The clock is years behind: certificates and sign-ins will be refused.",
-            "Set the clock, and run a time service (chrony or systemd-timesyncd).",
-        )
-    kept = any(
-        Path(path).exists() for path in ("/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid")
-    )
-    if sys.platform == "linux" and not kept:
-        return Finding(
-            "clock",
-            Verdict.WARNING,
-            "No time service was found that keeps the clock right. In a container the host's counts, which cannot be seen.",
-            "Run chrony or systemd-timesyncd on the machine itself.",
-        )
-    return Finding("clock", Verdict.WELL, "The clock is kept by a time service.")
-
-
-def tls(config: Config, now_s: float) -> Finding:
-    """Whether strangers on the way can read along: the certificate, or who has it instead."""
-    if config.server.tls_cert is None:
-        if config.server.loopback:
-            return Finding("tls", Verdict.WELL, "No TLS, and only this machine can connect.")
-        proxies = ", ".join(config.server.trusted_proxies)
-        return Finding(
-            "tls",
-            Verdict.WARNING,
-            f"No TLS here: the proxy ({proxies}) must have it, and nobody else may reach port {config.server.port}.",
-            "Let a firewall admit only the proxy.",
-        )
-    try:
-        places.tls_context(config)
-    except ConfigInvalid as error:
-        return Finding("tls", Verdict.BAD, error.problems[0].wrong, error.problems[0].fix)
-    certificate = x509.load_pem_x509_certificates(config.server.tls_cert.read_bytes())[0]
-    days = round((certificate.not_valid_after_utc.timestamp() - now_s) / 86_400, 1)
-    fix = "Renew it and start the server again."
-    if days < 0:
-        return Finding(
-            "tls", Verdict.BAD, "The certificate has expired: no client connects.", fix, days, "days"
-        )
-    if days < CERTIFICATE_DAYS:
-        return Finding(
-            "tls", Verdict.WARNING, f"The certificate expires in {days:.0f} days.", fix, days, "days"
-        )
-    return Finding("tls", Verdict.WELL, f"The certificate is valid for {days:.0f} days.", "", days, "days")
-
-
-def secrets_kept(config: Config) -> Finding:
-    """Whether other users of the machine can read keys, addresses with passwords, or the data folder."""
-    others = [str(path) for path in places.open_to_others(config)]
-    if others:
-        return Finding(
-            "secrets",
-            Verdict.WARNING,
-            f"Other users of this machine may read {', '.join(others)}.",
-            f"chmod o-rwx {' '.join(others)}",
-        )
-    return Finding("secrets", Verdict.WELL, "Secrets and data are closed to other users of this machine.")
-
-
-# ---- the services
 
 
 async def _store(config: Config) -> AsyncIterator[Finding]:
@@ -325,6 +59,7 @@ async def _store(config: Config) -> AsyncIterator[Finding]:
     try:
         async with asyncio.timeout(ASK_TIMEOUT_S):
             await verify_postgres(connection)
+            private = bool(await connection.fetchval(_PRIVATE))
             began_s = time.time()
             theirs_s = float(await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())"))
             took_s = time.time() - began_s
@@ -336,6 +71,7 @@ async def _store(config: Config) -> AsyncIterator[Finding]:
             round(took_s * 1e6, 1),
             "µs",
         )
+        yield way("PostgreSQL", private)
         yield skew("PostgreSQL", theirs_s - (began_s + took_s / 2))
     except StoreRefused as error:
         yield Finding(
@@ -400,6 +136,7 @@ async def _redis(config: Config) -> AsyncIterator[Finding]:
                 await connection.send([("PING",)])
                 await connection.read()
                 taken_us.append((time.perf_counter_ns() - began_ns) / 1_000)
+            yield way("Redis", not places.crosses_in_the_open(place.url))
             yield round_trip(statistics.median(taken_us))
             began_s = time.time()
             await connection.send([("TIME",)])
@@ -411,7 +148,7 @@ async def _redis(config: Config) -> AsyncIterator[Finding]:
         yield Finding(
             "bus",
             Verdict.BAD,
-            f"{str(error) or 'Redis did not answer in time'}. Messages still arrive, by polling the store.".capitalize(),
+            f"Redis: {str(error) or 'no answer'}. Messages still arrive, more slowly, by polling the store.",
             "Check [bus] url_file, and that Redis runs.",
         )
     finally:
@@ -431,6 +168,19 @@ def round_trip(median_us: float) -> Finding:
             "µs",
         )
     return Finding("bus", Verdict.WELL, f"Redis answers within {figure:.0f} µs.", "", figure, "µs")
+
+
+def way(who: str, private: bool) -> Finding:
+    """Whether others could read on the way to a service."""
+    check = f"tls_{who.lower()}"
+    if private:
+        return Finding(check, Verdict.WELL, f"The way to {who} is closed: TLS, or this machine.")
+    return Finding(
+        check,
+        Verdict.WARNING,
+        f"{who} is reached over the network without TLS: its password can be read on the way.",
+        "Use rediss:// for Redis, sslmode=verify-full for PostgreSQL.",
+    )
 
 
 def skew(who: str, behind_s: float) -> Finding:

@@ -9,9 +9,10 @@ import os
 import ssl
 import stat
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from leeside_server.config import Config
 from leeside_server.errors import ConfigInvalid, Problem, StartRefused
@@ -51,7 +52,27 @@ def read_dsn(config: Config) -> str:
 def read_redis_url(config: Config) -> str:
     """The address of Redis. Raises `ConfigInvalid`."""
     assert config.bus.url_file is not None, "a configuration with redis has a url_file"
-    return _address("[bus] url_file", config.bus.url_file, _REDIS_SCHEMES)
+    url = _address("[bus] url_file", config.bus.url_file, _REDIS_SCHEMES)
+    options = parse_qs(urlsplit(url).query)
+    if options.keys() & {"ssl_cert_reqs", "ssl_check_hostname"}:
+        raise ConfigInvalid(
+            Problem(
+                f"[bus] url_file: {config.bus.url_file} changes how Redis's certificate is checked.",
+                "Leave ssl_cert_reqs and ssl_check_hostname out; name your own authority with ssl_ca_certs=/path.",
+            )
+        )
+    return url
+
+
+def crosses_in_the_open(url: str) -> bool:
+    """True when a Redis address leads to another machine without TLS."""
+    parts = urlsplit(url)
+    if parts.scheme != "redis" or parts.hostname in {None, "localhost"}:
+        return False
+    try:
+        return not ip_address(str(parts.hostname)).is_loopback
+    except ValueError:
+        return True
 
 
 def _address(setting: str, path: Path, schemes: tuple[str, ...]) -> str:

@@ -5,12 +5,15 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+import trustme
 
 from leeside_server.adapters import redis_bus
 from leeside_server.adapters.memory import MemoryBus, MemoryExchange
@@ -321,6 +324,20 @@ class TestFaults:
             await bus.close()
             await ask(redis_url, ("ACL", "DELUSER", "half"))
 
+    async def test_tls_with_our_authority_and_with_no_other(self, redis_url: str, tmp_path: Path) -> None:
+        authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("127.0.0.1").configure_cert(tls)  # pyright: ignore[reportUnknownMemberType]
+        authority.cert_pem.write_to_path(str(tmp_path / "ours.pem"))
+        trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+        async with Valve.open(redis_url, tls) as valve:
+            async with pair(f"{valve.url}?ssl_ca_certs={tmp_path}/ours.pem") as (a, b):
+                await both_well(a, b)
+            for options in ("", f"?ssl_ca_certs={tmp_path}/other.pem"):
+                async with pair(valve.url + options) as (a, _):
+                    with pytest.raises(BusUnavailable):
+                        await a.bus.publish([("t", b"x")])
+                    assert not a.bus.healthy()
+
     async def test_prefixes_keep_clusters_apart(self, redis_url: str) -> None:
         ours, theirs = [
             await started(RedisBus(RedisPlace(redis_url, prefix=prefix), "n"))
@@ -420,7 +437,7 @@ class Valve:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, redis_url: str) -> AsyncGenerator["Valve"]:
+    async def open(cls, redis_url: str, tls: ssl.SSLContext | None = None) -> AsyncGenerator["Valve"]:
         port = int(redis_url.rpartition(":")[2].partition("/")[0])
         valve = cls("")
 
@@ -441,7 +458,9 @@ class Valve:
                 tasks.create_task(pour(reader, up_writer, watched=False))
                 tasks.create_task(pour(up_reader, writer, watched=True))
 
-        server = await asyncio.start_server(join, "127.0.0.1", 0, family=socket.AF_INET)
+        server = await asyncio.start_server(join, "127.0.0.1", 0, family=socket.AF_INET, ssl=tls)
         async with server:
-            valve.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+            valve.url = (
+                f"{'redis' if tls is None else 'rediss'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+            )
             yield valve

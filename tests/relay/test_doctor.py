@@ -8,10 +8,11 @@ import msgspec
 import pytest
 import trustme
 
-from leeside_server import doctor
+from leeside_server import doctor, machine
 from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.config import BusSection, Config, ServerSection, StoreSection
-from leeside_server.doctor import Finding, Report, Verdict, examine
+from leeside_server.doctor import examine
+from leeside_server.findings import Finding, Report, Verdict
 from tests.support.services import free_port
 
 WELL, WARNING, BAD = Verdict.WELL, Verdict.WARNING, Verdict.BAD
@@ -44,16 +45,16 @@ class TestDisk:
         ],
     )
     def test_a_sync_that_is_too_fast_or_too_slow(self, taken_us: list[float], verdict: Verdict) -> None:
-        finding = doctor.disk_sync(taken_us)
+        finding = machine.disk_sync(taken_us)
         assert finding.verdict is verdict
         assert bool(finding.fix) == (verdict is not WELL)
 
     def test_one_outlier_decides_nothing(self) -> None:
-        assert doctor.disk_sync([800.0] * 49 + [1.0]).verdict is WELL
-        assert doctor.disk_sync([10.0] * 49 + [90_000.0]).figure == 10.0
+        assert machine.disk_sync([800.0] * 49 + [1.0]).verdict is WELL
+        assert machine.disk_sync([10.0] * 49 + [90_000.0]).figure == 10.0
 
     def test_it_really_measures_and_leaves_nothing(self, tmp_path: Path) -> None:
-        taken_us = doctor.measure_sync_us(tmp_path, 3)
+        taken_us = machine.measure_sync_us(tmp_path, 3)
         assert len(taken_us) == 3
         assert min(taken_us) > 0
         assert list(tmp_path.iterdir()) == []
@@ -62,34 +63,34 @@ class TestDisk:
         ("kind", "verdict"), [("ext4", WELL), ("", WELL), ("tmpfs", BAD), ("nfs4", BAD), ("9p", BAD)]
     )
     def test_what_the_folder_lies_on(self, kind: str, verdict: Verdict) -> None:
-        assert doctor.file_system(kind).verdict is verdict
+        assert machine.file_system(kind).verdict is verdict
 
     def test_the_nearest_mount_counts(self, tmp_path: Path) -> None:
         (tmp_path / "a b/c").mkdir(parents=True)
         mounts = tmp_path / "mounts"
         mounts.write_text(f"x / ext4 rw 0 0\ny {tmp_path}/a\\040b tmpfs rw 0 0\nbad\n")
-        assert doctor.kind_of_file_system(tmp_path / "a b/c", mounts) == "tmpfs"
-        assert doctor.kind_of_file_system(tmp_path, mounts) == "ext4"
-        assert doctor.kind_of_file_system(tmp_path, tmp_path / "none") == ""
+        assert machine.kind_of_file_system(tmp_path / "a b/c", mounts) == "tmpfs"
+        assert machine.kind_of_file_system(tmp_path, mounts) == "ext4"
+        assert machine.kind_of_file_system(tmp_path, tmp_path / "none") == ""
 
     def test_room(self) -> None:
-        assert doctor.free_disk(doctor.FREE_LEAST_BYTES - 1).verdict is BAD
-        assert doctor.free_disk(doctor.FREE_LEAST_BYTES).verdict is WELL
+        assert machine.free_disk(machine.FREE_LEAST_BYTES - 1).verdict is BAD
+        assert machine.free_disk(machine.FREE_LEAST_BYTES).verdict is WELL
 
     def test_the_nearest_folder_that_is_there(self, tmp_path: Path) -> None:
-        assert doctor.existing(tmp_path / "a/b/c") == tmp_path
+        assert machine.existing(tmp_path / "a/b/c") == tmp_path
 
 
 class TestMachine:
     def test_open_files(self) -> None:
-        assert doctor.open_files(1_024, 20_000).verdict is WARNING
-        assert "LimitNOFILE=20256" in doctor.open_files(1_024, 20_000).fix
-        assert doctor.open_files(20_256, 20_000).verdict is WELL
-        assert doctor.open_files(-1, 20_000).verdict is WELL  # RLIM_INFINITY
+        assert machine.open_files(1_024, 20_000).verdict is WARNING
+        assert "LimitNOFILE=20256" in machine.open_files(1_024, 20_000).fix
+        assert machine.open_files(20_256, 20_000).verdict is WELL
+        assert machine.open_files(-1, 20_000).verdict is WELL  # RLIM_INFINITY
 
     def test_a_clock_of_the_past(self) -> None:
-        assert doctor.wall_clock(0.0).verdict is BAD
-        assert doctor.wall_clock(doctor.BUILT_S + 1.0).verdict is not BAD
+        assert machine.wall_clock(0.0).verdict is BAD
+        assert machine.wall_clock(machine.BUILT_S + 1.0).verdict is not BAD
 
     def test_clocks_apart(self) -> None:
         assert doctor.skew("Redis", 0.4).verdict is WELL
@@ -97,9 +98,9 @@ class TestMachine:
         assert doctor.skew("PostgreSQL", 60.0).check == "clock_postgresql"
 
     def test_tls(self, tmp_path: Path) -> None:
-        assert doctor.tls(Config(), 0.0).verdict is WELL
+        assert machine.tls(Config(), 0.0).verdict is WELL
         behind = Config(server=ServerSection(host="0.0.0.0", trusted_proxies=("10.0.0.5",)))
-        assert "10.0.0.5" in doctor.tls(behind, 0.0).says
+        assert "10.0.0.5" in machine.tls(behind, 0.0).says
         end = dt.datetime(2027, 6, 1, tzinfo=dt.UTC)
         certificate = trustme.CA().issue_cert("127.0.0.1", not_after=end)
         cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
@@ -107,16 +108,16 @@ class TestMachine:
         key.write_bytes(certificate.private_key_pem.bytes())
         config = Config(server=ServerSection(tls_cert=cert, tls_key=key))
         for days_before, verdict in ((30, WELL), (5, WARNING), (-1, BAD)):
-            assert doctor.tls(config, end.timestamp() - days_before * 86_400).verdict is verdict
+            assert machine.tls(config, end.timestamp() - days_before * 86_400).verdict is verdict
         key.write_text("no key")
-        assert doctor.tls(config, 0.0).verdict is BAD
+        assert machine.tls(config, 0.0).verdict is BAD
 
     def test_secrets_that_others_may_read(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
         data.mkdir(mode=0o700)
-        assert doctor.secrets_kept(config_in(tmp_path)).verdict is WELL
+        assert machine.secrets_kept(config_in(tmp_path)).verdict is WELL
         data.chmod(0o755)
-        assert doctor.secrets_kept(config_in(tmp_path)).fix == f"chmod o-rwx {data}"
+        assert machine.secrets_kept(config_in(tmp_path)).fix == f"chmod o-rwx {data}"
 
 
 class TestSqlite:
@@ -143,6 +144,10 @@ class TestSqlite:
         assert "canary" not in finding.says
 
 
+def test_a_way_that_others_can_read_is_told() -> None:
+    assert doctor.way("Redis", private=False).verdict is WARNING
+
+
 class TestReport:
     async def test_the_embedded_defaults(self, tmp_path: Path) -> None:
         findings = named(await examine(config_in(tmp_path)))
@@ -163,6 +168,7 @@ class TestReport:
         findings = named(await examine(config_in(tmp_path, bus=bus)))
         assert findings["bus"].verdict is WELL
         assert findings["clock_redis"].verdict is WELL
+        assert findings["tls_redis"].verdict is WELL
 
     async def test_a_redis_that_is_not_there(self, tmp_path: Path) -> None:
         bus = BusSection(
@@ -178,6 +184,7 @@ class TestReport:
         findings = named(await examine(config_in(tmp_path, store=store)))
         assert findings["store"].verdict is WELL
         assert findings["clock_postgresql"].verdict is WELL
+        assert findings["tls_postgresql"].verdict is WELL
 
     async def test_a_postgres_that_is_not_there(self, tmp_path: Path) -> None:
         address = f"postgresql://leeside:canary@127.0.0.1:{free_port()}/leeside"

@@ -61,6 +61,30 @@ class TestSecrets:
         path = with_secret(tmp_path, url.encode())
         assert places.read_redis_url(Config(bus=BusSection(kind="redis", url_file=path))) == url
 
+    @pytest.mark.parametrize(
+        "option", ["ssl_cert_reqs=none", "ssl_check_hostname=False", "ssl_cert_reqs=required"]
+    )
+    def test_certificates_of_redis_are_always_checked(self, tmp_path: Path, option: str) -> None:
+        path = with_secret(tmp_path, f"rediss://:canary@h:6380/0?{option}".encode())
+        (problem,) = places.problems(Config(bus=BusSection(kind="redis", url_file=path)))
+        assert "ssl_ca_certs" in problem.fix
+        assert "canary" not in str(problem)
+
+    @pytest.mark.parametrize(
+        ("url", "open_"),
+        [
+            ("redis://127.0.0.1", False),
+            ("redis://[::1]:6379", False),
+            ("redis://localhost", False),
+            ("unix:///run/redis.sock", False),
+            ("rediss://redis.example.org", False),
+            ("redis://redis.example.org", True),
+            ("redis://10.0.0.5", True),
+        ],
+    )
+    def test_which_redis_is_reached_in_the_open(self, url: str, open_: bool) -> None:
+        assert places.crosses_in_the_open(url) is open_
+
     @pytest.mark.parametrize("url", ["canary", "mysql://canary", "redis://canary:x", "http://[canary"])
     def test_other_addresses_are_refused_and_not_shown(self, tmp_path: Path, url: str) -> None:
         path = with_secret(tmp_path, url.encode())
