@@ -65,8 +65,11 @@ async def connect(dsn: str) -> Connection:
         raise StoreUnavailable(describe(error)) from None
 
 
-async def make_pool(dsn: str, size: int) -> Pool:
-    """Connections to read with; they reconnect by themselves."""
+async def make_pool(dsn: str, size: int, *, writes: bool = False) -> Pool:
+    """Connections that reconnect by themselves: to read with, or for single writes of their own.
+
+    Each is verified when it is made: what writes must not do so on a server that became weak or a standby.
+    """
     try:
         return await asyncpg.create_pool(
             dsn,
@@ -74,7 +77,8 @@ async def make_pool(dsn: str, size: int) -> Pool:
             max_size=size,
             timeout=CONNECT_S,
             command_timeout=COMMAND_S,
-            server_settings=READER_SETTINGS,
+            server_settings=_SETTINGS if writes else READER_SETTINGS,
+            init=verify if writes else None,
         )
     except (asyncpg.PostgresError, *LOST) as error:
         raise StoreUnavailable(describe(error)) from None

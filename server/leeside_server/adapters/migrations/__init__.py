@@ -27,15 +27,19 @@ from leeside_server.ports import StoreRefused
 SCHEMA: Final = 1
 """The schema number that this server is built for: the newest file of `versions`."""
 
+VERSIONS: Final = ("leeside_server.adapters:migrations/versions",)
+"""Where the revisions are."""
+
 
 def revision(schema: int) -> str:
     """The alembic revision of a schema number."""
     return f"{schema:04d}"
 
 
-def statements(dialect: str, current: int, target: int = SCHEMA) -> str:
-    """The SQL that brings a database from schema `current` (0: empty) to `target`; "" when there is nothing
+def statements(dialect: str, current: int) -> str:
+    """The SQL that brings a database from schema `current` (0: empty) to `SCHEMA`; "" when there is nothing
     to do. `dialect` is `sqlite` or `postgresql`. The text has no BEGIN or COMMIT: the caller owns both."""
+    target = SCHEMA
     if current >= target:
         return ""
     # Only when there is work: a server that comes back after a crash does not wait for alembic.
@@ -46,7 +50,8 @@ def statements(dialect: str, current: int, target: int = SCHEMA) -> str:
 
     config = Config()
     config.set_main_option("script_location", "leeside_server.adapters:migrations")
-    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", "\n".join(VERSIONS))
+    config.set_main_option("path_separator", "newline")
     script = ScriptDirectory.from_config(config)
     buffer = StringIO()
     start = revision(current) if current else None
@@ -65,7 +70,7 @@ def statements(dialect: str, current: int, target: int = SCHEMA) -> str:
             raise StoreRefused(
                 f"the database has schema {current}, which this server does not know"
             ) from None
-    return buffer.getvalue()
+    return f"{buffer.getvalue()}\nUPDATE meta SET schema = {target};\n"
 
 
 def missing(schema: int, usable_by: int) -> int:
