@@ -312,7 +312,6 @@ def test_what_serves_once_is_never_repeated() -> None:
         "refresh",
         "redeem",
         "sign_in",
-        "create_agency",
         "post_directory",
         "create_member",
     }

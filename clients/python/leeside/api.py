@@ -47,7 +47,15 @@ PAGES: Final = 2_000
 """Pages that `every` follows before it gives a server up that never ends a listing."""
 
 REPEATABLE_POSTS: Final = frozenset(
-    {"challenge", "create_channel", "open_incident", "post_commit", "revoke_device", "archive_channel"}
+    {
+        "challenge",
+        "create_agency",
+        "create_channel",
+        "open_incident",
+        "post_commit",
+        "revoke_device",
+        "archive_channel",
+    }
 )
 """POSTs that a server recognises when they come twice: they carry their own ids or hashes, or change nothing."""
 
@@ -259,8 +267,13 @@ class Api:
         """`conflict` (with the head epoch) when another commit won; `sealing_refused` when a rule is broken."""
         return await self._one("post_commit", r.CommitAnswer, path={"id": channel}, body=body)
 
-    async def boxes(self, channel: Id, from_epoch: int = 0, limit: int = 500) -> tuple[r.EpochBoxes, ...]:
+    async def boxes(
+        self, channel: Id, from_epoch: int = 0, limit: int = 500, recipient: Id = ""
+    ) -> tuple[r.EpochBoxes, ...]:
+        """This device's boxes; a records officer's of the records key `recipient`."""
         query = {"from_epoch": str(from_epoch), "limit": str(limit)}
+        if recipient:
+            query["recipient"] = recipient.hex() if isinstance(recipient, bytes) else recipient
         return await self._many("boxes", r.EpochBoxes, path={"id": channel}, query=query)
 
     async def post_grant(self, channel: Id, body: r.GrantPost) -> None:

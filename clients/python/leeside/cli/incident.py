@@ -1,0 +1,136 @@
+"""`leeside incident`: open one with its sealed operations channel, assign units, close it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from leeside.cli.invocation import SignedIn, invocation
+from leeside.cli.names import Names, all_channels, all_incidents, channel_name, find_incident, find_unit
+from leeside.cli.rosters import channel_post, make_genesis
+from leeside.cli.screen import age, moment, short
+from leeside_protocol import resources as r
+from leeside_protocol.ids import IncidentId, MemberId
+from leeside_protocol.words import ChannelPurpose, IncidentState
+
+app = typer.Typer(help="Incidents.", no_args_is_help=True)
+
+IncidentArgument = Annotated[str, typer.Argument(metavar="INCIDENT", help="An id, or its first digits.")]
+UnitOptions = Annotated[list[str] | None, typer.Option("--unit", help="Once for each unit.")]
+
+
+@app.command("open")
+def open_incident(
+    context: typer.Context,
+    priority: Annotated[int, typer.Option(min=1, max=5, help="1 is the most urgent.")] = 3,
+    units: UnitOptions = None,
+) -> None:
+    """Open an incident with its operations channel: the desk, and the devices of the units named."""
+    run = invocation(context)
+
+    async def work(desk: SignedIn) -> tuple[bytes, r.CommitAnswer]:
+        found = [await find_unit(desk, unit) for unit in units or ()]
+        incident = IncidentId(run.random(16))
+        members = {MemberId(bytes.fromhex(m)) for unit in found for m in unit.members}
+        made = await make_genesis(run, desk, ChannelPurpose.INCIDENT, members, incident=incident)
+        post = r.IncidentPost(
+            incident,
+            priority,
+            tuple(bytes.fromhex(unit.id) for unit in found),
+            channel_post(ChannelPurpose.INCIDENT, incident, made),
+        )
+        return incident, await desk.api.open_incident(post)
+
+    incident, answer = run.run(work)
+    run.screen.say(
+        f"Incident {incident.hex()} is open. Its channel: leeside chat {short(answer.channel)}",
+        {"incident": incident, "channel": answer.channel, "epoch": answer.epoch},
+    )
+
+
+@app.command("list")
+def list_incidents(
+    context: typer.Context, closed: Annotated[bool, typer.Option(help="Those that are over, too.")] = False
+) -> None:
+    """Incidents, the most urgent first."""
+    run = invocation(context)
+
+    async def work(desk: SignedIn) -> tuple[list[r.Incident], Names]:
+        return await all_incidents(desk), Names.of(desk.keystore)
+
+    incidents, names = run.run(work)
+    over = {IncidentState.CLOSED, IncidentState.CANCELLED}
+    shown = sorted(
+        (i for i in incidents if closed or i.state not in over), key=lambda i: (i.priority, i.created_ms)
+    )
+    now_ms = run.now_ms()
+    rows = [
+        (
+            short(i.id),
+            str(i.priority),
+            i.state.value,
+            ", ".join(names.show(u) for u in i.units) or "-",
+            age(i.created_ms, now_ms),
+        )
+        for i in shown
+    ]
+    run.screen.table("Incidents", ("id", "priority", "state", "units", "age"), rows, shown)
+
+
+@app.command("show")
+def show(context: typer.Context, incident: IncidentArgument) -> None:
+    """One incident and those of its channels that this device is in."""
+    run = invocation(context)
+
+    async def work(desk: SignedIn) -> tuple[r.Incident, list[r.ChannelInfo], Names]:
+        found = await find_incident(desk, incident)
+        channels = [c for c in await all_channels(desk) if c.subject == found.id]
+        return found, channels, Names.of(desk.keystore)
+
+    found, channels, names = run.run(work)
+    run.screen.facts(
+        [
+            ("incident", found.id),
+            ("priority", str(found.priority)),
+            ("state", found.state.value),
+            ("units", ", ".join(names.show(u) for u in found.units) or "-"),
+            ("opened", moment(found.created_ms)),
+            ("closed", moment(found.closed_ms)),
+            *(("channel", f"{short(c.id)} {channel_name(c, names)}") for c in channels),
+        ],
+        {"incident": found, "channels": channels},
+    )
+
+
+@app.command("assign")
+def assign(context: typer.Context, incident: IncidentArgument, units: UnitOptions = None) -> None:
+    """Assign units: all of them from now on. Admit their devices to the channel with leeside channel admit."""
+    run = invocation(context)
+
+    async def work(desk: SignedIn) -> r.Incident:
+        found = await find_incident(desk, incident)
+        ids = tuple([(await find_unit(desk, unit)).id for unit in units or ()])
+        state = IncidentState.ASSIGNED if ids and found.state is IncidentState.OPEN else None
+        return await desk.api.change_incident(found.id, r.IncidentChange(found.revision, None, state, ids))
+
+    changed = run.run(work)
+    run.screen.say(f"Incident {short(changed.id)} is {changed.state.value}.", changed)
+
+
+@app.command("close")
+def close(
+    context: typer.Context,
+    incident: IncidentArgument,
+    cancelled: Annotated[bool, typer.Option("--cancelled", help="It was none, or came to nothing.")] = False,
+) -> None:
+    """Close an incident; its channels are archived and take no more messages."""
+    run = invocation(context)
+
+    async def work(desk: SignedIn) -> r.Incident:
+        found = await find_incident(desk, incident)
+        state = IncidentState.CANCELLED if cancelled else IncidentState.CLOSED
+        return await desk.api.change_incident(found.id, r.IncidentChange(found.revision, None, state))
+
+    closed = run.run(work)
+    run.screen.say(f"Incident {short(closed.id)} is {closed.state.value}.", closed)

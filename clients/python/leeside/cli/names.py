@@ -1,0 +1,116 @@
+"""Shown names: sealed in the agency's channel, kept here as far as this device has opened them.
+
+The live commands (`chat`, `watch`, `status`, `member add --name`) receive names and keep them in the keystore; every
+command then shows and takes names as well as ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from leeside.api import every
+from leeside.cli.invocation import SignedIn
+from leeside.cli.registry import Choice, all_devices, all_members, choose
+from leeside.cli.screen import short
+from leeside.lockbox import Keystore
+from leeside_protocol import resources as r
+
+RECORD: Final = "names"
+_PAGE: Final = 500
+
+
+class Names:
+    """Ids to shown names; an id without a name is shown by its first digits."""
+
+    def __init__(self, names: Mapping[bytes, str]) -> None:
+        self._names = dict(names)
+
+    @classmethod
+    def of(cls, keystore: Keystore) -> Names:
+        data = keystore.get(RECORD)
+        if data is None:
+            return cls({})
+        try:
+            return cls(msgspec.msgpack.decode(data, type=dict[bytes, str]))
+        except msgspec.MsgspecError:
+            # A copy of what the agency's channel holds: it comes back with the next live command.
+            return cls({})
+
+    def keep(self, keystore: Keystore, more: Mapping[bytes, str]) -> None:
+        """Take newer names over and remember them; an empty name forgets."""
+        merged = {owner: name for owner, name in {**self._names, **more}.items() if name}
+        if merged != self._names:
+            self._names = merged
+            keystore.put(RECORD, msgspec.msgpack.encode(merged))
+
+    def get(self, owner: bytes | str) -> str:
+        """The name, or an empty text."""
+        return self._names.get(bytes.fromhex(owner) if isinstance(owner, str) else owner, "")
+
+    def show(self, owner: bytes | str) -> str:
+        """The name, or the first digits of the id."""
+        return self.get(owner) or short(owner)
+
+    def choices(self, ids: Iterable[str]) -> list[Choice]:
+        return [Choice(bytes.fromhex(i), self.get(i)) for i in ids]
+
+
+async def find_member(desk: SignedIn, text: str) -> r.Member:
+    """The member that a person means."""
+    members = await all_members(desk.api)
+    chosen = choose("member", text, Names.of(desk.keystore).choices(m.id for m in members))
+    return next(m for m in members if m.id == chosen.id.hex())
+
+
+async def find_device(desk: SignedIn, text: str) -> r.DeviceInfo:
+    """The device that a person means: its id, its digits, or its label."""
+    devices = await all_devices(desk.api)
+    labels = [Choice(bytes.fromhex(d.id), d.label) for d in devices]
+    chosen = choose("device", text, labels)
+    return next(d for d in devices if d.id == chosen.id.hex())
+
+
+async def all_units(desk: SignedIn) -> list[r.Unit]:
+    return await every(lambda after: desk.api.units(after, _PAGE))
+
+
+async def all_incidents(desk: SignedIn) -> list[r.Incident]:
+    return await every(lambda after: desk.api.incidents(after, _PAGE))
+
+
+async def all_channels(desk: SignedIn) -> list[r.ChannelInfo]:
+    return await every(lambda after: desk.api.channels(after, _PAGE))
+
+
+async def find_unit(desk: SignedIn, text: str) -> r.Unit:
+    """The unit that a person means."""
+    units = await all_units(desk)
+    chosen = choose("unit", text, Names.of(desk.keystore).choices(u.id for u in units))
+    return next(u for u in units if u.id == chosen.id.hex())
+
+
+async def find_incident(desk: SignedIn, text: str) -> r.Incident:
+    """The incident that a person means, by its id."""
+    incidents = await all_incidents(desk)
+    chosen = choose("incident", text, [Choice(bytes.fromhex(i.id)) for i in incidents])
+    return next(i for i in incidents if i.id == chosen.id.hex())
+
+
+async def find_channel(desk: SignedIn, text: str) -> r.ChannelInfo:
+    """The channel that a person means: its id, the name of its unit, or `agency`, `desk`, `on_call` where that is one."""
+    channels = await all_channels(desk)
+    names = Names.of(desk.keystore)
+    chosen = choose("channel", text, [Choice(bytes.fromhex(c.id), channel_name(c, names)) for c in channels])
+    return next(c for c in channels if c.id == chosen.id.hex())
+
+
+def channel_name(channel: r.ChannelInfo, names: Names) -> str:
+    """What a channel is called on the line: a unit's name, its purpose, or `incident 1a2b3c clinical`."""
+    if channel.purpose.value == "unit" and channel.subject is not None:
+        return names.show(channel.subject)
+    if channel.subject is not None:
+        return f"{channel.purpose.value} {channel.subject[:6]} {channel.compartment.name.lower()}"
+    return channel.purpose.value
