@@ -258,6 +258,19 @@ class TestServe:
         assert "cannot be listened on" in said
         assert "Traceback" not in said
 
+    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+    def test_before_it_serves_a_signal_ends_it_at_once(self, tmp_path: Path, how: signal.Signals) -> None:
+        with socket.create_server(
+            ("127.0.0.1", 0)
+        ) as silent:  # a PostgreSQL that takes the call and says nothing
+            silent.settimeout(30)
+            (tmp_path / "dsn").write_text(f"postgresql://u:canary@127.0.0.1:{silent.getsockname()[1]}/d")
+            server = Server(tmp_path, LEESIDE_STORE="postgres", LEESIDE_DSN_FILE=str(tmp_path / "dsn"))
+            connection, _ = silent.accept()
+            with connection:
+                assert server.end(how) == 128 + how
+        assert "canary" not in "".join(server.lines)
+
     def test_a_second_server_on_the_same_data_is_refused(self, tmp_path: Path) -> None:
         first = Server(tmp_path)
         try:
