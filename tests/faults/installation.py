@@ -58,7 +58,16 @@ async def workplace() -> AsyncGenerator[Path]:
 @asynccontextmanager
 async def embedded(folder: Path, data: Path | None = None) -> AsyncGenerator[Installation]:
     """One node on SQLite."""
-    node = Node(folder / "node", data or folder / "data")
+    async with one_node(folder, NodeSettings(), data) as installation:
+        yield installation
+
+
+@asynccontextmanager
+async def one_node(
+    folder: Path, settings: NodeSettings, data: Path | None = None
+) -> AsyncGenerator[Installation]:
+    """One node on the store and bus that the settings name."""
+    node = Node(folder / "node", data or folder / "data", settings)
     installation = Installation(folder, (node,))
     await node.start()
     try:

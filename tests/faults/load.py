@@ -36,7 +36,6 @@ from leeside_protocol.messages import (
     Welcome,
 )
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
-from leeside_protocol.words import Lane
 from tests.faults.diary import Diary, Outbox
 from tests.faults.history import Entry as FinalEntry
 from tests.faults.wire import Wire, masked, open_wire
@@ -112,14 +111,17 @@ class Client:
     def send_next(self) -> bool:
         """Begin the next sealed message, if there is one and room for it."""
         outbox = self.outbox
-        if not self.welcome or not outbox.ready or len(outbox.flying) >= WINDOW or self._wire is None:
+        if not self.welcome or not outbox.ready or len(outbox.flying) >= WINDOW:
             return False
         sealed = outbox.ready.popleft()
-        if sealed.lane is not Lane.STREAM:
-            outbox.flying[sealed.req] = sealed
-            self.diary.sending(sealed, self._now())
-        self._wire.write(sealed.frame)
+        outbox.flying[sealed.req] = sealed
+        self.diary.sending(sealed, self._now())
+        self._wire_write(sealed.frame)
         return True
+
+    def send(self, sealed: Sealed) -> None:
+        """Send once and expect no answer: the stream lane."""
+        self._wire_write(sealed.frame)
 
     def hang_up(self) -> None:
         """Break the connection; it is made again."""

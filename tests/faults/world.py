@@ -93,7 +93,6 @@ class Sealed:
     id: MessageId
     digest: bytes
     frame: bytes
-    lane: Lane = Lane.LOG
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -276,6 +275,6 @@ def seal(
         req = first_req + number
         publish = Publish(req, room.address, lane, key, message, payload)
         made.append(
-            Sealed(req, room.address, device.id, message, digest_of(payload), masked(encode(publish)), lane)
+            Sealed(req, room.address, device.id, message, digest_of(payload), masked(encode(publish)))
         )
     return made
