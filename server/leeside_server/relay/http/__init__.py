@@ -6,6 +6,6 @@ reads and decodes, so that a handler holds nothing but its own decision.
 
 from leeside_server.relay.http.host import Host
 from leeside_server.relay.http.mount import routes
-from leeside_server.relay.http.settings import HttpSettings, settings_of
+from leeside_server.relay.http.settings import HttpSettings
 
-__all__ = ["Host", "HttpSettings", "routes", "settings_of"]
+__all__ = ["Host", "HttpSettings", "routes"]

@@ -7,7 +7,6 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from leeside_protocol.limits import BLOB_BYTES
-from leeside_server.config import Config
 from leeside_server.core.rates import Rate
 
 
@@ -29,20 +28,3 @@ class HttpSettings:
     sign_ins_per_source: Rate = field(default_factory=lambda: Rate(20.0, 1_000))
     enrolments_per_source: Rate = field(default_factory=lambda: Rate(0.2, 20))
     agencies_per_source: Rate = field(default_factory=lambda: Rate(0.1, 10))
-
-
-def settings_of(config: Config) -> HttpSettings:
-    """The HTTP half's part of a node's configuration."""
-    limits = config.limits
-    return HttpSettings(
-        bootstrap_codes=config.code_path,
-        trusted_proxies=config.server.proxy_networks,
-        tls=config.server.tls or bool(config.server.trusted_proxies),
-        blob_bytes=limits.blob_bytes,
-        body_deadline_s=limits.body_deadline_s,
-        requests_per_source=limits.requests_per_source,
-        requests_per_device=limits.requests_per_device,
-        sign_ins_per_source=limits.sign_ins_per_source,
-        enrolments_per_source=limits.enrolments_per_source,
-        agencies_per_source=limits.agencies_per_source,
-    )
