@@ -37,6 +37,10 @@ T = TypeVar("T")
 app: Final = typer.Typer(
     name="leeside-server",
     help="The Leeside server: carries what it cannot read, and loses nothing that it acknowledged.",
+    epilog=(
+        "Exit codes: 0 done; 1 a check or the server failed; 2 wrong command line; 69 a disk, store or bus does "
+        "not answer now, try again; 78 something must be changed first."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -184,7 +184,8 @@ class Presence(Protocol):
 @dataclass(frozen=True, slots=True)
 class OnlineView:
     """`stale` when a node's lease ran out without it leaving, or the adapter cannot be reached: then
-    absence proves nothing."""
+    absence proves nothing. A node that vanished counts for ten minutes, until it reports, leaves or is forgotten.
+    `as_of_ms` is 0 when no report could be used at all."""
 
     devices: frozenset[DeviceId]
     as_of_ms: int

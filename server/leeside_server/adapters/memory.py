@@ -13,6 +13,7 @@ from typing import Final
 
 from leeside_protocol.ids import AgencyId, ChannelAddress, DeviceId
 from leeside_protocol.limits import NODE_LEASE_S, STREAM_TTL_S
+from leeside_server.log import get_logger
 from leeside_server.ports import BusUnavailable, Clock, Hint, LatestValue, OnlineView
 
 VALUES_KEPT: Final = 65_536
@@ -20,6 +21,8 @@ VALUES_KEPT: Final = 65_536
 NODE_FORGOTTEN_S: Final = 600
 """How long a node that vanished keeps presence stale. By then each of its devices has connected elsewhere
 or is offline (both sides give a silent socket up after `SILENT_S`)."""
+
+_log = get_logger("leeside.bus")
 
 
 class MemoryExchange:
@@ -87,8 +90,12 @@ class MemoryBus:
 
     def receive(self, topic: str, data: bytes) -> None:
         """For the exchange: a hint for this bus."""
-        if self._on_hint is not None:
+        if self._on_hint is None:
+            return
+        try:
             self._on_hint(topic, data)
+        except Exception as error:  # noqa: BLE001 - one hint that its reader cannot take must not stop the publisher
+            _log.error("hint_handler_failed", error=type(error).__name__)
 
 
 class MemoryLatest:
