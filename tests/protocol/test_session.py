@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
@@ -194,7 +196,7 @@ class Sessions(RuleBasedStateMachine):
     def request(self, message: ClientMessage) -> object:
         result = self.feed(encode(message))
         if result is None:
-            return multiple()
+            return cast("object", multiple())
         assert self.session.phase is Phase.OPEN
         self.messages += 1
         return result

@@ -13,6 +13,7 @@ from leeside_protocol.ids import AgencyId, MessageId, StateKind, state_key
 from leeside_protocol.messages import Accepted, Batch, Beat, Entry, Live, Publish
 from leeside_protocol.words import Lane
 from leeside_server.adapters.memory import MemoryBus, MemoryExchange
+from leeside_server.core.writes import Append
 from leeside_server.ports import BusUnavailable
 from tests.relay.world import Client, World, joined, serving, world
 from tests.support.clock import FakeClock
@@ -150,7 +151,9 @@ async def test_a_planted_hint_is_never_delivered(tmp_path: Path) -> None:
             await a.subscribe(other.content)
             topics = [f"{AGENCY.hex()}/{r.content.hex()}" for r in (room, other)]
             await intruder.subscribe(topics)
-            await a.publish(room, b"real")
+            real_frame = room.frame(anna.id, b"real")
+            real_append = Append(room.content, Lane.LOG, b"", anna.id, MessageId(os.urandom(16)), real_frame)
+            await w.write(AGENCY, real_append, node=w.nodes[0])
             await a.expect(Batch)
             _, real = overheard[0]
             await intruder.publish([(topics[1], real), (topics[1], os.urandom(80)), (topics[1], b"")])

@@ -2,8 +2,9 @@
 
 Theory of operation. A row changes only together with its channel's EPOCHS log, so this node watches that log
 of every channel that is followed here: `hold` joins it, and a batch of it beyond the row in hand holds back
-all delivery until the row was read anew (`Hub`). A write of this node puts the row at once. A row that nobody
-here follows is taken for `UNWATCHED_S` at most; the store's fence refuses what is older even then.
+all delivery until the row was read anew (`Hub`). A write of this node puts the row at once. What changes
+without a commit (a channel is archived) shows because a row in use is read again every `WATCHED_S`. A row that
+nobody here follows is taken for `UNWATCHED_S` at most; the store's fence refuses what is older even then.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from leeside_protocol.messages import Entry
 from leeside_server.core.channels import CHANNEL, ChannelRow
 from leeside_server.core.writes import Save
 from leeside_server.ports import Clock, Store, StoreUnavailable
-from leeside_server.relay.hub import Hub
+from leeside_server.relay.hub import Hub, Spawn
 from leeside_server.relay.logs import Log
 
 UNWATCHED_S: Final = 1.0
+WATCHED_S: Final = 2.0
 ROWS_KEPT: Final = 16_384
 READ_TIMEOUT_S: Final = 5.0
 
@@ -43,10 +45,12 @@ class _Held:
 class Heads:
     """Channel rows by agency and channel."""
 
-    def __init__(self, store: Store, clock: Clock, hub: Hub) -> None:
+    def __init__(self, store: Store, clock: Clock, hub: Hub, spawn: Spawn) -> None:
         self._store = store
         self._clock = clock
         self._hub = hub
+        self._spawn = spawn
+        self._reading: set[_Key] = set()
         self._rows: OrderedDict[_Key, _Held] = OrderedDict()
         self._watched: dict[_Key, Log] = {}
 
@@ -60,7 +64,12 @@ class Heads:
     def peek(self, agency: AgencyId, channel: ChannelId) -> ChannelRow | None:
         """The row if it can be had without waiting; None says nothing."""
         held = self._rows.get((agency, channel))
-        return held.row if held is not None and self._current(agency, channel, held) else None
+        if held is None or not self._current(agency, channel, held):
+            return None
+        if self._clock.monotonic_s() - held.read_s >= WATCHED_S and (agency, channel) not in self._reading:
+            self._reading.add((agency, channel))
+            self._spawn(self._read_again(agency, channel))
+        return held.row
 
     def held_row(self, agency: AgencyId, channel: ChannelId) -> ChannelRow | None:
         """The row in hand, however old; for logs that are followed here, where it is kept current."""
@@ -116,6 +125,15 @@ class Heads:
         """Channels whose rows are kept current."""
         return tuple(self._watched)
 
+    async def _read_again(self, agency: AgencyId, channel: ChannelId) -> None:
+        try:
+            await self.refresh(agency, channel)
+        except StoreUnavailable:
+            # The row in hand serves on: the store takes no write now anyway.
+            return
+        finally:
+            self._reading.discard((agency, channel))
+
     def _current(self, agency: AgencyId, channel: ChannelId, held: _Held) -> bool:
         return (agency, channel) in self._watched or self._clock.monotonic_s() - held.read_s < UNWATCHED_S
 
@@ -126,6 +144,9 @@ class Heads:
         held = self._rows.get(key)
         if held is not None and held.revision > revision and not force:
             # A slower read of an older state came in second.
+            return held.row
+        if held is not None and held.revision == revision and not force:
+            held.read_s = self._clock.monotonic_s()
             return held.row
         changed = held is None or held.revision != revision
         self._rows[key] = _Held(row, revision, self._clock.monotonic_s())

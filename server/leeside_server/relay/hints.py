@@ -5,7 +5,8 @@ hint when their generation is the store's and they follow its head without a hol
 reads the store. A hint carries a MAC under a key derived from the nodes' common secret, so whoever can
 write to the bus can delay a message, and never plant one.
 
-Form: 16 bytes of keyed BLAKE2b over topic and body, then the body, a MessagePack array tagged 1 or 3.
+Form: 16 bytes of keyed BLAKE2b over topic and rest, 8 bytes naming the node, then a MessagePack array tagged
+1 or 3. A node knows its own hints by the name, before any other work.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from leeside_protocol.ids import AgencyId, ChannelAddress, DeviceId
 from leeside_protocol.messages import Entry
 
 MAC_BYTES: Final = 16
+NODE_BYTES: Final = 8
+_BODY_AT: Final = MAC_BYTES + NODE_BYTES
 HINT_BYTES: Final = 262_144
 """A hint that would carry more carries its range alone, and receivers read the store."""
 
@@ -27,7 +30,6 @@ HINT_BYTES: Final = 262_144
 class StoredHint(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """Entries with the offsets (after, to] stand in the log. `entries` empty: read them from the store."""
 
-    node: bytes
     generation: int
     after: int
     to: int
@@ -46,7 +48,6 @@ class StreamHintValue(msgspec.Struct, frozen=True, array_like=True):
 class StreamHint(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """The newest stream values of one tick."""
 
-    node: bytes
     values: tuple[StreamHintValue, ...]
 
 
@@ -62,32 +63,37 @@ def topic_of(agency: AgencyId, address: ChannelAddress) -> str:
 
 
 class HintSeal:
-    """Encodes and checks hints under the nodes' secret (32 bytes)."""
+    """Encodes and checks hints under the nodes' secret (32 bytes) for the node of this name (8 bytes)."""
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_node", "_secret")
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, node: bytes) -> None:
         self._secret = secret
+        self._node = node
 
     def encode(self, topic: str, hint: StoredHint | StreamHint) -> bytes:
         """The bytes for the bus; without its entries when they are too many."""
         body = _encoder.encode(hint)
         if len(body) > HINT_BYTES and isinstance(hint, StoredHint):
-            body = _encoder.encode(StoredHint(hint.node, hint.generation, hint.after, hint.to, ()))
-        return self._mac(topic, body) + body
+            body = _encoder.encode(StoredHint(hint.generation, hint.after, hint.to, ()))
+        rest = self._node + body
+        return self._mac(topic, rest) + rest
+
+    def own(self, data: bytes) -> bool:
+        """Whether this node wrote it (or someone who wants that to be believed: then nothing is lost)."""
+        return data[MAC_BYTES:_BODY_AT] == self._node
 
     def decode(self, topic: str, data: bytes) -> StoredHint | StreamHint | None:
         """The hint, or None for what no node of ours wrote for this topic."""
-        body = data[MAC_BYTES:]
-        if not hmac.compare_digest(self._mac(topic, body), data[:MAC_BYTES]):
+        if not hmac.compare_digest(self._mac(topic, data[MAC_BYTES:]), data[:MAC_BYTES]):
             return None
         try:
-            return _decoder.decode(body)
+            return _decoder.decode(data[_BODY_AT:])
         except msgspec.MsgspecError:
             # Another version's form: the store has what it says.
             return None
 
-    def _mac(self, topic: str, body: bytes) -> bytes:
+    def _mac(self, topic: str, rest: bytes) -> bytes:
         mac = hashlib.blake2b(topic.encode("ascii"), key=self._secret, digest_size=MAC_BYTES)
-        mac.update(body)
+        mac.update(rest)
         return mac.digest()

@@ -24,7 +24,7 @@ from typing import Any, Final, Protocol
 from leeside_protocol.codec import encode
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId
 from leeside_protocol.messages import Entry, Live
-from leeside_server.core.channels import ChannelRow, StreamValue, channel_logs, may_follow
+from leeside_server.core.channels import ChannelRow, StreamValue, channel_logs, frame_epoch, may_follow
 from leeside_server.core.writes import Append, Item, LogPage, Outcome, Stored
 from leeside_server.ports import Bus, BusUnavailable, Store, StoreUnavailable
 from leeside_server.relay.frames import frame
@@ -74,10 +74,7 @@ class CatchingUp(Protocol):
 class Hub:
     """Fan-out on one node."""
 
-    def __init__(
-        self, node: bytes, store: Store, bus: Bus, seal: HintSeal, metrics: Metrics, spawn: Spawn
-    ) -> None:
-        self._node = node
+    def __init__(self, store: Store, bus: Bus, seal: HintSeal, metrics: Metrics, spawn: Spawn) -> None:
         self._store = store
         self._bus = bus
         self._seal = seal
@@ -245,17 +242,14 @@ class Hub:
     def on_hint(self, topic: str, data: bytes) -> None:
         """A hint from the bus, own ones included."""
         log = self._topics.get(topic)
-        if log is None:
+        if log is None or self._seal.own(data):
             return
         hint = self._seal.decode(topic, data)
         if hint is None:
             self._metrics.hints_refused.inc()
             return
-        if hint.node == self._node:
-            return
         if isinstance(hint, StreamHint):
-            for v in hint.values:
-                self._live(log, v.key, frame(encode(Live(log.address, v.key, v.device, v.at_ms, v.payload))))
+            self._remote_values(log, hint)
             return
         if hint.generation != self.generation:
             self.check_generation()
@@ -269,7 +263,7 @@ class Hub:
 
     def heal(self, log: Log, page: LogPage) -> None:
         """A page read from the store reaches beyond the head: deliver the rest, as if it had been announced."""
-        log.floor, log.floor_read_s = page.floor, self._loop.time()
+        log.floor = page.floor
         if page.generation != self.generation:
             self.check_generation()
         elif not log.held and page.after <= log.head < page.to:
@@ -367,10 +361,11 @@ class Hub:
         channel = log.channel
         if channel is not None and (log.follows or log.watchers):
             row = self.rows.held_row(log.agency, channel)
-            if row is None or row.epoch < log.needs_epoch(to, entries):
+            needs_epoch = log.needs_epoch(to, entries)
+            if row is None or row.epoch < needs_epoch:
                 for entry in entries:
                     log.pending[entry.offset] = entry
-                self._hold(log, channel)
+                self._hold(log, channel, needs_epoch)
                 return
         after, log.head = log.head, to
         for watcher in tuple(log.watchers):
@@ -383,25 +378,28 @@ class Hub:
                 follow.receiver.deliver(data)
         self._metrics.deliveries.inc(len(log.live) * len(entries))
 
-    def _hold(self, log: Log, channel: ChannelId) -> None:
+    def _hold(self, log: Log, channel: ChannelId, needs_epoch: int) -> None:
         if not log.held:
             log.held = True
-            self._spawn(self._unhold(log, channel))
+            self._spawn(self._unhold(log, channel, needs_epoch))
 
-    async def _unhold(self, log: Log, channel: ChannelId) -> None:
-        """Read the roster until the store gives it. Nothing is delivered meanwhile."""
+    async def _unhold(self, log: Log, channel: ChannelId, needs_epoch: int) -> None:
+        """Read the roster until the store gives one that is new enough. Nothing is delivered meanwhile."""
         wait_s = 0.05
         while not log.idle:
             try:
                 row = await self.rows.refresh(log.agency, channel)
             except StoreUnavailable:
-                await asyncio.sleep(wait_s)
-                wait_s = min(2.0, wait_s * 2)
-                continue
-            if row is None:
-                # The channel is gone, and so is everyone's right to it (`revise` has dropped them).
-                log.pending.clear()
-            break
+                pass
+            else:
+                if row is None:
+                    # The channel is gone, and so is everyone's right to it (`revise` has dropped them).
+                    log.pending.clear()
+                    break
+                if row.epoch >= needs_epoch:
+                    break
+            await asyncio.sleep(wait_s)
+            wait_s = min(2.0, wait_s * 2)
         self.release(log)
 
     def _flush_values(self, values: dict[tuple[AgencyId, ChannelAddress], dict[bytes, StreamValue]]) -> None:
@@ -411,6 +409,17 @@ class Hub:
                 continue
             for v in newest.values():
                 self._live(log, v.key, frame(encode(Live(v.channel, v.key, v.device, v.at_ms, v.payload))))
+
+    def _remote_values(self, log: Log, hint: StreamHint) -> None:
+        """Pass on what another node took, unless it is of an epoch whose roster is not known here yet: then
+        it is dropped, as a stream value may be, and the roster read."""
+        channel = log.channel
+        row = None if channel is None else self.rows.held_row(log.agency, channel)
+        for v in hint.values:
+            if channel is not None and (row is None or row.epoch < frame_epoch(v.payload)):
+                self._hold(log, channel, frame_epoch(v.payload))
+                return
+            self._live(log, v.key, frame(encode(Live(log.address, v.key, v.device, v.at_ms, v.payload))))
 
     def _live(self, log: Log, key: bytes, frames: bytes) -> None:
         for receiver in tuple(log.follows):
@@ -424,14 +433,11 @@ class Hub:
         for (agency, address), entries in fresh.items():
             entries.sort(key=_offset)
             topic = topic_of(agency, address)
-            hint = StoredHint(
-                self._node, self.generation, entries[0].offset - 1, entries[-1].offset, tuple(entries)
-            )
+            hint = StoredHint(self.generation, entries[0].offset - 1, entries[-1].offset, tuple(entries))
             self._hints.append((topic, self._seal.encode(topic, hint)))
         for (agency, address), newest in values.items():
             topic = topic_of(agency, address)
             stream = StreamHint(
-                self._node,
                 tuple(StreamHintValue(v.key, v.device, v.at_ms, v.payload) for v in newest.values()),
             )
             self._hints.append((topic, self._seal.encode(topic, stream)))

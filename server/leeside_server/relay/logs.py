@@ -102,7 +102,6 @@ class Log:
         "pins",
         "ready",
         "topic",
-        "values",
         "watchers",
     )
 
@@ -119,7 +118,6 @@ class Log:
         self.follows: dict[Receiver, Follow] = {}
         self.live: dict[Follow, None] = {}
         self.watchers: list[Watcher] = []
-        self.values: dict[bytes, bytes] = {}
         self.pins = 0
         self.filling = False
         self.held = False

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelKind
+from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelKind, address
 from leeside_server.core.channels import CHANNEL, StreamValue
 from leeside_server.core.rates import Bucket, take
 from leeside_server.core.writes import Item, Outcome, Save, Stored
@@ -25,7 +25,7 @@ from leeside_server.relay.beats import Beats
 from leeside_server.relay.catchup import READERS, CatchUp
 from leeside_server.relay.directories import Directories
 from leeside_server.relay.heads import Heads
-from leeside_server.relay.hints import HintSeal
+from leeside_server.relay.hints import NODE_BYTES, HintSeal
 from leeside_server.relay.hub import Hub
 from leeside_server.relay.intake import WRITERS, Intake
 from leeside_server.relay.logs import Log
@@ -34,7 +34,6 @@ from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.sockets import Sockets
 from leeside_server.relay.tokens import Tokens
 
-NODE_BYTES: Final = 8
 FLOOR_KEPT_S: Final = 2.0
 READ_TIMEOUT_S: Final = 5.0
 VALUES_WAITING: Final = 8_192
@@ -76,9 +75,9 @@ class Node:
         self.metrics = Metrics()
         self.tokens = Tokens(store, clock, secret, random)
         self.directories = Directories(store)
-        seal = HintSeal(HKDF(SHA256(), 32, None, b"leeside1 hints").derive(secret))
-        self.hub = Hub(self.id, store, bus, seal, self.metrics, self.spawn)
-        self.heads = Heads(store, clock, self.hub)
+        seal = HintSeal(HKDF(SHA256(), 32, None, b"leeside1 hints").derive(secret), self.id)
+        self.hub = Hub(store, bus, seal, self.metrics, self.spawn)
+        self.heads = Heads(store, clock, self.hub, self.spawn)
         self.catchup = CatchUp(self.hub, store, clock, self.metrics)
         self.sockets = Sockets(self.metrics)
         self.access = Access(store, clock, self.hub, self.sockets.out)
@@ -92,6 +91,7 @@ class Node:
         self._values: dict[tuple[AgencyId, ChannelAddress, bytes], LatestValue] = {}
         self._values_wake = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
+        self._spawned: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
 
@@ -137,7 +137,9 @@ class Node:
         if self._group is None:
             work.close()
             return
-        self._group.create_task(_contained(work))
+        task = self._group.create_task(_contained(work))
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
 
     # ---- the one path of writes
 
@@ -152,6 +154,9 @@ class Node:
                 for part in item.parts:
                     if type(part) is Save and part.kind == CHANNEL:
                         self.heads.saved(item.agency, part)
+                        # Who is new in the roster cannot open what was sealed before, and who left must not get it.
+                        content = address(ChannelKind.CONTENT, part.id)
+                        self.spawn(self.latest.drop(item.agency, content))
         self.hub.stored(items, outcomes)
         return outcomes
 
@@ -214,7 +219,7 @@ class Node:
             started.set()
             await self._stop.wait()
             self._group = None
-            for task in tasks:
+            for task in (*tasks, *self._spawned):
                 task.cancel()
 
     async def _keep_values_forever(self) -> None:

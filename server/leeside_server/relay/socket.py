@@ -137,6 +137,11 @@ class Socket:
     def closed(self) -> bool:
         return self.session.phase is Phase.CLOSED
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What the connection holds for this socket."""
+        return self._wire.buffered()
+
     def challenge(self, nonce: bytes) -> None:
         """Begin: the first frame."""
         if self.closed:
@@ -239,12 +244,14 @@ class Socket:
         if self._paused:
             # It cannot be heard while we do not listen.
             self.session.heard(now_s)
+        if self.congested and self._stalled(now_s):
+            self.close(CloseCode.SLOW)
+            self._wire.abort()
+            return
         code = self.session.overdue(now_s)
         if code is not None:
             self._end(code)
-        elif self.congested:
-            self._check_stall(now_s)
-        elif self.session.phase is Phase.OPEN and now_s >= self.beat_due_s:
+        elif self.session.phase is Phase.OPEN and not self.congested and now_s >= self.beat_due_s:
             self.beat_due_s = now_s + BEAT_S
             heads = tuple((address, follow.log.head) for address, follow in self.follows.items())
             self._answer(Beat(now_ms, heads, degraded))
@@ -514,14 +521,13 @@ class Socket:
             self.session.heard(self.node.clock.monotonic_s())
             self._wire.resume()
 
-    def _check_stall(self, now_s: float) -> None:
+    def _stalled(self, now_s: float) -> bool:
+        """Whether the peer took nothing for `STALL_S`."""
         drained = self._bytes_while_congested - self._wire.buffered()
         if drained > self._drained_bytes:
             self._drained_bytes = drained
             self._progress_s = now_s
-        elif now_s - self._progress_s >= STALL_S:
-            self.close(CloseCode.SLOW)
-            self._wire.abort()
+        return now_s - self._progress_s >= STALL_S
 
     def _end(self, code: CloseCode) -> None:
         """The session is closed: say why, and leave every log before anything else is delivered."""

@@ -139,16 +139,21 @@ class QueueWire:
     async def run(self, user: WireUser) -> None:
         """Carry messages both ways until either side ends."""
         self._user = user
-        tasks = [
-            asyncio.ensure_future(part) for part in (self._send(), self._receive(user), self._aborted.wait())
-        ]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.TaskGroup() as group:
+                halves = (
+                    group.create_task(self._send()),
+                    group.create_task(self._receive(user)),
+                    group.create_task(self._until_aborted()),
+                )
+                await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+                for half in halves:
+                    half.cancel()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             user.on_close()
+
+    async def _until_aborted(self) -> None:
+        await self._aborted.wait()
 
     async def _receive(self, user: WireUser) -> None:
         while True:

@@ -1,0 +1,151 @@
+"""The composition on top: opens the adapters that the configuration names and runs a node on them.
+
+Only the command line imports this module; relay and adapters never know each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Callable
+from typing import Final
+
+from leeside_server.adapters.blobs_files import FileBlobs
+from leeside_server.adapters.blobs_postgres import PostgresBlobs
+from leeside_server.adapters.clock import SystemClock
+from leeside_server.adapters.memory import MemoryBus, MemoryLatest, MemoryPresence
+from leeside_server.adapters.postgres import PostgresStore
+from leeside_server.adapters.redis_bus import RedisBus
+from leeside_server.adapters.redis_connection import RedisPlace
+from leeside_server.adapters.redis_latest import RedisLatest
+from leeside_server.adapters.redis_presence import RedisPresence
+from leeside_server.adapters.sqlite import SqliteStore
+from leeside_server.config import Config
+from leeside_server.errors import NotReachable, Problem, StartRefused
+from leeside_server.log import get_logger
+from leeside_server.places import make_data_dir, read_dsn, read_redis_url, tls_context
+from leeside_server.ports import Blobs, Bus, Clock, Latest, Presence, Store, StoreRefused, StoreUnavailable
+from leeside_server.relay.app import build_app
+from leeside_server.relay.http import HttpSettings, routes
+from leeside_server.relay.node import Node
+from leeside_server.relay.serve import Listening, listen, run
+from leeside_server.relay.settings import RelaySettings
+from leeside_server.relay.tokens import load_secret
+
+SECRET_FILE: Final = "server-secret"  # noqa: S105
+"""In the data folder: what signing keys and hints are sealed with; the same file on every node of a cluster."""
+
+_log = get_logger("leeside.serve")
+
+
+async def serve(config: Config, on_ready: Callable[[int], None] | None = None) -> None:
+    """Run a node until a signal; `on_ready` hears the port once connections are taken.
+
+    Raises `ServerError` (what to change, or what does not answer) before anything was served.
+    """
+    make_data_dir(config)
+    place = Listening(config.server.host, config.server.port, tls_context(config), config.server.drain_s)
+    try:
+        listener = listen(place)
+    except OSError:
+        raise StartRefused(
+            Problem(
+                f"{place.host} port {place.port} cannot be listened on.",
+                "Another process may have it: choose another port, or stop that one.",
+            )
+        ) from None
+    with contextlib.closing(listener):
+        async with started(config) as node:
+            app = build_app(node, routes(node, http_settings(config)))
+
+            def ready(port: int) -> None:
+                _log.info("serving", port=port, store=config.store.kind, bus=config.bus.kind, pid=os.getpid())
+                if on_ready is not None:
+                    on_ready(port)
+
+            await run(node, app, place, listener, ready)
+
+
+@contextlib.asynccontextmanager
+async def started(config: Config) -> AsyncGenerator[Node]:
+    """A started node on the adapters that the configuration names; all of it is closed in the end."""
+    clock = SystemClock()
+    try:
+        secret = await asyncio.to_thread(load_secret, config.server.data_dir / SECRET_FILE, os.urandom)
+        async with contextlib.AsyncExitStack() as stack:
+            store = await open_store(config)
+            stack.push_async_callback(store.close)
+            blobs = await open_blobs(config)
+            stack.push_async_callback(blobs.close)
+            bus, latest, presence = open_bus(config, clock)
+            for port in (bus, latest, presence):
+                stack.push_async_callback(port.close)
+            node = Node(
+                relay_settings(config),
+                store=store,
+                bus=bus,
+                latest=latest,
+                presence=presence,
+                blobs=blobs,
+                clock=clock,
+                secret=secret,
+            )
+            await node.start()
+            stack.push_async_callback(node.close)
+            yield node
+    except StoreRefused as refused:
+        raise StartRefused(
+            Problem("The server must not run on this store.", f"{str(refused).rstrip('.')}.")
+        ) from None
+    except StoreUnavailable:
+        raise NotReachable(
+            Problem("The store does not answer.", "Look at its own log, and try again.")
+        ) from None
+
+
+async def open_store(config: Config) -> Store:
+    """The store. Raises `StoreRefused`, `StoreUnavailable`."""
+    if config.store.kind == "postgres":
+        return await PostgresStore.open(read_dsn(config))
+    return await SqliteStore.open(config.store_path, synchronous=config.store.synchronous)
+
+
+async def open_blobs(config: Config) -> Blobs:
+    """Attachments: beside the database that keeps the messages."""
+    if config.store.kind == "postgres":
+        return await PostgresBlobs.open(read_dsn(config))
+    return await FileBlobs.open(config.blobs_path)
+
+
+def open_bus(config: Config, clock: Clock) -> tuple[Bus, Latest, Presence]:
+    """What nodes share besides the store; nothing of it has to be there for a node to start."""
+    if config.bus.kind == "redis":
+        place = RedisPlace(read_redis_url(config), config.bus.prefix)
+        name = os.urandom(8).hex()
+        return RedisBus(place, name, clock), RedisLatest(place, clock), RedisPresence(place, clock)
+    return MemoryBus(), MemoryLatest(clock), MemoryPresence()
+
+
+def relay_settings(config: Config) -> RelaySettings:
+    """What the configuration says of sockets."""
+    return RelaySettings(
+        frozenset(config.server.public_origins), config.limits.max_connections, config.limits.sockets
+    )
+
+
+def http_settings(config: Config) -> HttpSettings:
+    """What the configuration says of HTTP."""
+    limits = config.limits
+    return HttpSettings(
+        bootstrap_codes=config.code_path,
+        trusted_proxies=config.server.proxy_networks,
+        tls=config.server.tls,
+        blob_bytes=limits.blob_bytes,
+        body_deadline_s=limits.body_deadline_s,
+        requests_per_source=limits.requests_per_source,
+        requests_per_device=limits.requests_per_device,
+        sign_ins_per_source=limits.sign_ins_per_source,
+        enrolments_per_source=limits.enrolments_per_source,
+        agencies_per_source=limits.agencies_per_source,
+    )

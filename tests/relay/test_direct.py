@@ -1,0 +1,240 @@
+"""The WebSocket class: uvicorn's private names that it stands on, and its bounds against a raw peer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import inspect
+import os
+import struct
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import Protocol
+
+from leeside_protocol.codec import decode_server
+from leeside_protocol.errors import CloseCode
+from leeside_protocol.limits import FRAME_BYTES
+from leeside_protocol.messages import Challenge
+from leeside_server.relay import handshake
+from leeside_server.relay.direct import FRAGMENTS
+from leeside_server.relay.frames import close_frame, frame, payloads
+from tests.relay.world import World, serving, world
+
+METHODS = {
+    "connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing", "shutdown",
+    "handle_text", "handle_bytes", "handle_cont", "handle_ping", "handle_pong", "handle_close",
+    "handle_parser_exception", "send_receive_event_to_app", "run_asgi", "send_500_response", "stop_keepalive",
+}  # fmt: skip
+ATTRIBUTES = {
+    "app", "loop", "logger", "transport", "conn", "queue", "scope", "request", "response", "receive", "send",
+    "handshake_complete", "close_sent", "close_timer", "read_paused", "frames",
+}  # fmt: skip
+
+
+def test_uvicorn_is_the_one_this_class_was_written_for() -> None:
+    assert uvicorn.__version__ == "0.54.0"
+    assert set(dir(WebSocketsSansIOProtocol)) >= METHODS
+    source = inspect.getsource(WebSocketsSansIOProtocol)
+    for name in ATTRIBUTES:
+        assert f"self.{name}" in source, name
+    for name in ("max_message_size", "max_fragment_size"):
+        assert f"self.{name}" in inspect.getsource(Protocol.__init__)
+    for name in (
+        "connection_made",
+        "connection_lost",
+        "data_received",
+        "on_headers_complete",
+        "on_message_complete",
+    ):
+        assert hasattr(HttpToolsProtocol, name), name
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
+def test_a_frame_is_read_back(size: int) -> None:
+    payload = os.urandom(size)
+    assert list(payloads(frame(payload) + frame(b"next"))) == [payload, b"next"]
+
+
+@pytest.fixture
+async def w(tmp_path: Path) -> AsyncGenerator[World]:
+    async with world(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def port(w: World) -> AsyncGenerator[int]:
+    async with serving(w) as number:
+        yield number
+
+
+class Raw:
+    """A peer that may send any bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, opcode: int, payload: bytes, *, fin: bool = True, masked: bool = True) -> None:
+        size = len(payload)
+        head = bytes(((0x80 if fin else 0) | opcode,))
+        bit = 0x80 if masked else 0
+        if size < 126:
+            head += bytes((bit | size,))
+        elif size < 0x10000:
+            head += bytes((bit | 126,)) + struct.pack(">H", size)
+        else:
+            head += bytes((bit | 127,)) + struct.pack(">Q", size)
+        # A mask of zeros leaves the payload as it is.
+        self.writer.write(head + (bytes(4) if masked else b"") + payload)
+
+    async def frame(self) -> tuple[int, bytes]:
+        async with asyncio.timeout(10):
+            first, second = await self.reader.readexactly(2)
+            size = second & 0x7F
+            if size == 126:
+                (size,) = struct.unpack(">H", await self.reader.readexactly(2))
+            return first & 0x0F, await self.reader.readexactly(size)
+
+    async def close_code(self) -> int:
+        while True:
+            opcode, payload = await self.frame()
+            if opcode == 8:
+                return int.from_bytes(payload[:2], "big")
+
+
+async def raw(port: int) -> Raw:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    key = base64.b64encode(os.urandom(16)).decode()
+    writer.write(
+        f"GET /v1/socket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: leeside.v1\r\n"
+        f"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n".encode()
+    )
+    answer = await reader.readuntil(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert b"permessage-deflate" not in answer
+    peer = Raw(reader, writer)
+    opcode, payload = await peer.frame()
+    assert opcode == 2
+    assert isinstance(decode_server(payload), Challenge)
+    return peer
+
+
+async def test_a_ping_is_answered(port: int) -> None:
+    peer = await raw(port)
+    peer.send(9, b"there?")
+    assert await peer.frame() == (10, b"there?")
+    peer.writer.close()
+
+
+async def test_text_is_a_violation(port: int) -> None:
+    peer = await raw(port)
+    peer.send(1, b"hello")
+    assert await peer.close_code() == CloseCode.PROTOCOL
+    peer.writer.close()
+
+
+async def test_a_message_beyond_the_frame_limit_is_too_large(port: int) -> None:
+    peer = await raw(port)
+    peer.send(2, bytes(FRAME_BYTES + 1))
+    assert await peer.close_code() == CloseCode.TOO_LARGE
+    peer.writer.close()
+
+
+async def test_a_message_too_large_in_pieces_is_too_large(port: int) -> None:
+    peer = await raw(port)
+    peer.send(2, bytes(FRAME_BYTES), fin=False)
+    peer.send(0, bytes(1))
+    assert await peer.close_code() == CloseCode.TOO_LARGE
+    peer.writer.close()
+
+
+async def test_endless_empty_pieces_are_a_violation(port: int) -> None:
+    peer = await raw(port)
+    peer.send(2, b"", fin=False)
+    for _ in range(FRAGMENTS):
+        peer.send(0, b"", fin=False)
+    assert await peer.close_code() == CloseCode.PROTOCOL
+    peer.writer.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x82\x01x",
+        b"\xf2\x80\0\0\0\0",
+        b"\x80\x80\0\0\0\0",
+        b"\x83\x80\0\0\0\0",
+        b"\x89\xfe\x00\xff" + bytes(300),
+    ],
+    ids=["unmasked", "reserved bits", "continues nothing", "unknown opcode", "long ping"],
+)
+async def test_broken_framing_is_a_violation(port: int, data: bytes) -> None:
+    peer = await raw(port)
+    peer.writer.write(data)
+    assert await peer.close_code() == CloseCode.PROTOCOL
+    assert await peer.reader.read() == b""
+    peer.writer.close()
+
+
+async def test_a_peer_may_close_and_is_answered(w: World, port: int) -> None:
+    peer = await raw(port)
+    peer.send(8, (1000).to_bytes(2, "big"))
+    assert await peer.close_code() == 1000
+    assert await peer.reader.read() == b""
+    peer.writer.close()
+
+
+async def test_our_close_frame_names_its_code(port: int) -> None:
+    peer = await raw(port)
+    peer.send(2, b"\xc1")
+    assert await peer.frame() == (8, close_frame(CloseCode.PROTOCOL)[2:])
+    peer.writer.close()
+
+
+async def test_a_connection_that_is_cut_leaves_nothing(w: World, port: int) -> None:
+    peer = await raw(port)
+    assert len(w.node.sockets) == 1
+    peer.writer.transport.abort()
+    async with asyncio.timeout(10):
+        while len(w.node.sockets):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_a_header_that_never_ends_is_given_up(
+    w: World, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshake, "HEADER_DEADLINE_S", 0.05)
+    for sent in (b"", b"GET /v1/socket HTTP/1.1\r\nHost: x\r\nX-Slow: "):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_header_without_bound_is_given_up(w: World, port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nX: " + b"x" * (2 * handshake.HEADER_BYTES))
+    answer = b""
+    # Bytes that we did not read make the kernel reset the connection: given up all the same.
+    with contextlib.suppress(ConnectionResetError):
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+    writer.close()
+
+
+async def test_a_later_request_on_the_same_connection_is_served(w: World, port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(3):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert await reader.readexactly(len(b'{"status":"ok"}')) == b'{"status":"ok"}'
+    writer.close()
