@@ -29,8 +29,13 @@ _FOREIGN_VARIABLES: Final = (
     "LEESIDE_TEST_",
     "LEESIDE_UV",
     "LEESIDE_NO_APT",
-    "LEESIDE_PASSPHRASE",
     "LEESIDE_DEBUG",
+    # Of the client's command line, which the same shell may have been set up for.
+    "LEESIDE_SERVER",
+    "LEESIDE_PROFILE",
+    "LEESIDE_HOME",
+    "LEESIDE_CA_FILE",
+    "LEESIDE_PASSPHRASE",
 )
 """Variables of other programs of the project, which look like none of ours."""
 _UNSET: Final = object()
