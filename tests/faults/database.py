@@ -43,6 +43,8 @@ def new_cluster(folder: Path, log_folder: Path | None = None) -> Cluster:
         log_folder.mkdir()
         cluster.account.own(log_folder)
         shutil.move(folder / "data" / "pg_wal", log_folder / "pg_wal")
+        for path in (log_folder / "pg_wal", *(log_folder / "pg_wal").rglob("*")):
+            cluster.account.own(path)  # it was copied by us, onto another disk
         (folder / "data" / "pg_wal").symlink_to(log_folder / "pg_wal")
     return cluster
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,7 +31,8 @@ from tests.faults.world import seal
 
 SQLITE_DISK: Final = 64 * MB
 POSTGRES_DISK: Final = 256 * MB
-FILLER_BLOCK: Final = 256 * 1024
+FILLER_BLOCK: Final = 1024 * 1024
+LEAST_BLOCK: Final = 4 * 1024
 REFUSED_S: Final = 30.0
 RECOVERED_S: Final = 30.0
 RECOVERED_LIMIT_S: Final = 10.0
@@ -82,13 +85,14 @@ async def _fill_repeatedly(
         injected = findings.injected
         for _ in range(plan.rounds):
             await scene.progress(30)
-            filler = await asyncio.to_thread(_fill, disk)
-            findings.injected += 1
-            before = scene.diary.refused["storage_full"]
-            await _refused(scene, before, store)
-            read += await _read_all(scene)
-            shown += await _stream(scene)
-            await asyncio.to_thread(filler.unlink)
+            async with _full(disk):
+                findings.injected += 1
+                before = scene.diary.refused["storage_full"]
+                await _refused(scene, before, store)
+                read += await _read_all(scene)
+                shown += await _stream(scene)
+                # Still full: what the server freed for itself was taken by others.
+                await _refused(scene, scene.diary.refused["storage_full"], store)
             recovered.append(await scene.progress(RECOVERED_S))
         await scene.quiet()
         refused = scene.diary.refused
@@ -111,21 +115,37 @@ async def _fill_repeatedly(
         no_traceback(findings, site)
 
 
-def _fill(disk: Disk) -> Path:
-    """Write a file until nothing fits any more, then byte by byte less."""
+@asynccontextmanager
+async def _full(disk: Disk) -> AsyncGenerator[None]:
+    """The disk is full, and stays so whatever is freed on it, for as long as the block runs."""
     path = disk.mount / "filler"
-    with path.open("wb", buffering=0) as file:
+    await asyncio.to_thread(_fill, path)
+    topping_up = asyncio.create_task(_top_up(path))
+    try:
+        yield
+    finally:
+        topping_up.cancel()
+        await asyncio.wait((topping_up,))
+        await asyncio.to_thread(path.unlink)
+
+
+async def _top_up(path: Path) -> None:
+    while True:
+        await asyncio.to_thread(_fill, path)
+        await asyncio.sleep(0.1)
+
+
+def _fill(path: Path) -> None:
+    """Lengthen the file until nothing fits any more: block by block, then less."""
+    with path.open("ab", buffering=0) as file:
         size = FILLER_BLOCK
-        while size:
+        while size >= LEAST_BLOCK:
             try:
                 # Really written: a promise of blocks could be kept later, when the room has gone.
                 file.write(os.urandom(size))
                 os.fsync(file.fileno())
             except OSError:
                 size //= 2
-                if size < 512:
-                    break
-    return path
 
 
 async def _read_all(scene: Scene) -> int:
