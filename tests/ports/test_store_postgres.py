@@ -147,6 +147,14 @@ async def test_a_server_that_became_weak_is_not_used_again(
     assert await works_again(store, item(says(2))) == Stored(store.generation, (2,))
 
 
+async def test_a_session_keeps_its_level_whatever_the_server_is_told_later(store: PostgresStore) -> None:
+    source = await store._writer.run(  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        lambda db: db.fetchrow("SELECT setting, source FROM pg_settings WHERE name = 'synchronous_commit'")
+    )
+    assert source is not None
+    assert tuple(source) == ("on", "session")
+
+
 @pytest.mark.parametrize("level", ["local", "remote_write"])
 async def test_levels_below_on_are_refused_where_a_standby_is_asked_for(
     postgres_dsn: str, server: PostgresServer, level: str

@@ -31,7 +31,7 @@ from leeside_server.adapters.postgres_connection import (
 )
 from leeside_server.adapters.postgres_writer import PostgresWriter
 from leeside_server.adapters.reads import PRUNE_ROWS, WAITING_ITEMS, WAITING_READS, StoreReads
-from leeside_server.core.writes import Item, NotStored, Outcome
+from leeside_server.core.writes import Item, LogPage, NotStored, Outcome
 from leeside_server.ports import StoreUnavailable
 
 _QUERIES: Final = queries.Queries("postgresql")
@@ -83,6 +83,21 @@ class PostgresStore(StoreReads):
         if writer.waiting and writer.waiting + len(items) > WAITING_ITEMS:
             return [NotStored(WireError.BUSY)] * len(items)
         return await writer.apply(items)
+
+    async def read(
+        self, agency: AgencyId, channel: ChannelAddress, after: int, limit: int, max_bytes: int
+    ) -> LogPage:
+        rows = await self._rows(
+            _QUERIES.sized_page,
+            agency=agency,
+            address=channel,
+            after=after,
+            limit=limit + 1,
+            max_bytes=max_bytes,
+        )
+        log = (rows[0][10] or 0, rows[0][11] or 0, rows[0][12])
+        entries = (row for row in rows if row[0] is not None)
+        return queries.page(log, entries, after, limit, max_bytes)
 
     async def heads(self, channels: Sequence[tuple[AgencyId, ChannelAddress]]) -> Sequence[int]:
         if not channels:

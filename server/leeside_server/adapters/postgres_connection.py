@@ -33,7 +33,9 @@ _SETTINGS: Final = {
     "application_name": "leeside",
     # A node that vanished must not hold a log for longer than another waits.
     "idle_in_transaction_session_timeout": "5000",
-    "lock_timeout": "6000",
+    "lock_timeout": "4000",
+    # A COMMIT that no standby confirmed says so in a warning, which nobody may switch off.
+    "client_min_messages": "warning",
     "tcp_user_timeout": "5000",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
@@ -110,6 +112,9 @@ async def verify(connection: Connection) -> None:
         )
     if standby:
         raise StoreUnavailable("this PostgreSQL is a standby: it takes no writes")
+    if commit != "remote_apply":
+        # A weaker value that the server is given later does not reach this session.
+        await connection.execute("SET synchronous_commit = on")
 
 
 async def migrate(connection: Connection, *, may_change: bool) -> int:

@@ -5,7 +5,7 @@ The batches of the append path are not here: each store has its own way of movin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from leeside_protocol.ids import AgencyId, DeviceId, MessageId
@@ -62,6 +62,18 @@ _ENTRY: Final = (
 )  # fmt: skip
 
 
+class _HintingCompiler(SQLiteCompiler):
+    """SQLAlchemy knows hints, and SQLite takes them behind the table's name; only nobody joined the two."""
+
+    def get_from_hint_text(self, table: object, text: str | None) -> str | None:  # noqa: ARG002 - its name is given
+        return text
+
+
+class _HintingDialect(SQLiteDialect):
+    statement_compiler = _HintingCompiler
+    supports_statement_cache = False
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A compiled statement and the order in which it takes its values."""
@@ -82,11 +94,18 @@ class Queries:
 
     def __init__(self, dialect: Literal["sqlite", "postgresql"]) -> None:
         self._dialect = (
-            SQLiteDialect(paramstyle="qmark")
+            _HintingDialect(paramstyle="qmark")
             if dialect == "sqlite"
             else PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
         )
-        self.page: Final = self._compiled(_page())
+        self.entries: Final = self._compiled(_entries())
+        self.log: Final = self._compiled(
+            select(CHANNELS.c.head, CHANNELS.c.floor, META.c.generation).select_from(
+                META.outerjoin(CHANNELS, _this_log())
+            )
+        )
+        if dialect == "postgresql":
+            self.sized_page: Final = self._compiled(_sized_page())
         self.get: Final = self._compiled(
             _objects().where(OBJECTS.c.agency == _bytes("agency"), OBJECTS.c.id == _bytes("id"))
         )
@@ -150,28 +169,34 @@ def _text(name: str) -> Any:
     return bindparam(name, type_=Text)
 
 
-def _page() -> Any:
-    """A log's head and floor, the generation, and behind `after` the next entries: `limit` of them, and as
-    many as `max_bytes` of payload hold, and one more, so that `page` sees whether anything follows.
+def _entries() -> Any:
+    """What a reader of a log is shown behind `after`, in order: the log's messages and the live state values.
 
-    One statement, so one snapshot. A log without such entries gives one row without an entry.
+    Both halves come ordered from an index, so the merge stops as soon as `limit` is reached.
     """
-    mine = and_(
-        MESSAGES.c.agency == _bytes("agency"),
-        MESSAGES.c.address == _bytes("address"),
-        MESSAGES.c.offset > _number("after"),
-    )
-    columns = [MESSAGES.c[name] for name in _ENTRY]
 
-    def lane(*conditions: Any) -> Any:
-        part = select(*columns).where(mine, *conditions).order_by(MESSAGES.c.offset).limit(_number("limit"))
-        return select(part.subquery())
+    def half(*conditions: Any) -> Any:
+        return select(*[MESSAGES.c[name] for name in _ENTRY]).where(
+            MESSAGES.c.agency == _bytes("agency"),
+            MESSAGES.c.address == _bytes("address"),
+            MESSAGES.c.offset > _number("after"),
+            *conditions,
+        )
 
-    both = union_all(
-        lane(MESSAGES.c.lane == _LOG),
-        lane(MESSAGES.c.lane == _STATE, MESSAGES.c.payload.is_not(None)),
-    ).subquery("both")
-    first = select(both).order_by(both.c.offset).limit(_number("limit")).subquery("first")
+    live = half(MESSAGES.c.lane == _STATE, MESSAGES.c.payload.is_not(None))
+    # Without statistics SQLite prefers the primary key, and would pass every value that was ever replaced.
+    live = live.with_hint(MESSAGES, "INDEXED BY messages_live", "sqlite")
+    both = union_all(half(MESSAGES.c.lane == _LOG), live)
+    return both.order_by(literal_column('"offset"')).limit(_number("limit"))
+
+
+def _sized_page() -> Any:
+    """The next entries, as many as `max_bytes` of payload hold and one more, so that `page` sees whether
+    anything follows; and beside each the log's head and floor and the generation.
+
+    One statement, so one snapshot and one round trip. A log without such entries gives one row without entry.
+    """
+    first = _entries().subquery("first")
     length = func.coalesce(func.length(first.c.payload), _ZERO)
     before = (func.sum(length).over(order_by=first.c.offset) - length).label("before")
     place = func.row_number().over(order_by=first.c.offset).label("place")
@@ -180,7 +205,7 @@ def _page() -> Any:
     fits = or_(sized.c.before <= _number("max_bytes"), sized.c.place <= literal_column("2", Integer))
     some = select(sized).where(fits).subquery("some")
     return (
-        select(CHANNELS.c.head, CHANNELS.c.floor, META.c.generation, *[some.c[name] for name in _ENTRY])
+        select(*[some.c[name] for name in _ENTRY], CHANNELS.c.head, CHANNELS.c.floor, META.c.generation)
         .select_from(META.outerjoin(CHANNELS, _this_log()).outerjoin(some, true()))
         .order_by(some.c.offset)
     )
@@ -190,38 +215,35 @@ def _this_log() -> Any:
     return and_(CHANNELS.c.agency == _bytes("agency"), CHANNELS.c.address == _bytes("address"))
 
 
-def page(rows: Sequence[Row], after: int, limit: int, max_bytes: int) -> LogPage:
-    """Make the page of the rows of `Queries.page` (asked with one more than `limit`)."""
-    head, floor, generation = (rows[0][0] or 0), (rows[0][1] or 0), rows[0][2]
+def page(log: tuple[int, int, int], rows: Iterable[Row], after: int, limit: int, max_bytes: int) -> LogPage:
+    """Make a page of a log (head, floor, generation) and its next rows, asked with one more than `limit`.
+
+    Stops taking rows when the page is full.
+    """
+    head, floor, generation = log
     entries: list[StoredEntry] = []
     size = 0
-    more = False
+    to = head
     for row in rows:
-        if row[3] is None:
-            break
-        payload: bytes | None = row[9]
+        payload: bytes | None = row[6]
         size += len(payload or b"")
         if len(entries) == limit or (entries and size > max_bytes):
-            more = True
+            to = entries[-1].offset if entries else after
             break
         entries.append(
             StoredEntry(
-                row[3],
-                Lane(row[4]),
+                row[0],
+                Lane(row[1]),
+                row[2],
+                DeviceId(row[3]),
+                MessageId(row[4]),
                 row[5],
-                DeviceId(row[6]),
-                MessageId(row[7]),
-                row[8],
                 payload,
-                Urgency(row[10]),
-                Mark(row[11]),
-                row[12],
+                Urgency(row[7]),
+                Mark(row[8]),
+                row[9],
             )
         )
-    if not more:
-        to = head
-    else:
-        to = entries[-1].offset if entries else after
     return LogPage(tuple(entries), after, to, head, floor, generation)
 
 

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
-from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId
+from leeside_protocol.ids import AgencyId, ChannelId
 from leeside_server.adapters import queries
-from leeside_server.core.writes import AuditRow, LogPage, Object
+from leeside_server.core.writes import AuditRow, Object
 
 WAITING_ITEMS: Final = 20_000
 """Items waiting for a commit, above which more are answered `busy` at once: provably not stored, try again."""
@@ -19,7 +19,7 @@ PRUNE_ROWS: Final = 1_000
 
 
 class StoreReads(ABC):
-    """What `ports.Store` reads, on top of one way to run a statement."""
+    """What `ports.Store` reads beside logs, on top of one way to run a statement."""
 
     def __init__(self, statements: queries.Queries) -> None:
         self._queries = statements
@@ -27,19 +27,6 @@ class StoreReads(ABC):
     @abstractmethod
     async def _rows(self, query: queries.Statement, **values: object) -> Sequence[queries.Row]:
         """Run a statement that changes nothing. Raises `StoreUnavailable`."""
-
-    async def read(
-        self, agency: AgencyId, channel: ChannelAddress, after: int, limit: int, max_bytes: int
-    ) -> LogPage:
-        rows = await self._rows(
-            self._queries.page,
-            agency=agency,
-            address=channel,
-            after=after,
-            limit=limit + 1,
-            max_bytes=max_bytes,
-        )
-        return queries.page(rows, after, limit, max_bytes)
 
     async def get(self, agency: AgencyId, kind: str, key: bytes) -> Object | None:
         found = queries.objects(await self._rows(self._queries.get, agency=agency, kind=kind, id=key))

@@ -26,7 +26,7 @@ from leeside_server.adapters.sqlite_file import (
 )
 from leeside_server.adapters.sqlite_readers import Readers
 from leeside_server.adapters.sqlite_writer import SqliteWriter
-from leeside_server.core.writes import Item, NotStored, Outcome
+from leeside_server.core.writes import Item, LogPage, NotStored, Outcome
 from leeside_server.ports import StoreRefused, StoreUnavailable
 
 T = TypeVar("T")
@@ -84,6 +84,10 @@ class SqliteStore(StoreReads):
             db = connect(path, factory)
             settle_writer(db, synchronous)
             generation = migrate(db)
+            # What a killed process wrote but did not sync is readable now, and a repeated id would be answered
+            # from it without any write: so it is made durable first.
+            if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise StoreUnavailable("another program is reading the database")
             pool = Readers(path, readers, factory)
             reserve = Reserve(path.with_name(path.name + "-reserve"))
             writer = SqliteWriter(path, db, generation, pool, reserve, synchronous, factory, loop)
@@ -114,6 +118,28 @@ class SqliteStore(StoreReads):
         if writer.waiting and writer.waiting + len(items) > WAITING_ITEMS:
             return [NotStored(WireError.BUSY)] * len(items)
         return await writer.apply(items)
+
+    async def read(
+        self, agency: AgencyId, channel: ChannelAddress, after: int, limit: int, max_bytes: int
+    ) -> LogPage:
+        log, entries = _QUERIES.log, _QUERIES.entries
+        log_args = log.args(agency=agency, address=channel)
+        args = entries.args(agency=agency, address=channel, after=after, limit=limit + 1)
+
+        def work(db: sqlite3.Connection) -> LogPage:
+            db.execute("BEGIN")  # one snapshot for both statements
+            try:
+                head, floor, generation = db.execute(log.sql, log_args).fetchone()
+                found = (head or 0, floor or 0, generation)
+                rows = db.execute(entries.sql, args)
+                try:
+                    return queries.page(found, rows, after, limit, max_bytes)
+                finally:
+                    rows.close()
+            finally:
+                db.execute("ROLLBACK")
+
+        return await self._read(work)
 
     async def heads(self, channels: Sequence[tuple[AgencyId, ChannelAddress]]) -> Sequence[int]:
         known = await self._read(lambda db: sqlite_batch.heads(db, channels))
