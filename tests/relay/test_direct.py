@@ -7,6 +7,7 @@ import base64
 import contextlib
 import inspect
 import os
+import re
 import struct
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -21,7 +22,7 @@ from leeside_protocol.codec import decode_server
 from leeside_protocol.errors import CloseCode
 from leeside_protocol.limits import FRAME_BYTES
 from leeside_protocol.messages import Challenge
-from leeside_server.relay import handshake
+from leeside_server.relay import direct, handshake
 from leeside_server.relay.direct import FRAGMENTS
 from leeside_server.relay.frames import close_frame, frame, payloads
 from tests.relay.world import World, serving, world
@@ -53,6 +54,16 @@ def test_uvicorn_is_the_one_this_class_was_written_for() -> None:
         "on_message_complete",
     ):
         assert hasattr(HttpToolsProtocol, name), name
+
+
+def test_what_a_detached_connection_let_go_is_not_read_any_more() -> None:
+    """Of uvicorn's methods that run after the handshake, and of ours."""
+    after = ["connection_lost", "data_received", "handle_events", "handle_ping", "handle_pong", "handle_close",
+             "stop_keepalive", "pause_writing", "resume_writing"]  # fmt: skip
+    source = "".join(inspect.getsource(getattr(WebSocketsSansIOProtocol, name)) for name in after)
+    read = {name for name in direct.HANDSHAKE_ONLY if re.search(rf"self\.{name}\b", source)}
+    # The RTT of a ping of ours, and the client's address in a trace: neither happens here.
+    assert read <= {"ping_sent_at", "last_ping_rtt", "client"}
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])

@@ -277,6 +277,9 @@ async def served(app: ASGIApp, *, direct: bool = True) -> AsyncGenerator[int]:
     server = uvicorn.Server(config)
     # Signals belong to the test run.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    faults: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(str(context)))
     async with asyncio.TaskGroup() as group:
         task = group.create_task(server.serve([listener]))
         while not server.started:  # noqa: ASYNC110
@@ -286,6 +289,8 @@ async def served(app: ASGIApp, *, direct: bool = True) -> AsyncGenerator[int]:
         finally:
             server.should_exit = True
             await task
+    loop.set_exception_handler(None)
+    assert not faults
 
 
 @contextlib.asynccontextmanager

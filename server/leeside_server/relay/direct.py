@@ -55,6 +55,23 @@ class _NoQueue:
         return True
 
 
+class _Always:
+    """Stands where the event for writers was: nobody waits for a detached connection."""
+
+    __slots__ = ()
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+_ALWAYS: Final = cast("asyncio.Event", _Always())
+HANDSHAKE_ONLY: Final = (
+    "scope", "request", "response", "server", "client", "scheme", "root_path", "asgi_version", "app_state",
+    "default_headers", "tasks", "config", "app", "initial_response", "ping_interval", "ping_timeout",
+    "ping_sent_at", "last_ping_rtt", "curr_msg_data_type", "close_timeout", "handshake_initiated",
+)  # fmt: skip
+"""Attributes that no callback of a detached connection reads (held by the contract test)."""
 _NO_QUEUE: Final = cast("asyncio.Queue[ASGIReceiveEvent]", _NoQueue())
 
 
@@ -164,8 +181,13 @@ class DirectSocket(WebSocketsSansIOProtocol):
             self.user.on_violation(CloseCode.PROTOCOL)
 
     def handle_bytes(self, event: Frame) -> None:
+        if self.user is None:
+            super().handle_bytes(event)
+            return
         self.fragments = 1
-        super().handle_bytes(event)
+        self.frames = [bytes(event.data)]
+        if event.fin:
+            self.send_receive_event_to_app()
 
     def handle_cont(self, event: Frame) -> None:
         if self.close_sent:
@@ -222,15 +244,23 @@ class DirectSocket(WebSocketsSansIOProtocol):
             self.send_500_response()
             self.transport.close()
             return
-        if not self.detached:
-            if self.close_timer is None:
-                self.transport.close()
-            return
-        self._let_go()
+        if not self.detached and self.close_timer is None:
+            self.transport.close()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        if self.detached:
+            self._let_go()
 
     def _let_go(self) -> None:
         """Drop what only the handshake needed: this is most of a connection's memory."""
+        # The parser's suspended frame keeps the request itself, so its headers are emptied.
+        self.request.headers.clear()
+        self.response.headers.clear()
         self.queue = _NO_QUEUE
-        for name in ("scope", "request", "response"):
-            if hasattr(self, name):
-                delattr(self, name)
+        self.writable = _ALWAYS
+        kept = vars(self)
+        for name in HANDSHAKE_ONLY:
+            kept.pop(name, None)
+        # A dict does not shrink by itself.
+        self.__dict__ = dict(kept)
