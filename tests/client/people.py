@@ -11,6 +11,7 @@ from typing import cast
 
 from leeside.api import Api
 from leeside.client import Leeside
+from leeside.events import Message
 from leeside.profile import Identity
 from leeside.session import Session
 from leeside_protocol.ids import ChannelId, MemberId
@@ -92,6 +93,21 @@ async def channel_of(opener: Leeside, *others: Leeside) -> ChannelId:
     for other in others:
         await other.refresh()
     for one in (opener, *others):
-        await eventually(lambda one=one: any(i.id == channel.hex() for i in one.channels()))
-        await eventually(lambda one=one: one.caught_up(channel) and bool(one.readers(channel)))
+        await settled(one, channel)
     return channel
+
+
+async def settled(one: Leeside, channel: ChannelId) -> None:
+    """Until a device knows a channel and has received all of it."""
+    await eventually(lambda: any(info.id == channel.hex() for info in one.channels()))
+    await eventually(lambda: one.caught_up(channel) and bool(one.readers(channel)))
+
+
+def texts(one: Leeside, channel: ChannelId) -> list[str]:
+    """What a device's history says, in order."""
+    return [event.text for event in one.history(channel) if isinstance(event, Message)]
+
+
+async def said(one: Leeside, channel: ChannelId, *expected: str) -> None:
+    """Until a device's history says exactly this."""
+    await eventually(lambda: texts(one, channel) == list(expected))

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from leeside.events import Message, Progress
-from leeside_protocol.words import Urgency
-from tests.client.people import channel_of, person
-from tests.client.relay_double import RelayDouble
-from tests.client.virtual_time import play
+import pytest
+
+from leeside.api import ApiError
+from leeside.attachments import AttachmentDamaged
+from leeside.bodies import Fix
+from leeside.connection import LinkState
+from leeside.errors import ChannelAlarmed, Stopped
+from leeside.events import AlarmKind, Message, Progress, Repeat, Reset, Unreadable
+from leeside.outbox import Step
+from leeside_protocol import messages as m
+from leeside_protocol.errors import WireError
+from leeside_protocol.ids import UnitId
+from leeside_protocol.words import Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
+from tests.client.people import channel_of, person, said, settled, texts
+from tests.client.relay_double import RelayDouble, Wire
+from tests.client.virtual_time import START_MS, eventually, play
 
 
 def test_a_sealed_message_reaches_the_other_device_and_its_receipts_come_back(tmp_path: Path) -> None:
@@ -33,5 +45,417 @@ def test_a_sealed_message_reaches_the_other_device_and_its_receipts_come_back(tm
             await b.acknowledge(channel, message.id)
             await sent.wait(Progress.ACKNOWLEDGED, timeout_s=30)
         assert all(b"on scene" not in publish.payload for publish in relay.published)
+
+    play(story())
+
+
+def test_what_is_said_without_signal_goes_out_in_order_when_it_comes_back(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            relay.reachable = relay.http_reachable = False
+            for wire in list(relay.wires):
+                wire.break_off()
+            await eventually(lambda: a.link.state is not LinkState.ONLINE)
+            for text in ("one", "two", "three"):
+                await a.send(channel, text)
+            await asyncio.sleep(40)
+            assert [w.step for w in a.waiting(channel)] == [Step.COMPOSED] * 3
+            relay.reachable = relay.http_reachable = True
+            await said(b, channel, "one", "two", "three")
+            await said(a, channel, "one", "two", "three")
+
+    play(story())
+
+
+def test_a_lost_answer_and_a_new_epoch_leave_one_message(tmp_path: Path) -> None:
+    """G2: stored, the answer lost, the keys changed: the exact bytes go again and stand once."""
+
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            lost: list[m.ServerMessage] = []
+
+            def lose(wire: Wire, message: m.ServerMessage) -> bool:
+                if isinstance(message, m.Accepted) and wire.device == a.device and not lost:
+                    lost.append(message)
+                    return True
+                return False
+
+            relay.lose = lose
+            sent = await a.send(channel, "once")
+            await eventually(lambda: bool(lost))
+            for wire in [w for w in relay.wires if w.device == a.device]:
+                wire.break_off()
+            assert await b.openings.rekey(channel)
+            await sent.wait(timeout_s=60)
+            await said(b, channel, "once")
+            payloads = {p.payload for p in relay.published if p.id == sent.id}
+            assert len(payloads) == 1
+            log = relay.log(a._inside.channel(channel).content)  # noqa: SLF001
+            assert [e.id for e in log.entries].count(sent.id) == 1
+
+    play(story())
+
+
+def test_a_stale_frame_is_sealed_again_under_the_same_id(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            relay.lose = lambda wire, message: wire.device == a.device and isinstance(message, m.Batch)
+            assert await b.openings.rekey(channel)
+            sent = await a.send(channel, "late")
+            await sent.wait(timeout_s=60)
+            frames = [p.payload for p in relay.published if p.id == sent.id]
+            assert len(frames) == 2
+            assert [int.from_bytes(f[20:28], "big") for f in frames] == [0, 1]
+            await said(b, channel, "late")
+
+    play(story())
+
+
+def test_a_sender_drops_a_revoked_device_before_it_seals(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben, eve = (person(relay, tmp_path) for _ in range(3))
+        async with ana.open() as a, ben.open() as b, eve.open() as e:
+            channel = await channel_of(a, b, e)
+            relay.revoke(eve.keys.device_id)
+            await a.refresh()
+            sent = await a.send(channel, "without her")
+            await sent.wait(timeout_s=60)
+            assert e.device not in a.readers(channel)
+            await said(b, channel, "without her")
+            feed = e.follow(channel) if e.link.state is not LinkState.STOPPED else None
+            assert feed is None
+            with pytest.raises(Stopped):
+                e.follow(channel)
+
+    play(story())
+
+
+def test_members_drop_a_revoked_device_without_being_asked(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben, eve = (person(relay, tmp_path) for _ in range(3))
+        async with ana.open() as a, ben.open() as b, eve.open() as e:
+            channel = await channel_of(a, b, e)
+            relay.revoke(eve.keys.device_id)
+            await eventually(lambda: e.device not in a.readers(channel), 5)
+            await eventually(lambda: e.device not in b.readers(channel), 5)
+
+    play(story())
+
+
+def test_two_commits_at_once_both_take_effect(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben, cal, dee = (person(relay, tmp_path) for _ in range(4))
+        async with ana.open() as a, ben.open() as b, cal.open() as c, dee.open() as d:
+            channel = await channel_of(a, b)
+            await asyncio.gather(a.openings.admit(channel, [c.device]), b.openings.admit(channel, [d.device]))
+            everyone = {a.device, b.device, c.device, d.device}
+            for one in (a, b):
+                await eventually(lambda one=one: set(one.readers(channel)) == everyone)  # type: ignore[misc]
+
+    play(story())
+
+
+def test_a_joiner_reads_earlier_messages_only_once_granted(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben, psy = (person(relay, tmp_path) for _ in range(3))
+        async with ana.open() as a, ben.open() as b, psy.open() as p:
+            channel = await channel_of(a, b)
+            await (await a.send(channel, "before")).wait(timeout_s=30)
+            await a.openings.admit(channel, [p.device])
+            await p.refresh()
+            await settled(p, channel)
+            await (await a.send(channel, "after")).wait(timeout_s=30)
+            await said(p, channel, "after")
+            unread = [e for e in p.history(channel) if isinstance(e, Unreadable)]
+            assert [e.why for e in unread] == ["not_granted"]
+            await a.openings.grant(channel, p.device)
+            await said(p, channel, "before", "after")
+
+    play(story())
+
+
+def test_a_crash_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ben.open() as b:
+            async with ana.open() as a:
+                channel = await channel_of(a, b)
+                await (await a.send(channel, "one")).wait(timeout_s=30)
+                await said(a, channel, "one")
+                relay.http_reachable = relay.reachable = False
+                for wire in list(relay.wires):
+                    wire.break_off()
+                await a.send(channel, "two")
+            relay.http_reachable = relay.reachable = True
+            async with ana.open(online=False) as a:
+                assert texts(a, channel) == ["one"]
+                await said(b, channel, "one", "two")
+                await said(a, channel, "one", "two")
+
+    play(story())
+
+
+def test_a_frame_whose_keys_come_late_is_held_and_then_shown(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            epochs = b._inside.channel(channel).epochs  # noqa: SLF001
+            relay.lose = lambda wire, message: (
+                wire.device == b.device and isinstance(message, m.Batch) and message.channel == epochs
+            )
+            ben.http.relay, ben_relay = RelayDouble(), ben.http.relay
+            ben.http.relay.http_reachable = False
+            assert await a.openings.rekey(channel)
+            await (await a.send(channel, "in the new epoch")).wait(timeout_s=30)
+            await asyncio.sleep(10)
+            assert texts(b, channel) == []
+            ben.http.relay = ben_relay
+            await said(b, channel, "in the new epoch")
+
+    play(story())
+
+
+def test_keys_that_never_come_are_told_and_tried_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            epochs = b._inside.channel(channel).epochs  # noqa: SLF001
+            relay.lose = lambda wire, message: (
+                wire.device == b.device and getattr(message, "channel", b"") == epochs
+            )
+            ben.http.relay, ben_relay = RelayDouble(), ben.http.relay
+            ben.http.relay.http_reachable = False
+            assert await a.openings.rekey(channel)
+            await a.send(channel, "unheard")
+            await eventually(lambda: any(isinstance(e, Unreadable) for e in b.history(channel)))
+            assert [e.why for e in b.history(channel) if isinstance(e, Unreadable)] == ["no_key"]
+            ben.http.relay = ben_relay
+            relay.lose = lambda _wire, _message: False
+            for wire in list(relay.wires):
+                wire.break_off()
+            await said(b, channel, "unheard")
+
+    play(story())
+
+
+def test_an_urgent_message_repeats_until_it_is_acknowledged_on_any_of_the_persons_devices(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        also = person(relay, tmp_path, ben.member)
+        async with ana.open() as a, ben.open() as b, also.open() as b2:
+            b.confirm_device(also.keys.device_id)
+            channel = await channel_of(a, b, b2)
+            feed = b.follow(channel)
+            sent = await a.send(channel, "officer down", Urgency.URGENT)
+            times: list[int] = []
+            while len(times) < 3:
+                event = await feed.next()
+                if isinstance(event, Repeat):
+                    times.append(event.times)
+            assert times == [1, 2, 3]
+            await b2.acknowledge(channel, sent.id)
+            await sent.wait(Progress.ACKNOWLEDGED, timeout_s=30)
+            await asyncio.sleep(5)
+            feed = b.follow(channel)
+            await asyncio.sleep(60)
+            feed.end()
+            assert not [e async for e in feed if isinstance(e, Repeat)]
+
+    play(story())
+
+
+def test_a_device_under_my_name_that_i_do_not_know_stops_sending_until_i_say_so(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            ghost = person(relay, tmp_path, ana.member)
+            await b.openings.admit(channel, [ghost.keys.device_id])
+            await eventually(lambda: ghost.keys.device_id in a.readers(channel))
+            assert [alarm.kind for alarm in a.alarms] == [AlarmKind.GHOST_DEVICE]
+            with pytest.raises(ChannelAlarmed):
+                await a.send(channel, "to whom?")
+            a.confirm_device(ghost.keys.device_id)
+            await (await a.send(channel, "to myself")).wait(timeout_s=30)
+
+    play(story())
+
+
+def test_a_restored_backup_is_announced_and_what_it_lost_is_posted_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            await (await a.send(channel, "kept")).wait(timeout_s=30)
+            await said(b, channel, "kept")
+            kept = relay.backup()
+            await a.openings.rekey(channel)
+            await (await a.send(channel, "lost")).wait(timeout_s=30)
+            await said(b, channel, "kept", "lost")
+            feed = b.follow(channel)
+            relay.restore(kept)
+            event = await feed.next()
+            while not isinstance(event, Reset):
+                event = await feed.next()
+            await said(b, channel, "kept", "lost")
+            await said(a, channel, "kept", "lost")
+            assert not a.alarms
+            assert not b.alarms
+            assert relay.rooms[channel].line.epoch == 1
+
+    play(story())
+
+
+def test_a_position_is_coarsened_paced_and_visible_and_its_last_place_outlives_the_device(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ben.open() as b:
+            async with ana.open() as a:
+                channel = await channel_of(a, b)
+                assert not a.sharing
+                assert await a.move(fix(0)) == 0
+                a.start_sharing(channel, every_s=10, coarse_m=100)
+                await eventually(lambda: a.device in b.board(channel).sharing(START_MS))
+                for second in range(30):
+                    await a.move(fix(second))
+                    await asyncio.sleep(1)
+                live = [p for p in relay.published if p.lane is Lane.STREAM]
+                assert len(live) == 3
+                shown = b.board(channel).position(a.device)
+                assert shown is not None
+                assert shown.fix is not None
+                assert shown.fix.coarse_m == 100
+                assert shown.fix != fix(29)
+                await asyncio.sleep(5)
+            for wire in list(relay.wires):
+                wire.break_off()
+        async with ben.open() as b:
+            await settled(b, channel)
+            last = b.board(channel).position(ana.keys.device_id)
+            assert last is not None
+            assert last.fix is not None
+            assert not last.live
+
+    play(story())
+
+
+def fix(second: int) -> Fix:
+    return Fix(
+        470_000_000 + second * 5_000, 85_000_000, 5, START_MS + 1_000_000 + second * 1_000, speed_cm_s=900
+    )
+
+
+def test_a_file_arrives_whole_and_an_upload_goes_on_where_it_broke_off(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        source = tmp_path / "scene.jpg"
+        source.write_bytes(bytes(range(256)) * 1_000)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            put = ana.http.put_chunk
+            stored: list[int] = []
+
+            async def failing(blob: bytes | str, index: int, data: bytes) -> None:
+                if index == 2 and stored.count(2) == 0:
+                    stored.append(2)
+                    raise ApiError(WireError.UNAVAILABLE)
+                stored.append(index)
+                await put(blob, index, data)
+
+            ana.http.put_chunk = failing  # type: ignore[method-assign]
+            with pytest.raises(ApiError):
+                await a.attach(channel, source)
+            told: list[tuple[int, int]] = []
+            sent = await a.attach(
+                channel, source, caption="the door", progressed=lambda done, of: told.append((done, of))
+            )
+            assert stored == [0, 1, 2, 2, 3]
+            assert told[-1] == (256_000, 256_000)
+            await sent.wait(timeout_s=30)
+            await said(b, channel, "the door")
+            message = next(e for e in b.history(channel) if isinstance(e, Message))
+            assert message.attachment is not None
+            await b.fetch(message.attachment, tmp_path / "copy.jpg")
+            assert (tmp_path / "copy.jpg").read_bytes() == source.read_bytes()
+            blob = relay.blobs[message.attachment.blob.hex()]
+            blob[1] = blob[0]
+            with pytest.raises(AttachmentDamaged):
+                await b.fetch(message.attachment, tmp_path / "other.jpg")
+            assert sorted(p.name for p in tmp_path.glob("other*")) == []
+
+    play(story())
+
+
+def test_statuses_and_names_are_on_the_board_of_everyone(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        unit = UnitId(bytes(range(16)))
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            await a.name_unit(channel, unit, "Crisis 7")
+            for secondary in (SecondaryStatus.EN_ROUTE, SecondaryStatus.ON_SCENE):
+                await a.set_status(channel, unit, PrimaryStatus.NOT_AVAILABLE, secondary, mark=Mark.ARRIVED)
+            await eventually(
+                lambda: (
+                    unit in b.board(channel).statuses
+                    and b.board(channel).statuses[unit].status.secondary is SecondaryStatus.ON_SCENE
+                )
+            )
+            assert b.board(channel).names[unit] == "Crisis 7"
+            online = await b.presence(channel)
+            assert online.devices == {a.device, b.device}
+
+    play(story())
+
+
+def test_keys_are_renewed_daily_and_published(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana = person(relay, tmp_path)
+        async with ana.open() as a:
+            before = relay.device_keys[a.device]
+            await asyncio.sleep(90_000)
+            assert relay.device_keys[a.device] != before
+            assert ana.keystore.values["device/keys"] == ana.keys.export()
+
+    play(story())
+
+
+def test_a_quiet_channel_gets_new_keys_after_four_hours(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            await asyncio.sleep(4 * 3_600 + 120)
+            assert relay.rooms[channel].line.epoch == 1
 
     play(story())

@@ -275,6 +275,7 @@ class Channel:
 
     async def _post(self, change: Change) -> bool:
         home = self._home
+        await home.directories.sync()
         await home.directories.learn_keys()
         committer = Committer(home.keys, home.directories.by_agency, home.directories.book, home.random)
         try:

@@ -189,6 +189,7 @@ class Leeside:
             clock=clock or SystemClock(),
             uniform=uniform,
         )
+        board.restore()
         running = asyncio.ensure_future(board.run())
         leeside = cls(board, Attachments(api, history, board.home.random))
         try:

@@ -11,7 +11,7 @@ answers resolve the `request` that waits for them. So heartbeats are read howeve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -229,15 +229,7 @@ class Connection:
         self._hear(welcome.server_ms)
         self._tell(LinkState.ONLINE)
         self._sink.on_online(welcome)
-        codes: list[int] = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(link))
-                group.create_task(self._beat(link))
-                group.create_task(self._renew())
-        except* LinkClosed as closed:
-            codes.extend(e.code for e in closed.exceptions if isinstance(e, LinkClosed))
-        return codes[0] if codes else CloseCode.INTERNAL
+        return await _first_end(self._read(link), self._beat(link), self._renew())
 
     async def _hello(self, link: Link) -> Welcome:
         challenge = await self._expect(link, Challenge)
@@ -363,6 +355,27 @@ class Connection:
     ) -> None:
         self.status = LinkStatus(state, self._clock.now_ms(), code, retry_in_s, degraded)
         self._sink.on_status(self.status)
+
+
+async def _first_end(*works: Coroutine[None, None, None]) -> int:
+    """Run these until the first of them ends; the close code that it ended with. The others are ended too.
+
+    Not a `TaskGroup`: before Python 3.13 one whose task fails in the moment in which it is cancelled from outside
+    swallows that cancellation, and this is awaited in a loop that would go on for ever.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, LinkClosed):
+            return end.code
+        if end is not None and not isinstance(end, asyncio.CancelledError):
+            raise end
+    return CloseCode.INTERNAL
 
 
 def _renewal(token: str, req: int) -> Renew:

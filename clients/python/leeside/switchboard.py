@@ -148,7 +148,8 @@ class Switchboard:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                self._restore()
+                for channel, follow in self._follows.items():
+                    self._tasks[channel] = group.create_task(follow.run())
                 group.create_task(self._connected())
                 group.create_task(self.sending.run())
                 group.create_task(self._do_chores())
@@ -174,8 +175,8 @@ class Switchboard:
         self.outbox.close()
         self.history.close()
 
-    def _restore(self) -> None:
-        """Take up what an earlier run knew, so that it can be read without a link."""
+    def restore(self) -> None:
+        """Before `run`: take up what an earlier run knew, so that it can be read without a link."""
         note = self.history.note(_CHANNELS_NOTE)
         if note is not None:
             self._set_channels(list(msgspec.msgpack.decode(note, type=tuple[r.ChannelInfo, ...])))
@@ -279,7 +280,8 @@ class Switchboard:
         now_ms = self.connection.server_now_ms()
         body = encode_content(content, now_ms, message)
         self.outbox.add(Draft(log, message, lane, key, body, now_ms, urgency, mark))
-        if lane is Lane.LOG:
+        if not isinstance(content, Marks):
+            # A person waits for a status or a name as for a message; nobody does for a mark.
             self.receipts.composed(channel, message)
         self.sending.nudge(log)
         return message
