@@ -54,6 +54,9 @@ async def run(
         http=HeaderDeadline,
         lifespan="off",
         log_config=None,
+        # Without a level uvicorn takes its logger for one that traces, and reads the addresses that `DirectSocket`
+        # let go. What it says of each connection is not for a log anyway.
+        log_level="warning",
         access_log=False,
         proxy_headers=False,
         server_header=False,
