@@ -98,7 +98,7 @@ class Queries:
             if dialect == "sqlite"
             else PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
         )
-        self.entries: Final = self._compiled(_entries())
+        self.entries: Final = self._compiled(_entries(limit_halves=False))
         self.log: Final = self._compiled(
             select(CHANNELS.c.head, CHANNELS.c.floor, META.c.generation).select_from(
                 META.outerjoin(CHANNELS, _this_log())
@@ -169,10 +169,11 @@ def _text(name: str) -> Any:
     return bindparam(name, type_=Text)
 
 
-def _entries() -> Any:
+def _entries(*, limit_halves: bool) -> Any:
     """What a reader of a log is shown behind `after`, in order: the log's messages and the live state values.
 
-    Both halves come ordered from an index, so the merge stops as soon as `limit` is reached.
+    Both halves come ordered from an index. SQLite merges them and stops at `limit`. PostgreSQL may sort
+    instead when its statistics are old: with a limit of its own, a half can at least not be sorted whole.
     """
 
     def half(*conditions: Any) -> Any:
@@ -183,10 +184,13 @@ def _entries() -> Any:
             *conditions,
         )
 
+    log = half(MESSAGES.c.lane == _LOG)
     live = half(MESSAGES.c.lane == _STATE, MESSAGES.c.payload.is_not(None))
     # Without statistics SQLite prefers the primary key, and would pass every value that was ever replaced.
     live = live.with_hint(MESSAGES, "INDEXED BY messages_live", "sqlite")
-    both = union_all(half(MESSAGES.c.lane == _LOG), live)
+    if limit_halves:
+        log, live = (part.order_by(MESSAGES.c.offset).limit(_number("limit")) for part in (log, live))
+    both = union_all(log, live)
     return both.order_by(literal_column('"offset"')).limit(_number("limit"))
 
 
@@ -196,7 +200,7 @@ def _sized_page() -> Any:
 
     One statement, so one snapshot and one round trip. A log without such entries gives one row without entry.
     """
-    first = _entries().subquery("first")
+    first = _entries(limit_halves=True).subquery("first")
     length = func.coalesce(func.length(first.c.payload), _ZERO)
     before = (func.sum(length).over(order_by=first.c.offset) - length).label("before")
     place = func.row_number().over(order_by=first.c.offset).label("place")
