@@ -14,12 +14,14 @@ from leeside_protocol.limits import BLOB_BYTES, BLOB_CHUNK_BYTES
 
 
 class BlobRow(msgspec.Struct, frozen=True):
-    """An announced attachment of a channel."""
+    """An announced attachment of a channel. `dropped`: its chunks are gone, by retention or because the upload was
+    never finished."""
 
     channel: ChannelId
     device: DeviceId
     size_bytes: int
     created_ms: int
+    dropped: bool = False
 
 
 def announce(channel: ChannelId, device: DeviceId, size_bytes: int, now_ms: int, most_bytes: int) -> BlobRow:

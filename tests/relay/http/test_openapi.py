@@ -58,7 +58,8 @@ SCHEMA = schemathesis.openapi.from_dict(json.loads(DOCUMENT))
 def gather(name: str, mode: GenerationMode) -> list[schemathesis.Case[Any]]:
     """Some requests to a route, made from the document alone. Making them is synchronous, sending them is not."""
     route = BY_NAME[name]
-    operation: Any = SCHEMA[route.path][route.method]
+    paths: Any = SCHEMA
+    operation = paths[route.path][route.method]
     made: st.SearchStrategy[schemathesis.Case[Any]] = operation.as_strategy(generation_mode=mode)
     cases: list[schemathesis.Case[Any]] = []
 

@@ -71,6 +71,8 @@ async def chunk(call: Call) -> bytes:
 async def _readable(call: Call) -> Held[BlobRow]:
     """The attachment, for its channel's roster and for a records officer (recorded)."""
     held = await call.need(BlobRow, call.id)
+    if held.row.dropped:
+        raise ProtocolError(WireError.NOT_FOUND)
     channel = await call.need(ChannelRow, held.row.channel)
     actor = call.actor
     if actor.device not in channel.row.masks and actor.permits(Action.READ_RECORDS):

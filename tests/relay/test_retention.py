@@ -1,0 +1,139 @@
+"""Retention: what goes when, what never goes, and that doing it twice changes nothing."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from leeside_protocol import resources as r
+from leeside_protocol.ids import ChannelKind, MessageId, StateKind, address, state_key
+from leeside_protocol.words import ChannelPurpose, IncidentState, Lane, Role
+from leeside_server.core.writes import Append, Item, StoredEntry
+from leeside_server.relay.retention import Retention, RetentionSettings
+from tests.relay.http.world import Agency, City, Person, Room, channel_post
+from tests.relay.http.world import city as open_city
+
+DAY_S = 86_400
+
+
+@pytest_asyncio.fixture
+async def city(tmp_path: Path) -> AsyncIterator[City]:
+    async with open_city(tmp_path) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def agency(city: City) -> Agency:
+    return await city.agency()
+
+
+async def put(agency: Agency, channel: bytes, sender: Person, payload: bytes, key: bytes = b"") -> None:
+    lane = Lane.STATE if key else Lane.LOG
+    log = address(ChannelKind.CONTENT, channel)
+    part = Append(log, lane, key, sender.id, MessageId(os.urandom(16)), payload)
+    await agency.city.node.write([Item(agency.id, agency.city.clock.now_ms(), (part,))])
+
+
+async def entries(agency: Agency, kind: ChannelKind, owner: bytes) -> list[StoredEntry]:
+    page = await agency.city.node.store.read(agency.id, address(kind, owner), 0, 500, 1 << 20)
+    return list(page.entries)
+
+
+async def closed_incident(agency: Agency) -> tuple[bytes, Person]:
+    """An incident with a message, a position and an attachment, closed."""
+    dispatcher = await agency.join(Role.DISPATCHER)
+    incident = os.urandom(16)
+    made = agency.genesis(dispatcher, incident=incident)
+    post = channel_post(ChannelPurpose.INCIDENT, made, incident)
+    await dispatcher.ask("open_incident", r.IncidentPost(incident, 2, (), post))
+    channel = made.commit.channel_id
+    await put(agency, channel, dispatcher, b"a message")
+    await put(agency, channel, dispatcher, b"a place", state_key(StateKind.POSITION, dispatcher.id))
+    await put(agency, channel, dispatcher, b"a status", state_key(StateKind.STATUS, os.urandom(16)))
+    blob = await dispatcher.ask("create_blob", r.NewBlob(4), id=channel.hex())
+    await dispatcher.ask("put_chunk", b"blob", id=blob.id, index=0)
+    await dispatcher.ask(
+        "change_incident", r.IncidentChange(1, state=IncidentState.CLOSED), id=incident.hex()
+    )
+    return channel, dispatcher
+
+
+def payloads(found: list[StoredEntry]) -> list[bytes | None]:
+    return [entry.payload for entry in found]
+
+
+async def test_last_positions_go_when_the_incident_closes_and_nothing_else_does(agency: Agency) -> None:
+    channel, dispatcher = await closed_incident(agency)
+    retention = Retention(agency.city.node, RetentionSettings())
+    for _ in range(2):
+        await retention.sweep()
+        found = await entries(agency, ChannelKind.CONTENT, channel)
+        assert payloads(found) == [b"a message", b"a status", b""]
+        assert found[-1].key == state_key(StateKind.POSITION, dispatcher.id)
+    assert agency.city.blobs.chunks
+
+
+async def test_payloads_and_attachments_go_after_their_days_and_hashes_and_epochs_stay(
+    agency: Agency,
+) -> None:
+    channel, _ = await closed_incident(agency)
+    retention = Retention(agency.city.node, RetentionSettings(incident_days=30))
+    await retention.sweep()
+    agency.city.clock.advance(29 * DAY_S)
+    await retention.sweep()
+    assert b"a message" in payloads(await entries(agency, ChannelKind.CONTENT, channel))
+    agency.city.clock.advance(DAY_S)
+    for _ in range(2):
+        await retention.sweep()
+        found = await entries(agency, ChannelKind.CONTENT, channel)
+        pruned = [entry for entry in found if entry.lane is Lane.LOG]
+        assert payloads(pruned) == [None] * len(pruned)
+        assert all(len(entry.hash) == 32 for entry in pruned)
+        assert not agency.city.blobs.chunks
+    assert all(payload for payload in payloads(await entries(agency, ChannelKind.EPOCHS, channel)))
+    directory = await entries(agency, ChannelKind.DIRECTORY, agency.id)
+    assert len(directory) == agency.directory.seq
+    assert all(payloads(directory))
+
+
+async def test_standing_channels_keep_what_is_young(agency: Agency) -> None:
+    supervisor = await agency.join(Role.SUPERVISOR)
+    room: Room = await agency.open(ChannelPurpose.DESK, supervisor)
+    for n in range(7):
+        await put(agency, room.id, supervisor, b"day %d" % n)
+        agency.city.clock.advance(DAY_S)
+    await Retention(agency.city.node, RetentionSettings(standing_days=3)).sweep()
+    page = await agency.city.node.store.read(
+        agency.id, address(ChannelKind.CONTENT, room.id), 0, 500, 1 << 20
+    )
+    kept = [entry.payload for entry in page.entries if entry.payload]
+    assert kept == [b"day 4", b"day 5", b"day 6"]
+    assert (page.floor, page.head) == (4, 7)
+
+
+async def test_zero_days_keep_for_good(agency: Agency) -> None:
+    supervisor = await agency.join(Role.SUPERVISOR)
+    room = await agency.open(ChannelPurpose.DESK, supervisor)
+    await put(agency, room.id, supervisor, b"old")
+    agency.city.clock.advance(3_000 * DAY_S)
+    await Retention(agency.city.node, RetentionSettings()).sweep()
+    assert payloads(await entries(agency, ChannelKind.CONTENT, room.id)) == [b"old"]
+
+
+async def test_an_upload_that_was_not_finished_in_a_day_is_dropped(agency: Agency) -> None:
+    supervisor = await agency.join(Role.SUPERVISOR)
+    room = await agency.open(ChannelPurpose.DESK, supervisor)
+    whole = await supervisor.ask("create_blob", r.NewBlob(4), id=room.id.hex())
+    await supervisor.ask("put_chunk", b"blob", id=whole.id, index=0)
+    half = await supervisor.ask("create_blob", r.NewBlob(70_000), id=room.id.hex())
+    await supervisor.ask("put_chunk", bytes(65_552), id=half.id, index=0)
+    agency.city.clock.advance(DAY_S)
+    await Retention(agency.city.node, RetentionSettings()).sweep()
+    assert {blob.hex() for _, blob, _ in agency.city.blobs.chunks} == {whole.id}
+    await supervisor.sign_in()
+    assert (await supervisor.ask("blob", id=whole.id)).complete
+    response = await agency.city.raw(
+        "blob", token=supervisor.tokens.token if supervisor.tokens else "", id=half.id
+    )
+    assert response.status_code == 404
