@@ -325,8 +325,11 @@ class Leeside:
         self._inside.mark_soon(channel, offset)
 
     def waiting(self, channel: ChannelId) -> tuple[Waiting, ...]:
-        """What was not accepted yet, refused messages included: shown as "not sent"."""
-        return self._inside.outbox.waiting(self._inside.channel(channel).content)
+        """What a person wrote and the server has not accepted yet, refused messages included: shown as "not sent"."""
+        mark = state_key(StateKind.RECEIPT, self.device)
+        waiting = self._inside.outbox.waiting(self._inside.channel(channel).content)
+        # Receipt marks wait in the same queue, and are nobody's message.
+        return tuple(item for item in waiting if item.draft.key != mark)
 
     def cancel(self, message: MessageId) -> bool:
         """Take back a message that waits or was refused. False: it may have been sent already."""
