@@ -29,6 +29,7 @@ from leeside_server.ports import Blobs, Bus, Clock, Latest, Presence, Store, Sto
 from leeside_server.relay.app import build_app
 from leeside_server.relay.http import HttpSettings, routes
 from leeside_server.relay.node import Node
+from leeside_server.relay.retention import Retention, RetentionSettings
 from leeside_server.relay.serve import Listening, listen, run
 from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.tokens import load_secret
@@ -56,7 +57,7 @@ async def serve(config: Config, on_ready: Callable[[int], None] | None = None) -
             )
         ) from None
     with contextlib.closing(listener):
-        async with started(config) as node:
+        async with started(config) as node, Retention(node, retention_settings(config)).running():
             app = build_app(node, routes(node, http_settings(config)))
 
             def ready(port: int) -> None:
@@ -149,3 +150,9 @@ def http_settings(config: Config) -> HttpSettings:
         enrolments_per_source=limits.enrolments_per_source,
         agencies_per_source=limits.agencies_per_source,
     )
+
+
+def retention_settings(config: Config) -> RetentionSettings:
+    """What the configuration says of how long things are kept."""
+    kept = config.retention
+    return RetentionSettings(kept.incident_days, kept.standing_days, kept.inbox_days, kept.ids_days)
