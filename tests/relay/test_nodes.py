@@ -60,6 +60,7 @@ async def poll(w: World) -> None:
     assert isinstance(w.clock, FakeClock)
     w.clock.advance(3)
     for node in w.nodes:
+        node.beats.poll_everything_next()
         await node.beats.poll()
 
 

@@ -81,6 +81,10 @@ class Beats:
         for first in range(0, len(logs), POLL_LOGS):
             await self._poll(logs[first : first + POLL_LOGS])
 
+    def poll_everything_next(self) -> None:
+        """Let the next round of `poll` ask for every log."""
+        self._polled_s = float("-inf")
+
     async def renew_presence(self) -> None:
         """Say which devices are here: every `NODE_BEAT_S`, and soon after one came or went."""
         node = self._node

@@ -43,6 +43,9 @@ class CatchUp:
         self._metrics = metrics
         self._lanes: tuple[deque[Follow | Log], ...] = tuple(deque() for _ in range(LANES))
         self._waiting = asyncio.Semaphore(0)
+        self._reading = 0
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._pages: OrderedDict[tuple[AgencyId, ChannelAddress, int], _Page] = OrderedDict()
 
     def add(self, follow: Follow) -> None:
@@ -66,20 +69,31 @@ class CatchUp:
         """How many pages are waited for."""
         return sum(len(lane) for lane in self._lanes)
 
+    async def settled(self) -> None:
+        """Returns once nothing waits and no page is being read."""
+        await self._settled.wait()
+
     async def read_forever(self) -> None:
         """Serve the lanes until cancelled."""
         while True:
             await self._waiting.acquire()
             work = next(lane for lane in self._lanes if lane).popleft()
-            if isinstance(work, Log):
-                await self._fill(work)
-            else:
-                await self._step(work)
+            self._reading += 1
+            try:
+                if isinstance(work, Log):
+                    await self._fill(work)
+                else:
+                    await self._step(work)
+            finally:
+                self._reading -= 1
+                if not self._reading and not self.waiting:
+                    self._settled.set()
             # Live sockets first: whatever became ready in the meantime runs now.
             await asyncio.sleep(0)
 
     def _put(self, lane: int, work: Follow | Log) -> None:
         self._lanes[lane].append(work)
+        self._settled.clear()
         self._waiting.release()
 
     async def _fill(self, log: Log) -> None:

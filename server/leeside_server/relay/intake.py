@@ -65,7 +65,7 @@ class Intake:
             finally:
                 self._under_way -= 1
             for (_, done), result in zip(batch, results, strict=True):
-                done(result)
+                _tell(done, result)
             if not self._queue and not self._under_way:
                 self._idle.set()
 
@@ -83,3 +83,11 @@ class Intake:
             _log.error("write_failed", error=type(error).__name__)
             failed = WireError.UNAVAILABLE
         return [failed] * len(items)
+
+
+def _tell(done: Done, result: Outcome | WireError) -> None:
+    try:
+        done(result)
+    except Exception as error:  # noqa: BLE001
+        # Another's answer must not depend on this one's.
+        _log.error("answer_failed", error=type(error).__name__)

@@ -31,6 +31,7 @@ from leeside_server.relay.intake import WRITERS, Intake
 from leeside_server.relay.logs import Log
 from leeside_server.relay.metrics import Metrics
 from leeside_server.relay.settings import RelaySettings
+from leeside_server.relay.signin import SERVERS, SignIns
 from leeside_server.relay.sockets import Sockets
 from leeside_server.relay.tokens import Tokens
 
@@ -82,6 +83,7 @@ class Node:
         self.sockets = Sockets(self.metrics)
         self.access = Access(store, clock, self.hub, self.sockets.out)
         self.intake = Intake(self.write)
+        self.sign_ins = SignIns()
         self.beats = Beats(self)
         self.hub.rows = self.heads
         self.hub.catchup = self.catchup
@@ -211,8 +213,9 @@ class Node:
                     self.hub.join_forever(),
                     self.hub.hint_forever(),
                     self._keep_values_forever(),
-                    *(self.catchup.read_forever() for _ in range(READERS)),
+                    *(_contained_forever(self.catchup.read_forever) for _ in range(READERS)),
                     *(self.intake.write_forever() for _ in range(WRITERS)),
+                    *(_contained_forever(self.sign_ins.serve_forever) for _ in range(SERVERS)),
                     *self.beats.loops(),
                 )
             ]
@@ -268,6 +271,12 @@ async def in_time(work: Awaitable[T]) -> T:
             return await work
     except TimeoutError:
         raise StoreUnavailable from None
+
+
+async def _contained_forever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """A worker whose fault must cost one piece of work: it goes on with the next."""
+    while True:
+        await _contained(work())
 
 
 async def _contained(work: Coroutine[Any, Any, None]) -> None:

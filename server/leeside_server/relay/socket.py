@@ -288,19 +288,22 @@ class Socket:
             case Renew():
                 self._renew(message)
             case Hello():
-                self.node.spawn(self._hello(message))
+                hello = message
+                self.node.sign_ins.add(lambda: self._hello(hello))
             case ClientBeat():
                 pass
             case _:
                 assert_never(message)
 
     async def _hello(self, hello: Hello) -> None:
+        if self.closed:
+            return
         try:
             claims = await sign_in(self.node, hello, self._nonce)
         except SignInRefused as refused:
             self.close(refused.code)
             return
-        if self.closed:
+        if self.session.phase is not Phase.CHECKING:
             return
         self.claims = claims
         now_s, now_ms = self.node.clock.monotonic_s(), self.node.clock.now_ms()

@@ -1,0 +1,199 @@
+"""The store away, full or late: what is promised then, and that everything goes on afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from leeside_protocol.errors import CloseCode, WireError
+from leeside_protocol.ids import AgencyId, ChannelAddress, MessageId
+from leeside_protocol.messages import Accepted, Batch, Refused, Subscribe
+from leeside_protocol.words import Lane
+from leeside_server.adapters.memory import MemoryBus
+from leeside_server.adapters.sqlite import SqliteStore
+from leeside_server.core.writes import Append, Item, LogPage, Object, Outcome
+from leeside_server.ports import StoreFull, StoreUnavailable
+from leeside_server.relay.app import build_app
+from leeside_server.relay.intake import QUEUE_ITEMS, Intake
+from tests.relay.world import Client, World, dial, joined, say_hello, serving, world
+
+AGENCY = AgencyId(b"A" * 16)
+
+
+class FaultyStore(SqliteStore):
+    """SQLite, until a test takes it away."""
+
+    away = False
+    full = False
+
+    async def apply(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        if self.full:
+            raise StoreFull
+        if self.away:
+            raise StoreUnavailable
+        return await super().apply(items)
+
+    async def read(
+        self, agency: AgencyId, channel: ChannelAddress, after: int, limit: int, max_bytes: int
+    ) -> LogPage:
+        if self.away:
+            raise StoreUnavailable
+        return await super().read(agency, channel, after, limit, max_bytes)
+
+    async def heads(self, channels: Sequence[tuple[AgencyId, ChannelAddress]]) -> Sequence[int]:
+        if self.away:
+            raise StoreUnavailable
+        return await super().heads(channels)
+
+    async def get(self, agency: AgencyId, kind: str, key: bytes) -> Object | None:
+        if self.away:
+            raise StoreUnavailable
+        return await super().get(agency, kind, key)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncGenerator[FaultyStore]:
+    opened = await FaultyStore.open(tmp_path / "faulty.db")
+    assert isinstance(opened, FaultyStore)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def w(tmp_path: Path, store: FaultyStore) -> AsyncGenerator[World]:
+    async with world(tmp_path, store=store) as made:
+        yield made
+
+
+@pytest.fixture
+async def port(w: World) -> AsyncGenerator[int]:
+    async with serving(w) as number:
+        yield number
+
+
+async def test_a_publish_is_refused_with_the_reason_and_may_be_repeated(
+    w: World, port: int, store: FaultyStore
+) -> None:
+    anna = await w.phone(AGENCY)
+    room = await w.room(anna)
+    name = os.urandom(16)
+    async with joined(w, port, anna) as a:
+        await a.subscribe(room.content)
+        store.away = True
+        await a.publish(room, b"kept by the sender", name)
+        refused = await a.expect(Refused)
+        assert (refused.error, refused.retry_ms) == (WireError.UNAVAILABLE, 1_000)
+        store.away, store.full = False, True
+        await a.publish(room, b"kept by the sender", name)
+        assert (await a.expect(Refused)).error == WireError.STORAGE_FULL
+        store.full = False
+        await a.publish(room, b"kept by the sender", name)
+        assert (await a.expect(Accepted)).repeat == 0
+        batch = await a.expect(Batch)
+        assert (batch.after, batch.to) == (0, 1)
+
+
+async def test_a_subscription_that_cannot_be_read_is_refused(w: World, port: int, store: FaultyStore) -> None:
+    anna = await w.phone(AGENCY)
+    room = await w.room(anna)
+    async with joined(w, port, anna) as a:
+        store.away = True
+        await a.send(Subscribe(9, room.content))
+        refused = await a.expect(Refused)
+        assert (refused.req, refused.error) == (9, WireError.UNAVAILABLE)
+        store.away = False
+        assert (await a.subscribe(room.content)).status == 0
+
+
+async def test_catching_up_goes_on_after_the_store_came_back(w: World, port: int, store: FaultyStore) -> None:
+    anna = await w.phone(AGENCY)
+    room = await w.room(anna)
+    for _ in range(3):
+        frame = room.frame(anna.id)
+        await w.write(AGENCY, Append(room.content, Lane.LOG, b"", anna.id, MessageId(os.urandom(16)), frame))
+    async with joined(w, port, anna) as a:
+        await a.subscribe(room.content, store.generation, 3)
+        log = w.node.hub.logs[AGENCY, room.content]
+        store.away = True
+        # Asking for all of it again: the floor is known by now, so only the page is missing.
+        log.floor_read_s = w.clock.monotonic_s()
+        await a.subscribe(room.content)
+        await w.node.catchup.settled()
+        assert not a.batches
+        store.away = False
+        w.node.beats.poll_everything_next()
+        await w.node.beats.poll()
+        assert (await a.expect(Batch)).to == 3
+
+
+async def test_a_sign_in_that_cannot_be_checked_is_told_to_come_back(
+    w: World, port: int, store: FaultyStore
+) -> None:
+    anna = await w.phone(AGENCY)
+    async with dial(port) as socket:
+        client = Client(socket, anna)
+        store.away = True
+        await say_hello(w, client)
+        assert await client.closed() == CloseCode.INTERNAL
+
+
+async def test_readiness_tells_store_and_bus(w: World, store: FaultyStore) -> None:
+    transport = httpx.ASGITransport(build_app(w.node))
+    async with httpx.AsyncClient(transport=transport, base_url="http://relay") as http:
+        ready = await http.get("/readyz")
+        assert (ready.status_code, ready.json()) == (200, {"status": "ok", "store": "ok", "bus": "ok"})
+        bus = w.node.bus
+        assert isinstance(bus, MemoryBus)
+        await bus.close()
+        assert (await http.get("/readyz")).json()["bus"] == "degraded"
+        store.away = True
+        assert (await http.get("/readyz")).status_code == 503
+        assert (await http.get("/healthz")).status_code == 200
+        store.away = False
+        metrics = (await http.get("/metrics")).text
+        assert "leeside_published_total 0.0" in metrics
+        await bus.start(w.node.hub.on_hint)
+
+
+async def test_the_queue_in_front_of_the_store_is_bounded() -> None:
+    gate = asyncio.Event()
+
+    async def write(items: Sequence[Item]) -> Sequence[Outcome]:
+        await gate.wait()
+        raise StoreUnavailable
+
+    intake = Intake(write)
+    told: list[Outcome | WireError] = []
+    item = Item(AGENCY, 0, ())
+    for _ in range(QUEUE_ITEMS + 3):
+        intake.submit(item, told.append)
+    assert told == [WireError.BUSY] * 3
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(intake.write_forever())
+        gate.set()
+        await intake.drained()
+        task.cancel()
+    assert told[3:] == [WireError.UNAVAILABLE] * QUEUE_ITEMS
+
+
+async def test_one_answer_that_fails_does_not_stop_the_others() -> None:
+    async def write(items: Sequence[Item]) -> Sequence[Outcome]:
+        raise RuntimeError
+
+    def fails(_result: Outcome | WireError) -> None:
+        raise RuntimeError
+
+    intake = Intake(write)
+    told: list[Outcome | WireError] = []
+    for done in (fails, told.append):
+        intake.submit(Item(AGENCY, 0, ()), done)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(intake.write_forever())
+        await intake.drained()
+        task.cancel()
+    assert told == [WireError.UNAVAILABLE]
