@@ -1,0 +1,137 @@
+"""Makes `protocol/vectors/bodies.json` with `msgpack`, a writer that shares no code with the reader under test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+MESSAGE = bytes(range(16))
+OTHER = bytes(range(16, 32))
+UNIT = bytes(range(32, 48))
+HASH = bytes(range(64, 96))
+TS = 1_795_000_000_000
+FIX = [473_768_866, -85_417_000, 12, TS, 0, 90, 1_500, 80]
+PATH = Path(__file__).parents[2] / "protocol" / "vectors" / "bodies.json"
+
+
+def _pack(value: Any) -> bytes:
+    return bytes(msgpack.packb(value, use_bin_type=True))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"bin": value.hex()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def _valid(
+    name: str, kind: str, data: list[Any], full: list[Any] | None = None, seen: Any = None
+) -> dict[str, Any]:
+    """`full` is the data with its omitted elements, when that differs."""
+    body = [kind, TS, MESSAGE, seen, data]
+    return {
+        "name": name,
+        "type": kind,
+        "hex": _pack(body).hex(),
+        "seen": _plain(seen),
+        "data": _plain(full if full is not None else data),
+    }
+
+
+def _invalid(name: str, body: Any, error: str = "E_BODY") -> dict[str, Any]:
+    return {"name": name, "hex": (body if isinstance(body, bytes) else _pack(body)).hex(), "error": error}
+
+
+def _data(name: str, kind: str, data: Any) -> dict[str, Any]:
+    return _invalid(name, [kind, TS, MESSAGE, None, data])
+
+
+def _valid_cases() -> list[dict[str, Any]]:
+    attachment = [OTHER, HASH, UNIT, 70_000, HASH, "scene.jpg"]
+    return [
+        _valid("text, shortest", "text", [0, "on scene"], [0, "on scene", 0, None]),
+        _valid("text, urgent, with what was seen", "text", [2, "help", 15, None], seen=[7, HASH]),
+        _valid("text, a reply", "text", [1, "yes", 0, OTHER]),
+        _valid("text, longest", "text", [0, "x" * 8_000], [0, "x" * 8_000, 0, None]),
+        _valid("text with an element of the future", "text", [0, "hi", 0, None, "later"], [0, "hi", 0, None]),
+        _valid("acknowledged", "acknowledged", [OTHER]),
+        _valid("attachment", "attachment", attachment, [*attachment, "", ""]),
+        _valid("attachment with caption", "attachment", [*attachment, "image/jpeg", "the door"]),
+        _valid("context wanted", "context_wanted", [0], [0, ""]),
+        _valid("status", "status", [UNIT, "NotAvailable", "OnScene", TS], [UNIT, "NotAvailable", "OnScene", TS, "", "", 0]),
+        _valid("status with note, destination and mark", "status", [UNIT, "Available", None, TS, "calm", "clinic", 5]),
+        _valid("status, out of service as the standard spells it", "status", [UNIT, "NotAvailable", "OutofService", TS, "", "", 0]),
+        _valid("member name", "member_name", [OTHER, "Ana"]),
+        _valid("unit name", "unit_name", [UNIT, "Crisis 7"]),
+        _valid("marks", "marks", [3, 90, 40]),
+        _valid("last position", "last_position", [True, 10, False, FIX]),
+        _valid("last position of a device that never had one", "last_position", [False, 0, True, None]),
+        _valid("position", "position", [FIX]),
+        _valid("position, shortest", "position", [[0, 0, 0, 0]], [[0, 0, 0, 0, 0, None, None, None]]),
+        _valid("position at the edge of the world", "position", [[-900_000_000, 1_800_000_000, 0, 0, 0, None, None, None]]),
+        _valid("typing", "typing", [True]),
+        _valid("a type of the future", "hologram", [1, 2, 3]),
+    ]  # fmt: skip
+
+
+def _invalid_cases() -> list[dict[str, Any]]:
+    good = ["text", TS, MESSAGE, None, [0, "hi"]]
+    return [
+        _invalid("nothing", b"", "E_ENCODING"),
+        _invalid("not an array", {"type": "text"}, "E_ENCODING"),
+        _invalid("four elements", good[:4], "E_ENCODING"),
+        _invalid("six elements", [*good, 1], "E_ENCODING"),
+        _invalid("bytes behind the end", _pack(good) + b"\x00", "E_ENCODING"),
+        _invalid("a number for a type", [1, *good[1:]], "E_ENCODING"),
+        _invalid("a short message id", ["text", TS, MESSAGE[:15], None, [0, "hi"]], "E_ENCODING"),
+        _invalid("a short hash of what was seen", ["text", TS, MESSAGE, [1, HASH[:31]], [0, "hi"]], "E_ENCODING"),
+        _invalid("a float", ["position", TS, MESSAGE, None, [[47.3, 8.5, 1, 1]]], "E_ENCODING"),
+        _data("text that is empty", "text", [0, ""]),
+        _data("text that is too long", "text", [0, "x" * 8_001]),
+        _data("text as bytes", "text", [0, b"hi"]),
+        _data("an urgency that does not exist", "text", [3, "hi"]),
+        _data("an urgency that is a boolean", "text", [True, "hi"]),
+        _data("a repeat of over an hour", "text", [2, "hi", 3_601]),
+        _data("data that is not an array", "text", "hi"),
+        _data("data as a map", "text", {"text": "hi"}),
+        _data("an acknowledgement of nothing", "acknowledged", []),
+        _data("an acknowledgement of a short id", "acknowledged", [b"short"]),
+        _data("an attachment with a short key", "attachment", [OTHER, HASH[:16], UNIT, 1, HASH, "a"]),
+        _data("an attachment without a name", "attachment", [OTHER, HASH, UNIT, 1, HASH, ""]),
+        _data("an attachment beyond 64 MiB", "attachment", [OTHER, HASH, UNIT, 64 * 1024 * 1024 + 1, HASH, "a"]),
+        _data("a status that is not of the standard", "status", [UNIT, "Busy", None, TS]),
+        _data("a secondary status that is not of the standard", "status", [UNIT, "Available", "Lunch", TS]),
+        _data("a mark that does not exist", "status", [UNIT, "Available", None, TS, "", "", 17]),
+        _data("a note that is too long", "status", [UNIT, "Available", None, TS, "x" * 501]),
+        _data("a name that is too long", "member_name", [OTHER, "x" * 81]),
+        _data("marks below zero", "marks", [1, -1, 0]),
+        _data("a latitude beyond the pole", "position", [[900_000_001, 0, 0, 0]]),
+        _data("a longitude beyond the date line", "position", [[0, -1_800_000_001, 0, 0]]),
+        _data("a heading of 360 degrees", "position", [[0, 0, 0, 0, 0, 360]]),
+        _data("a battery of 101 percent", "position", [[0, 0, 0, 0, 0, None, None, 101]]),
+        _data("a position without a fix", "position", [None]),
+        _data("typing as a number", "typing", [1]),
+    ]  # fmt: skip
+
+
+def vectors() -> dict[str, Any]:
+    """The content of the file."""
+    return {
+        "chapter": "05-messages, 06-location, 07-status",
+        "valid": _valid_cases(),
+        "invalid": _invalid_cases(),
+    }
+
+
+def text() -> str:
+    """The file as it is written."""
+    return json.dumps(vectors(), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    PATH.write_text(text())
