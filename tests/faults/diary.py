@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ class Lag(NamedTuple):
 
     at_s: float
     lag_s: float
+    who: bytes
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class Diary:
     def accepted(self, sealed: Sealed, offset: int, repeat: int, now_s: float) -> None:
         """`Accepted` came."""
         self.last_ack_s = now_s
-        self.ack_lags.append(Lag(now_s, now_s - self._sent_s[sealed.id]))
+        self.ack_lags.append(Lag(now_s, now_s - self._sent_s[sealed.id], sealed.device))
         self.history.acked.append(
             Acked(sealed.channel, sealed.device, sealed.id, sealed.digest, offset, repeat == 2)
         )
@@ -71,7 +73,7 @@ class Diary:
         for entry in entries:
             sent_s = self._sent_s.get(entry.id)
             if sent_s is not None:
-                self.delivery_lags.append(Lag(now_s, now_s - sent_s))
+                self.delivery_lags.append(Lag(now_s, now_s - sent_s, reader))
             self.history.delivered.append(
                 Delivered(
                     channel,
@@ -84,9 +86,11 @@ class Diary:
                 )
             )
 
-    def lags_between(self, lags: list[Lag], from_s: float, to_s: float) -> list[float]:
-        """Lags of what arrived in a stretch of time."""
-        return [lag.lag_s for lag in lags if from_s <= lag.at_s < to_s]
+    def lags_between(
+        self, lags: list[Lag], from_s: float, to_s: float, who: Collection[bytes] | None = None
+    ) -> list[float]:
+        """Lags of what arrived in a stretch of time, at those devices or at all."""
+        return [lag.lag_s for lag in lags if from_s <= lag.at_s < to_s and (who is None or lag.who in who)]
 
 
 @dataclass(slots=True)

@@ -34,6 +34,7 @@ POSTGRES_DISK: Final = 256 * MB
 FILLER_BLOCK: Final = 1024 * 1024
 LEAST_BLOCK: Final = 4 * 1024
 REFUSED_S: Final = 30.0
+REFUSALS: Final = 100
 RECOVERED_S: Final = 30.0
 RECOVERED_LIMIT_S: Final = 10.0
 STREAM_S: Final = 5.0
@@ -88,11 +89,11 @@ async def _fill_repeatedly(
             async with _full(disk):
                 findings.injected += 1
                 before = scene.diary.refused["storage_full"]
-                await _refused(scene, before, store)
+                await _refused(scene, before + 1, store)
                 read += await _read_all(scene)
                 shown += await _stream(scene)
                 # Still full: what the server freed for itself was taken by others.
-                await _refused(scene, scene.diary.refused["storage_full"], store)
+                await _refused(scene, before + REFUSALS, store)
             recovered.append(await scene.progress(RECOVERED_S))
         await scene.quiet()
         refused = scene.diary.refused
@@ -173,10 +174,10 @@ async def _stream(scene: Scene) -> int:
     return 1 if came[0].key == key and came[0].device == sender.device.id else 0
 
 
-async def _refused(scene: Scene, before: int, store: str) -> None:
-    """Wait until a publish was refused for want of room."""
+async def _refused(scene: Scene, count: int, store: str) -> None:
+    """Wait until that many publishes, in all, were refused for want of room."""
     await scene.crowd.until(
         f"{store}: a publish is refused with storage_full",
-        lambda: scene.diary.refused["storage_full"] > before,
+        lambda: scene.diary.refused["storage_full"] >= count,
         REFUSED_S,
     )

@@ -79,8 +79,10 @@ class Client:
         rooms: Iterable[ChannelAddress],
         diary: Diary,
         take: Taker | None = None,
+        receive_bytes: int = 0,
     ) -> None:
-        """`take` gets the entries that this client is shown; by default they go into the diary."""
+        """`take` gets the entries that this client is shown; by default they go into the diary. `receive_bytes` is the
+        room in the kernel for what this client does not read."""
         self.device: Final = device
         self.port = port
         self.diary: Final = diary
@@ -93,6 +95,8 @@ class Client:
         self.on_live: Callable[[Live], None] | None = None
         self._take: Final = take or _into_diary
         self._token = ""
+        self._receive_bytes: Final = receive_bytes
+        self._stalled = False
         self._wire: Wire | None = None
         self._rooms: Final = tuple(self.followers)
 
@@ -122,6 +126,18 @@ class Client:
     def send(self, sealed: Sealed) -> None:
         """Send once and expect no answer: the stream lane."""
         self._wire_write(sealed.frame)
+
+    def stall(self) -> None:
+        """Read nothing more until `recover`; what is due to be written is written all the same."""
+        self._stalled = True
+        if self._wire is not None:
+            self._wire.stop_reading()
+
+    def recover(self) -> None:
+        """Read again: also what a close left in the kernel."""
+        self._stalled = False
+        if self._wire is not None:
+            self._wire.read_again()
 
     def hang_up(self) -> None:
         """Break the connection; it is made again."""
@@ -155,7 +171,7 @@ class Client:
         """One connection from beginning to end; its close code."""
         try:
             self._token = await self.device.session.token()
-            wire = await open_wire(HOST, self.port, self._on_message, DIAL_S)
+            wire = await open_wire(HOST, self.port, self._on_message, DIAL_S, self._receive_bytes)
         except (OSError, TimeoutError, ApiError):
             return 0
         self._wire = wire
@@ -163,7 +179,7 @@ class Client:
         try:
             while not wire.ended.done():
                 await asyncio.wait((wire.ended,), timeout=BEAT_S / 2)
-                if self._now() - wire.heard_s > SILENT_S:
+                if self._now() - wire.heard_s > SILENT_S and not self._stalled:
                     wire.abort()
                 elif self.welcome:
                     wire.write(_BEAT)

@@ -8,6 +8,7 @@ Whole frames may be written as made by `masked`; messages arrive by a plain call
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -61,6 +62,15 @@ class Wire(asyncio.Protocol):
     def waiting_bytes(self) -> int:
         """What was written and has not left this process."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def stop_reading(self) -> None:
+        """Read nothing more, as a client whose process hangs."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def read_again(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def abort(self) -> None:
         """End it at once."""
@@ -119,9 +129,24 @@ class Wire(asyncio.Protocol):
         del buffer[:start]
 
 
-async def open_wire(host: str, port: int, on_message: Callable[[bytes], None], deadline_s: float) -> Wire:
-    """Connect and ask for the upgrade. Raises `OSError` or `TimeoutError`."""
+async def open_wire(
+    host: str, port: int, on_message: Callable[[bytes], None], deadline_s: float, receive_bytes: int = 0
+) -> Wire:
+    """Connect and ask for the upgrade. Raises `OSError` or `TimeoutError`.
+
+    `receive_bytes` bounds what the kernel takes for a client that does not read; 0 leaves it as it is.
+    """
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(deadline_s):
-        _, wire = await loop.create_connection(lambda: Wire(f"{host}:{port}", on_message), host, port)
+    handle = socket.socket()
+    try:
+        handle.setblocking(False)
+        if receive_bytes:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        async with asyncio.timeout(deadline_s):
+            await loop.sock_connect(handle, (host, port))
+            _, wire = await loop.create_connection(lambda: Wire(f"{host}:{port}", on_message), sock=handle)
+    except BaseException:
+        handle.close()
+        raise
     return wire
