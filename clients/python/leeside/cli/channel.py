@@ -175,9 +175,27 @@ def admit(
     channel: ChannelArgument,
     members: MemberOptions = None,
     devices: DeviceOptions = None,
+    earlier: Annotated[
+        bool | None,
+        typer.Option(
+            "--context/--no-context",
+            help="Give them earlier messages too; the agency's channel does, for names.",
+        ),
+    ] = None,
 ) -> None:
-    """Let people or devices in. They read from the next message on; earlier context is granted apart."""
-    _change(context, channel, members, devices, "admit")
+    """Let people or devices in. They read from the next message on; `--context` gives them what was before."""
+    _change(context, channel, members, devices, "admit", earlier)
+
+
+@app.command("grant")
+def grant(
+    context: typer.Context,
+    channel: ChannelArgument,
+    members: MemberOptions = None,
+    devices: DeviceOptions = None,
+) -> None:
+    """Give members of a channel its earlier messages, as far as this device can read them. Kept, and seen by all."""
+    _change(context, channel, members, devices, "grant")
 
 
 @app.command("remove")
@@ -198,7 +216,12 @@ def rekey(context: typer.Context, channel: ChannelArgument) -> None:
 
 
 def _change(
-    context: typer.Context, channel: str, members: list[str] | None, devices: list[str] | None, what: str
+    context: typer.Context,
+    channel: str,
+    members: list[str] | None,
+    devices: list[str] | None,
+    what: str,
+    earlier: bool | None = None,
 ) -> None:
     from leeside.cli.live import change_members
 
@@ -217,11 +240,24 @@ def _change(
             chosen |= {
                 c.device_id for c in live_certificates(directory, run.now_ms()) if c.member_id == member
             }
-        epoch = await change_members(run, desk, ChannelId(bytes.fromhex(info.id)), what, frozenset(chosen))
+        names = info.purpose is ChannelPurpose.AGENCY and what == "admit"
+        epoch = await change_members(
+            run,
+            desk,
+            ChannelId(bytes.fromhex(info.id)),
+            what,
+            frozenset(chosen),
+            context=names if earlier is None else earlier,
+        )
         return info, epoch
 
     info, epoch = run.run(work)
-    run.screen.say(f"Channel {short(info.id)} has new keys.", {"channel": info.id, "epoch": epoch})
+    told = (
+        "Earlier messages were granted."
+        if what == "grant"
+        else f"Channel {short(info.id)} is at change {epoch}."
+    )
+    run.screen.say(told, {"channel": info.id, "epoch": epoch})
 
 
 @app.command("archive")

@@ -18,7 +18,7 @@ from leeside.bodies import BodyError
 from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.cli.invocation import Invocation, invocation, wait
 from leeside.cli.lines import MARKS, Line, line_of, object_of
-from leeside.cli.live import Live, accepted, live
+from leeside.cli.live import Live, accepted, live, settle
 from leeside.cli.names import channel_name
 from leeside.cli.screen import Screen, age, clean, interactive, short
 from leeside.client import Sent
@@ -33,6 +33,7 @@ from leeside_protocol.words import PrimaryStatus, SecondaryStatus, Urgency
 _Word = TypeVar("_Word", PrimaryStatus, SecondaryStatus)
 
 HISTORY: Final = 30
+SETTLE_S: Final = 5.0
 HELP: Final = (
     "/urgent TEXT   repeats at every receiver until acknowledged\n"
     "/important TEXT\n"
@@ -83,6 +84,8 @@ def chat(
         async with live(run) as found:
             info = found.channel(channel)
             identifier = ChannelId(bytes.fromhex(info.id))
+            if found.client.link.state is LinkState.ONLINE:
+                await settle(found.client, identifier, SETTLE_S)
             if send is not None:
                 await _send(run, found, identifier, send, urgency, timeout_s)
             if follow:

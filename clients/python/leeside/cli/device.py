@@ -9,21 +9,23 @@ import typer
 
 from leeside import authority as a
 from leeside.cli.agency import AuthorityFiles
-from leeside.cli.exits import CommandError, Exit
+from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.cli.invocation import Invocation, SignedIn, invocation, publish_device_key, wait
 from leeside.cli.keyfiles import open_authorities
-from leeside.cli.names import Names, find_device, find_member
+from leeside.cli.names import Names, all_channels, find_device, find_member
 from leeside.cli.registry import all_devices, fetch_directory, post_entries
 from leeside.cli.screen import interactive, moment, short
+from leeside.errors import LeesideError
 from leeside.keystore import Keystore
 from leeside.profile import DEVICE_KEYS, Settings, load_keys, save_enrolment
 from leeside_protocol import resources as r
-from leeside_protocol.ids import AgencyId, DeviceId, MemberId
+from leeside_protocol.ids import AgencyId, ChannelId, DeviceId, MemberId
+from leeside_protocol.sealing.errors import SealingError
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.directory import Directory
 from leeside_protocol.sealing.public.enrolment import short_code
 from leeside_protocol.sealing.public.entries import SignedEntry, agency_id_of
-from leeside_protocol.words import Role
+from leeside_protocol.words import ChannelPurpose, Role
 
 app = typer.Typer(help="Devices: enrol, approve, revoke.", no_args_is_help=True)
 
@@ -233,6 +235,10 @@ def approve(
     ] = None,
     days: Annotated[float, typer.Option(min=0.01, max=3650, help="How long the certificate holds.")] = 365,
     signers: AuthorityFiles = None,
+    admit: Annotated[
+        bool,
+        typer.Option("--admit/--no-admit", help="Let it into the agency's channel, with the names in it."),
+    ] = True,
     second: Annotated[
         Path | None,
         typer.Option("--second", help="Two authorities: write the half-signed entry here for the other."),
@@ -273,6 +279,8 @@ def approve(
         )
         entry = a.sign(directory, added, keys, now_ms)
         await post_entries(desk.api, [entry])
+        if admit:
+            await _admit(run, desk, seen.device_id)
         return entry
 
     try:
@@ -295,6 +303,23 @@ def approve(
         f"Device {short(info.id)} of {names.show(member.id)} is certified.",
         {"id": info.id, "state": "active"},
     )
+
+
+async def _admit(run: Invocation, desk: SignedIn, device: DeviceId) -> None:
+    """Let a new device into the agency's channel, where names are. Certified it is in any case."""
+    from leeside.cli.live import change_members
+
+    channels = [c for c in await all_channels(desk) if c.purpose is ChannelPurpose.AGENCY and not c.archived]
+    for info in channels[:1]:
+        channel = ChannelId(bytes.fromhex(info.id))
+        try:
+            await change_members(run, desk, channel, "admit", frozenset({device}), context=True)
+        except (LeesideError, SealingError) as error:
+            ending = ending_of(error)
+            why = "" if ending is None else f" ({ending.code})"
+            run.screen.warn(
+                f"It is certified, and not yet in the agency's channel{why}: leeside channel admit agency"
+            )
 
 
 def _compare(expected: str, given: str, who: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import typer
 
@@ -55,6 +55,8 @@ class SignedIn:
     keys: DeviceKeys
     identity: Identity
     settings: Settings
+    learn: Callable[[SignedIn], Awaitable[None]]
+    """Fetches shown names, when one is asked for that is not known here."""
 
     @property
     def agency(self) -> AgencyId:
@@ -161,7 +163,13 @@ class Invocation:
                 session = self.session_of(open_api, keystore, keys, DeviceId(identity.device))
                 ca_file = Path(settings.ca_file) if settings.ca_file else None
                 async with self.connect(settings.server, session, ca_file) as api:
-                    yield SignedIn(api, session, keystore, keys, identity, settings)
+                    yield SignedIn(api, session, keystore, keys, identity, settings, self._learn_names)
+
+    async def _learn_names(self, desk: SignedIn) -> None:
+        # The client stands on this module, not the other way; most commands never need it.
+        from leeside.cli.live import learn_names
+
+        await learn_names(self, desk)
 
     def run(self, work: Callable[[SignedIn], Awaitable[_T]]) -> _T:
         """Sign in, do the work, and come back; the usual body of a command."""
@@ -183,10 +191,10 @@ def wait(work: Coroutine[Any, Any, _T]) -> _T:
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first single error of a group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    flat = list(group.exceptions)
+    while isinstance(flat[0], BaseExceptionGroup):
+        flat = list(cast("BaseExceptionGroup[BaseException]", flat[0]).exceptions)
+    return flat[0]
 
 
 def invocation(context: typer.Context) -> Invocation:

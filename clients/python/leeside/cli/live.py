@@ -13,6 +13,7 @@ from leeside.cli.invocation import Invocation, SignedIn
 from leeside.cli.names import Names, channel_name
 from leeside.cli.registry import Choice, choose
 from leeside.client import Leeside, Sent
+from leeside.connection import LinkState
 from leeside.errors import Offline
 from leeside.events import Progress
 from leeside_protocol import resources as r
@@ -102,14 +103,28 @@ async def live(run: Invocation, *, wait_s: float = ONLINE_S) -> AsyncGenerator[L
 async def _settle_names(found: Live) -> None:
     """Give the agency's channel a moment to bring names; without them ids are shown."""
     agency = found.agency()
-    if agency is None:
-        return
+    if agency is not None and found.client.link.state is LinkState.ONLINE:
+        await settle(found.client, agency, NAMES_S)
+        found.names()
+
+
+async def learn_names(run: Invocation, desk: SignedIn) -> None:
+    """Fetch the names of the agency's channel, for a command that was given one it does not know."""
+    async with client_of(run, desk) as found:
+        with suppress(TimeoutError):
+            await found.client.online(ONLINE_S)
+        await _settle_names(found)
+
+
+async def settle(client: Leeside, channel: ChannelId, timeout_s: float) -> bool:
+    """Wait until everything of a channel is here, so that what is sent now is sealed at once; whether it is."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(NAMES_S):
+        async with asyncio.timeout(timeout_s):
             # The client tells followers, not strangers: this looks from outside, for a moment.
-            while not found.client.caught_up(agency):  # noqa: ASYNC110
+            while not (client.readers(channel) and client.caught_up(channel)):  # noqa: ASYNC110
                 await asyncio.sleep(CATCH_UP_STEP_S)
-    found.names()
+            return True
+    return False
 
 
 async def need_link(client: Leeside) -> None:
@@ -144,6 +159,7 @@ async def set_name(
                 Exit.NOT_FOUND,
                 "no_agency_channel",
             )
+        await settle(found.client, agency, ONLINE_S)
         if kind == "member":
             sent = await found.client.name_member(agency, MemberId(owner), name)
         else:
@@ -155,16 +171,27 @@ async def set_name(
 
 
 async def change_members(
-    run: Invocation, desk: SignedIn, channel: ChannelId, what: str, devices: frozenset[DeviceId]
+    run: Invocation,
+    desk: SignedIn,
+    channel: ChannelId,
+    what: str,
+    devices: frozenset[DeviceId],
+    *,
+    context: bool = False,
 ) -> int:
-    """Admit, remove, or make new keys; the channel's epoch afterwards."""
+    """Admit, remove, grant, or make new keys; the channel's epoch afterwards. `context`: whom is admitted is also
+    given what this device can read of earlier."""
     async with client_of(run, desk) as found:
-        await need_link(found.client)
+        client = found.client
+        await need_link(client)
+        await settle(client, channel, ONLINE_S)
         if what == "admit":
-            await found.client.openings.admit(channel, devices)
+            await client.openings.admit(channel, devices)
         elif what == "remove":
-            await found.client.openings.remove(channel, devices)
-        else:
-            await found.client.openings.rekey(channel)
-        await found.client.refresh()
+            await client.openings.remove(channel, devices)
+        elif what == "rekey":
+            await client.openings.rekey(channel)
+        if what == "grant" or context:
+            for device in sorted(devices.intersection(client.readers(channel)) - {client.device}):
+                await client.openings.grant(channel, device)
         return (await desk.api.channel(channel)).epoch

@@ -6,12 +6,14 @@ command then shows and takes names as well as ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from leeside.api import every
+from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import SignedIn
 from leeside.cli.registry import Choice, all_devices, all_members, choose
 from leeside.cli.screen import short
@@ -19,6 +21,7 @@ from leeside.lockbox import Keystore
 from leeside_protocol import resources as r
 
 RECORD: Final = "names"
+_DIGITS: Final = re.compile(r"[0-9a-fA-F]{4,32}")
 _PAGE: Final = 500
 
 
@@ -58,11 +61,23 @@ class Names:
         return [Choice(bytes.fromhex(i), self.get(i)) for i in ids]
 
 
+async def _named(desk: SignedIn, what: str, text: str, choices: Callable[[Names], list[Choice]]) -> str:
+    """The id of what a person means; a name that is not known here is looked for in the agency's channel once."""
+    try:
+        chosen = choose(what, text, choices(Names.of(desk.keystore)))
+    except CommandError as error:
+        if error.exit_code is not Exit.NOT_FOUND or _DIGITS.fullmatch(text):
+            raise
+        await desk.learn(desk)
+        chosen = choose(what, text, choices(Names.of(desk.keystore)))
+    return chosen.id.hex()
+
+
 async def find_member(desk: SignedIn, text: str) -> r.Member:
     """The member that a person means."""
     members = await all_members(desk.api)
-    chosen = choose("member", text, Names.of(desk.keystore).choices(m.id for m in members))
-    return next(m for m in members if m.id == chosen.id.hex())
+    chosen = await _named(desk, "member", text, lambda names: names.choices(m.id for m in members))
+    return next(m for m in members if m.id == chosen)
 
 
 async def find_device(desk: SignedIn, text: str) -> r.DeviceInfo:
@@ -88,8 +103,8 @@ async def all_channels(desk: SignedIn) -> list[r.ChannelInfo]:
 async def find_unit(desk: SignedIn, text: str) -> r.Unit:
     """The unit that a person means."""
     units = await all_units(desk)
-    chosen = choose("unit", text, Names.of(desk.keystore).choices(u.id for u in units))
-    return next(u for u in units if u.id == chosen.id.hex())
+    chosen = await _named(desk, "unit", text, lambda names: names.choices(u.id for u in units))
+    return next(u for u in units if u.id == chosen)
 
 
 async def find_incident(desk: SignedIn, text: str) -> r.Incident:
@@ -102,9 +117,12 @@ async def find_incident(desk: SignedIn, text: str) -> r.Incident:
 async def find_channel(desk: SignedIn, text: str) -> r.ChannelInfo:
     """The channel that a person means: its id, the name of its unit, or `agency`, `desk`, `on_call` where that is one."""
     channels = await all_channels(desk)
-    names = Names.of(desk.keystore)
-    chosen = choose("channel", text, [Choice(bytes.fromhex(c.id), channel_name(c, names)) for c in channels])
-    return next(c for c in channels if c.id == chosen.id.hex())
+
+    def choices(names: Names) -> list[Choice]:
+        return [Choice(bytes.fromhex(c.id), channel_name(c, names)) for c in channels]
+
+    chosen = await _named(desk, "channel", text, choices)
+    return next(c for c in channels if c.id == chosen)
 
 
 def channel_name(channel: r.ChannelInfo, names: Names) -> str:

@@ -134,6 +134,6 @@ def choose(what: str, text: str, choices: Iterable[Choice]) -> Choice:
     if len(found) == 1:
         return next(iter(found.values()))
     if not found:
-        raise CommandError(f"There is no {what} {text}.", Exit.NOT_FOUND, "not_found")
+        raise CommandError(f"There is no {what} called {text}.", Exit.NOT_FOUND, "not_found")
     several = ", ".join(f"{c.id.hex()[:12]} {c.name}".strip() for c in found.values())
     raise CommandError(f"{text} may mean several: {several}. Give more digits.", Exit.USAGE, "ambiguous")

@@ -94,6 +94,13 @@ def _ending(error: BaseException) -> Ending | None:
     )
 
 
+def _say_version(context: typer.Context, asked: bool) -> None:
+    if asked:
+        number = importlib.metadata.version("leeside")
+        Screen(json=bool(context.params.get("json"))).say(f"leeside {number}", {"version": number})
+        raise typer.Exit
+
+
 def build(connecting: Connect = connect, dialing: Dial = dial) -> typer.Typer:
     """The whole command line. `connecting` makes the `Api` and `dialing` the socket: tests give others."""
     from leeside.cli import (
@@ -139,7 +146,9 @@ def build(connecting: Connect = connect, dialing: Dial = dial) -> typer.Typer:
                 envvar="LEESIDE_CA_FILE", help="Trust this authority (PEM) instead of the system's."
             ),
         ] = None,
-        json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+        json: Annotated[
+            bool, typer.Option("--json", is_eager=True, help="One JSON document on standard output.")
+        ] = False,
         passphrase_file: Annotated[
             Path | None,
             typer.Option(
@@ -150,14 +159,12 @@ def build(connecting: Connect = connect, dialing: Dial = dial) -> typer.Typer:
             bool, typer.Option("--keyring", help="Open new key files by the system's keyring.")
         ] = False,
         version: Annotated[
-            bool, typer.Option("--version", help="Say the version and stop.", is_eager=True)
+            bool,
+            typer.Option("--version", help="Say the version and stop.", is_eager=True, callback=_say_version),
         ] = False,
     ) -> None:
+        del version
         screen = Screen(json=json)
-        if version:
-            number = importlib.metadata.version("leeside")
-            screen.say(f"leeside {number}", {"version": number})
-            raise typer.Exit
         context.obj = Invocation(
             profile(name), screen, server, ca_file, passphrase_file, keyring, connect=connecting, dial=dialing
         )

@@ -8,8 +8,9 @@ import typer
 
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import invocation, wait
-from leeside.cli.live import accepted, live
+from leeside.cli.live import accepted, live, settle
 from leeside.cli.screen import age, short
+from leeside.connection import LinkState
 from leeside_protocol.ids import ChannelId
 from leeside_protocol.words import ChannelPurpose, Mark, PrimaryStatus, SecondaryStatus
 
@@ -40,6 +41,8 @@ def set_status(
     async def work() -> None:
         async with live(run) as found:
             identifier, channel = found.unit_channel(unit)
+            if found.client.link.state is LinkState.ONLINE:
+                await settle(found.client, channel, 5.0)
             sent = await found.client.set_status(
                 channel, identifier, primary, secondary, note=note, destination=destination, mark=chosen
             )
@@ -69,7 +72,10 @@ def show(context: typer.Context) -> None:
             for info in found.client.channels():
                 if info.purpose is not ChannelPurpose.UNIT or info.archived:
                     continue
-                board = found.client.board(ChannelId(bytes.fromhex(info.id)))
+                channel = ChannelId(bytes.fromhex(info.id))
+                if found.client.link.state is LinkState.ONLINE:
+                    await settle(found.client, channel, 5.0)
+                board = found.client.board(channel)
                 for unit, change in board.statuses.items():
                     status = change.status
                     second = status.secondary.value if status.secondary else "-"

@@ -19,7 +19,7 @@ from rich.text import Text
 from leeside.board import Presence
 from leeside.cli.invocation import Invocation, invocation, wait
 from leeside.cli.lines import link_line
-from leeside.cli.live import Live, live
+from leeside.cli.live import Live, live, settle
 from leeside.cli.names import channel_name
 from leeside.cli.screen import age, clean, short
 from leeside.connection import LinkState
@@ -60,6 +60,9 @@ def watch(
     async def work() -> None:
         async with live(run) as found:
             if once or run.screen.json:
+                for info in found.client.channels():
+                    if found.client.link.state is LinkState.ONLINE and not info.archived:
+                        await settle(found.client, ChannelId(bytes.fromhex(info.id)), 5.0)
                 presence = await _presence(found)
                 rows = board(found, run.now_ms())
                 if run.screen.json:

@@ -1,0 +1,61 @@
+"""Every error ends in a sentence, a code and an exit code of the table; none in a traceback."""
+
+from __future__ import annotations
+
+import pytest
+
+from leeside.api import ApiError, Unreachable
+from leeside.cli.exits import CommandError, Exit, ending_of
+from leeside.keystore import WrongPassphrase
+from leeside.profile import ProfileError
+from leeside_protocol.errors import ProtocolError, WireError
+from leeside_protocol.sealing.errors import SealingCode, SealingError
+
+
+@pytest.mark.parametrize("code", list(WireError))
+def test_every_wire_error_has_its_sentence(code: WireError) -> None:
+    ending = ending_of(ApiError(code, "the reason", 3_000))
+    assert ending is not None
+    assert ending.exit_code is not Exit.DONE
+    assert ending.code == code.label
+    assert "the reason" in ending.sentence
+    assert "Wait 3 s" in ending.sentence
+    if code.may_retry:
+        assert ending.exit_code is Exit.TRY_AGAIN
+
+
+@pytest.mark.parametrize("code", list(SealingCode))
+def test_every_sealing_code_has_its_sentence(code: SealingCode) -> None:
+    ending = ending_of(SealingError(code, "a rule"))
+    assert ending is not None
+    assert ending.code == code.value
+    assert ending.exit_code in {Exit.FAILED, Exit.ALARM}
+    assert ending.sentence.endswith(".")
+
+
+@pytest.mark.parametrize("code", ["E_FORK", "E_DIR_FORK", "E_LOG_FORK", "E_DIR_BEHIND", "E_SIG"])
+def test_deception_is_an_alarm(code: str) -> None:
+    ending = ending_of(SealingError(SealingCode(code)))
+    assert ending is not None
+    assert ending.exit_code is Exit.ALARM
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (Unreachable("x", sent=True), Exit.TRY_AGAIN),
+        (WrongPassphrase("x"), Exit.KEYSTORE),
+        (ProfileError("x"), Exit.NOT_SIGNED_IN),
+        (CommandError("x", Exit.CONFLICT), Exit.CONFLICT),
+        (ProtocolError(WireError.INVALID), Exit.FAILED),
+        (FileNotFoundError(2, "No such file", "a.gpx"), Exit.FAILED),
+    ],
+)
+def test_other_errors(error: BaseException, exit_code: Exit) -> None:
+    ending = ending_of(error)
+    assert ending is not None
+    assert ending.exit_code is exit_code
+
+
+def test_what_nobody_foresaw_is_not_dressed_up() -> None:
+    assert ending_of(ZeroDivisionError()) is None
