@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-import structlog
 
 from leeside_protocol.ids import (
     AgencyId,
@@ -40,6 +39,7 @@ from leeside_server.core.identity import DeviceRow
 from leeside_server.core.incidents import ENDED, IncidentRow
 from leeside_server.core.rows import KINDS, Held, R, change, read
 from leeside_server.core.writes import NO_DEVICE, Append, Item, Save
+from leeside_server.log import get_logger
 from leeside_server.ports import Clock, Store, StoreFull, StoreUnavailable
 from leeside_server.relay.http.host import Host
 
@@ -48,7 +48,7 @@ SWEEP_S: Final = 30.0
 DUE_AT_ONCE: Final = 50
 PAGE_BYTES: Final = 1 << 20
 
-_log = structlog.get_logger("leeside.retention")
+_log = get_logger("leeside.retention")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,9 @@ class Retention:
                 await self.sweep()
             except (StoreUnavailable, StoreFull) as error:
                 _log.warning("retention_put_off", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001
+                # A fault of ours in here must not end the relay. Its text could repeat content.
+                _log.error("retention_failed", error=type(error).__name__, exc_info=error)
             await asyncio.sleep(SWEEP_S)
 
     async def sweep(self) -> None:

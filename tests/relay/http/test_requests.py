@@ -134,7 +134,11 @@ async def test_a_body_that_never_comes_is_given_up(tmp_path: Path) -> None:
     ],
 )
 async def test_failures_of_the_store_and_of_ours_are_told_without_their_words(
-    agency: Agency, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: WireError
+    agency: Agency,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    expected: WireError,
 ) -> None:
     async def failing(*_: Any) -> Any:
         raise error
@@ -147,6 +151,7 @@ async def test_failures_of_the_store_and_of_ours_are_told_without_their_words(
     assert code(response) is expected
     assert str(error).encode() not in response.content
     assert int(response.headers["retry-after"]) >= 1
+    assert not [record for record in caplog.records if str(error) in record.getMessage()]
 
 
 # ---- rates

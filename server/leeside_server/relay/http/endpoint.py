@@ -6,7 +6,6 @@ Nothing that came from outside is repeated in an answer or a log line, and no fa
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from leeside_protocol.routes import Route
 from leeside_server.core.identity import NO_AGENCY, DeviceRow, MemberRow, check_device, check_member
 from leeside_server.core.rows import KINDS, read
 from leeside_server.core.writes import Audit, Item
+from leeside_server.log import get_logger
 from leeside_server.relay.http.call import Actor, Call
 from leeside_server.relay.http.host import Host
 from leeside_server.relay.http.limits import RequestLimits, source_of
@@ -31,7 +31,7 @@ from leeside_server.relay.tokens import Claims
 
 Handler = Callable[[Call], Awaitable[object]]
 OCTETS: Final = "application/octet-stream"
-_LOG: Final = logging.getLogger("leeside.http")
+_log = get_logger("leeside.http")
 
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -172,7 +172,7 @@ class Endpoint:
     def _refusal(self, error: Exception) -> Response:
         answer = answer_of(error)
         if answer is None:
-            _LOG.error("request_failed route=%s error=%s", self.route.name, type(error).__name__)
+            _log.error("request_failed", route=self.route.name, error=type(error).__name__, exc_info=error)
             answer = UNEXPECTED
         headers: dict[str, str] = {}
         if answer.retry_ms:
