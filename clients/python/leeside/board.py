@@ -58,7 +58,8 @@ class Board:
             if known is None:
                 self._positions[event.device] = event
             return
-        if known is None or known.fix is None or event.fix.fix_ms >= known.fix.fix_ms:
+        newer_ms = 1 if known is None or known.fix is None else event.fix.fix_ms - known.fix.fix_ms
+        if newer_ms > 0 or (newer_ms == 0 and not _same_kept(event, known)):
             self._positions[event.device] = event
 
     def position(self, device: DeviceId) -> PositionChange | None:
@@ -86,3 +87,8 @@ class Board:
         self._positions.clear()
         self._sharing.clear()
         self._typing.clear()
+
+
+def _same_kept(event: PositionChange, known: PositionChange | None) -> bool:
+    """Whether an event only says that a place which came live was also kept: both travel, in any order."""
+    return known is not None and known.live and not event.live and event.sharing and not event.duress
