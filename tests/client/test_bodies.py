@@ -33,8 +33,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"bin": value.hex()}
     if isinstance(value, list):
-        items: list[Any] = value
-        return [plain(item) for item in items]
+        return [plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return value
 
 

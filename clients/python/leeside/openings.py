@@ -91,6 +91,10 @@ class Openings:
         found = self._inside.channel(channel)
         await found.grant(to, epochs or found.sealed.epochs_held(DURABLE))
 
+    def export(self, channel: ChannelId) -> bytes:
+        """A channel's verified chain and secrets, as they are kept: for evidence, and secret as a whole."""
+        return self._inside.channel(channel).sealed.export()
+
     # ---- making
 
     async def _genesis(
