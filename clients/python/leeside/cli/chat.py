@@ -17,7 +17,7 @@ from leeside import events as e
 from leeside.bodies import BodyError
 from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.cli.invocation import Invocation, invocation, wait
-from leeside.cli.lines import MARKS, Line, line_of, object_of
+from leeside.cli.lines import MARKS, Line, LinkNews, line_of, object_of
 from leeside.cli.live import Live, accepted, live, settle
 from leeside.cli.names import channel_name
 from leeside.cli.screen import Screen, age, clean, interactive, short
@@ -34,6 +34,8 @@ _Word = TypeVar("_Word", PrimaryStatus, SecondaryStatus)
 
 HISTORY: Final = 30
 SETTLE_S: Final = 5.0
+LINK_S: Final = 4.0
+"""How long the screen waits for a link before it opens without one."""
 HELP: Final = (
     "/urgent TEXT   repeats at every receiver until acknowledged\n"
     "/important TEXT\n"
@@ -81,7 +83,7 @@ def chat(
     urgency = Urgency.URGENT if urgent else Urgency.IMPORTANT if important else Urgency.ROUTINE
 
     async def work() -> None:
-        async with live(run) as found:
+        async with live(run, wait_s=LINK_S) as found:
             info = found.channel(channel)
             identifier = ChannelId(bytes.fromhex(info.id))
             if found.client.link.state is LinkState.ONLINE:
@@ -115,11 +117,13 @@ async def _send(
 
 async def _follow(run: Invocation, found: Live, channel: ChannelId, history: int) -> None:
     feed = found.client.follow(channel)
+    news = LinkNews()
     try:
         for event in found.client.history(channel, limit=history) if history else ():
             _print(run.screen, event, found)
         async for event in feed:
-            _print(run.screen, event, found)
+            if run.screen.json or not isinstance(event, e.Link) or news.fresh(event):
+                _print(run.screen, event, found)
     finally:
         feed.close()
 
@@ -159,6 +163,7 @@ class Conversation:
         self._now_ms = now_ms
         self._pressing: dict[MessageId, e.Message] = {}
         self._last: Sent | None = None
+        self._news = LinkNews()
 
     async def run(self, history: int) -> None:
         """Until `/quit`, Ctrl-D, or the server says not to come back."""
@@ -191,6 +196,8 @@ class Conversation:
                 self._pressing[event.id] = event
             case e.Acknowledgement() if event.member == self._live.client.member:
                 self._pressing.pop(event.message, None)
+            case e.Link() if not self._news.fresh(event):
+                return
             case e.Receipt() if event.progress is not e.Progress.REFUSED:
                 return  # the bar shows how far it came
             case _:

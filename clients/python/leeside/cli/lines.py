@@ -130,6 +130,20 @@ def _state(event: e.Event) -> Line | None:
             return None
 
 
+class LinkNews:
+    """Tells when a change of the link is news: a broken one is announced once, not at each attempt."""
+
+    def __init__(self) -> None:
+        self._last: tuple[bool, bool, bool] | None = None
+
+    def fresh(self, event: e.Link) -> bool:
+        """Whether people should be told."""
+        state = event.status.state
+        now = (state is LinkState.ONLINE, state is LinkState.STOPPED, event.status.degraded)
+        before, self._last = self._last, now
+        return now != before
+
+
 def link_line(event: e.Link) -> Line:
     """The link as people must see it: never silently gone."""
     status = event.status

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from leeside.api import ApiError
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import Invocation, SignedIn
 from leeside.cli.names import Names, channel_name
-from leeside.cli.registry import Choice, choose
+from leeside.cli.registry import Choice, choose, fetch_directory, read_entries
 from leeside.client import Leeside, Sent
 from leeside.connection import LinkState
 from leeside.errors import Offline
 from leeside.events import Progress
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelId, DeviceId, MemberId, UnitId
+from leeside_protocol.sealing.public.directory import Directory
 from leeside_protocol.words import ChannelPurpose
 
 ONLINE_S: Final = 15.0
@@ -32,6 +34,8 @@ class Live:
 
     client: Leeside
     desk: SignedIn
+    owners: dict[DeviceId, MemberId] = field(default_factory=dict[DeviceId, MemberId])
+    """Whose devices they are, by the verified directory as this command found it."""
 
     def names(self) -> Names:
         """Shown names, the newest that came with the agency's channel included; they are kept for other commands."""
@@ -72,7 +76,8 @@ class Live:
 
     def who(self, device: DeviceId, member: MemberId | None) -> str:
         """A person's shown name, or the first digits of what is known."""
-        return Names.of(self.desk.keystore).show(member if member is not None else device)
+        owner = member or self.owners.get(device)
+        return Names.of(self.desk.keystore).show(device if owner is None else owner)
 
 
 @asynccontextmanager
@@ -96,8 +101,23 @@ async def live(run: Invocation, *, wait_s: float = ONLINE_S) -> AsyncGenerator[L
     async with run.signed_in() as desk, client_of(run, desk) as found:
         with suppress(TimeoutError):
             await found.client.online(wait_s)
+        if not found.client.channels():
+            # A device without a local copy can show nothing yet: it waits longer.
+            with suppress(TimeoutError):
+                await found.client.online(ONLINE_S)
         await _settle_names(found)
+        directory = await _directory(run, found)
+        found.owners.update({c.device_id: c.member_id for c in directory.devices()})
         yield found
+
+
+async def _directory(run: Invocation, found: Live) -> Directory:
+    """The newest directory; without a link the one that was verified last."""
+    root_pub, kept = found.desk.identity.root_pub, run.profile.directory_log
+    if found.client.link.state is LinkState.ONLINE:
+        with suppress(ApiError):
+            return await fetch_directory(found.desk.api, root_pub, kept)
+    return Directory.replay(root_pub, read_entries(kept))
 
 
 async def _settle_names(found: Live) -> None:
