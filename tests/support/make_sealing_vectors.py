@@ -30,7 +30,8 @@ from leeside_protocol.sealing.public.entries import DURABLE, EPHEMERAL, MEDIA
 from leeside_protocol.sealing.public.grant import SealedGrant, encode_grant, parse_grant
 from leeside_protocol.sealing.public.seen import LogHead
 from leeside_protocol.sealing.public.signed import KIND_GRANT
-from tests.protocol.sealing.cases import CASES, GOOD, Attempt, Stage
+from tests.protocol.sealing.cases import CASES, GOOD
+from tests.protocol.sealing.staging import Attempt, Stage
 from tests.protocol.sealing.test_directory import CASES as DIRECTORY_CASES
 from tests.protocol.sealing.test_frames import TAMPERED
 from tests.protocol.sealing.world import NOW_MS, World, body, seed, seeded, small_world

@@ -6,8 +6,9 @@ import pytest
 
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.sealing.public.acceptance import ChannelLine, verify_commit
-from tests.protocol.sealing.cases import CASES, GOOD, Stage
+from tests.protocol.sealing.cases import CASES, GOOD
 from tests.protocol.sealing.refusal import refused
+from tests.protocol.sealing.staging import Stage
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -21,8 +21,8 @@ from leeside_protocol.sealing.public.device_key import encode_device_key
 from leeside_protocol.sealing.public.entries import DURABLE, EPHEMERAL, FULL_CLASS_MASK, MEDIA
 from leeside_protocol.sealing.public.seen import LogHead
 from leeside_protocol.sealing.public.signed import KIND_DEVICE_KEY
-from tests.protocol.sealing.cases import Stage
 from tests.protocol.sealing.refusal import refused
+from tests.protocol.sealing.staging import Stage
 from tests.protocol.sealing.world import DAY_MS, HOUR_MS, NOW_MS, PERIODIC, World, seed, seeded, small_world
 
 

@@ -24,7 +24,7 @@ from leeside_protocol.sealing.public.entries import DURABLE, MEDIA, SignedEntry
 from leeside_protocol.sealing.public.grant import SealedGrant
 from leeside_protocol.sealing.public.seen import LogHead
 from leeside_protocol.sealing.public.signed import Signed
-from tests.protocol.sealing.cases import Attempt
+from tests.protocol.sealing.staging import Attempt
 from tests.support.make_sealing_vectors import PATH, build
 
 VECTORS: dict[str, Any] = json.loads(PATH.read_text())

@@ -41,7 +41,7 @@ from leeside_protocol.sealing.public.signed import Signed
 from leeside_protocol.words import ChannelPurpose, Role
 from leeside_server.core.channels import CHANNEL, ChannelRow
 from leeside_server.core.notices import Notice
-from tests.protocol.sealing.cases import resign
+from tests.protocol.sealing.staging import resign
 from tests.relay.http.world import (
     Agency,
     City,
