@@ -12,14 +12,8 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from leeside_server.adapters.blobs_files import FileBlobs
-from leeside_server.adapters.blobs_postgres import PostgresBlobs
 from leeside_server.adapters.clock import SystemClock
 from leeside_server.adapters.memory import MemoryBus, MemoryLatest, MemoryPresence
-from leeside_server.adapters.postgres import PostgresStore
-from leeside_server.adapters.redis_bus import RedisBus
-from leeside_server.adapters.redis_connection import RedisPlace
-from leeside_server.adapters.redis_latest import RedisLatest
-from leeside_server.adapters.redis_presence import RedisPresence
 from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.config import Config
 from leeside_server.errors import NotReachable, Problem, StartRefused
@@ -108,6 +102,9 @@ async def started(config: Config) -> AsyncGenerator[Node]:
 async def open_store(config: Config) -> Store:
     """The store. Raises `StoreRefused`, `StoreUnavailable`."""
     if config.store.kind == "postgres":
+        # What is not used is not read: an embedded node listens again that much sooner after a crash.
+        from leeside_server.adapters.postgres import PostgresStore
+
         return await PostgresStore.open(read_dsn(config))
     return await SqliteStore.open(config.store_path, synchronous=config.store.synchronous)
 
@@ -115,6 +112,8 @@ async def open_store(config: Config) -> Store:
 async def open_blobs(config: Config) -> Blobs:
     """Attachments: beside the database that keeps the messages."""
     if config.store.kind == "postgres":
+        from leeside_server.adapters.blobs_postgres import PostgresBlobs
+
         return await PostgresBlobs.open(read_dsn(config))
     return await FileBlobs.open(config.blobs_path)
 
@@ -122,6 +121,11 @@ async def open_blobs(config: Config) -> Blobs:
 def open_bus(config: Config, clock: Clock) -> tuple[Bus, Latest, Presence]:
     """What nodes share besides the store; nothing of it has to be there for a node to start."""
     if config.bus.kind == "redis":
+        from leeside_server.adapters.redis_bus import RedisBus
+        from leeside_server.adapters.redis_connection import RedisPlace
+        from leeside_server.adapters.redis_latest import RedisLatest
+        from leeside_server.adapters.redis_presence import RedisPresence
+
         place = RedisPlace(read_redis_url(config), config.bus.prefix)
         name = os.urandom(8).hex()
         return RedisBus(place, name, clock), RedisLatest(place, clock), RedisPresence(place, clock)
@@ -130,8 +134,14 @@ def open_bus(config: Config, clock: Clock) -> tuple[Bus, Latest, Presence]:
 
 def relay_settings(config: Config) -> RelaySettings:
     """What the configuration says of sockets."""
+    server, limits = config.server, config.limits
     return RelaySettings(
-        frozenset(config.server.public_origins), config.limits.max_connections, config.limits.sockets
+        public_origins=frozenset(server.public_origins),
+        sockets=limits.max_connections,
+        handshakes_per_source=limits.sockets_per_source,
+        handshakes=limits.sockets,
+        trusted_proxies=server.proxy_networks,
+        proxies_only=not (server.tls or server.loopback),
     )
 
 

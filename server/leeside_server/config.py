@@ -79,7 +79,8 @@ class ServerSection(_Section, frozen=True, kw_only=True):
         tuple[str, ...],
         said(
             "Networks of the proxies that end TLS in front of this server. They, and nobody else, are believed "
-            "about a client's address (X-Forwarded-For).",
+            "about a client's address (X-Forwarded-For). On an address that others can reach, a server without TLS "
+            "answers nobody but them and this machine.",
             must='a list of addresses or networks such as "10.0.0.5" or "10.0.0.0/24"',
         ),
     ] = ()
@@ -196,9 +197,19 @@ class LimitsSection(_Section, frozen=True, kw_only=True):
     sockets: Annotated[
         Rate,
         said(
-            "New sockets of all sources together: a reconnect storm is let in at this rate.", must=_RATE_MUST
+            "New sockets of all sources together: a reconnect storm is let in at this rate. What one server can "
+            "verify is some 2000 a second.",
+            must=_RATE_MUST,
         ),
-    ] = Rate(500.0, 2_000)
+    ] = Rate(2_000.0, 20_000)
+    sockets_per_source: Annotated[
+        Rate,
+        said(
+            "New sockets of one source (an IPv4 address, or an IPv6 network of 64 bits), so that none shuts the "
+            "others out. A whole city may come back from one address: the burst must hold it.",
+            must=_RATE_MUST,
+        ),
+    ] = Rate(250.0, 6_000)
     requests_per_source: Annotated[
         Rate,
         said("HTTP requests of one source address; a whole agency may share one.", must=_RATE_MUST),

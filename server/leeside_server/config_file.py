@@ -133,7 +133,13 @@ def contradictions(config: Config) -> Iterator[Problem]:
             "[bus] kind is redis and [store] kind is sqlite: SQLite serves one process, which needs no Redis.",
             'Write [bus] kind = "memory", or [store] kind = "postgres" for several nodes.',
         )
-    for name in ("sockets", "requests_per_source", "requests_per_device", "sign_ins_per_source"):
+    for name in (
+        "sockets",
+        "sockets_per_source",
+        "requests_per_source",
+        "requests_per_device",
+        "sign_ins_per_source",
+    ):
         yield from _rate_problem(name, getattr(config.limits, name))
     for name in ("enrolments_per_source", "agencies_per_source"):
         yield from _rate_problem(name, getattr(config.limits, name))

@@ -15,7 +15,6 @@ from leeside_protocol.errors import CloseCode
 from leeside_protocol.ids import AgencyId
 from leeside_protocol.messages import Accepted, Challenge, Hello, Subscribe, Welcome
 from leeside_server.core.identity import DeviceState
-from leeside_server.core.rates import Rate
 from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.signin import proof_input
 from tests.relay.world import Client, Phone, World, dial, joined, say_hello, serving, world
@@ -116,18 +115,6 @@ async def test_a_full_node_says_so(tmp_path: Path) -> None:
         anna = await w.phone(AGENCY)
         async with joined(w, port, anna), dial(port) as socket:
             assert await Client(socket, anna).closed() == CloseCode.CROWDED
-
-
-async def test_a_storm_is_let_in_at_a_rate(tmp_path: Path) -> None:
-    async with world(tmp_path, settings=RelaySettings(handshakes=Rate(1.0, 2))) as w, serving(w) as port:
-        anna = await w.phone(AGENCY)
-        async with joined(w, port, anna), joined(w, port, anna):
-            async with dial(port) as socket:
-                assert await Client(socket, anna).closed() == CloseCode.CROWDED
-            assert isinstance(w.clock, FakeClock)
-            w.clock.advance(1)
-            async with joined(w, port, anna):
-                pass
 
 
 async def test_a_draining_node_sends_clients_elsewhere_after_answering(w: World, port: int) -> None:

@@ -270,6 +270,7 @@ async def served(app: ASGIApp, *, direct: bool = True) -> AsyncGenerator[int]:
         lifespan="off",
         log_config=None,
         log_level="warning",
+        proxy_headers=False,
         ws_ping_interval=None,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=2,
@@ -369,7 +370,12 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def dial(
-    port: int, *, origin: str | None = None, subprotocol: str | None = SUBPROTOCOL, rcvbuf: int | None = None
+    port: int,
+    *,
+    origin: str | None = None,
+    subprotocol: str | None = SUBPROTOCOL,
+    rcvbuf: int | None = None,
+    forwarded: str | None = None,
 ) -> AsyncGenerator[ClientConnection]:
     """A WebSocket that has not said anything yet."""
     raw = sockets.socket()
@@ -381,6 +387,7 @@ async def dial(
         f"ws://127.0.0.1:{port}/v1/socket",
         sock=raw,
         origin=None if origin is None else Origin(origin),
+        additional_headers=None if forwarded is None else {"X-Forwarded-For": forwarded},
         subprotocols=None if subprotocol is None else [Subprotocol(subprotocol)],
         compression=None,
         ping_interval=None,

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from leeside_protocol.errors import CloseCode
@@ -20,13 +21,14 @@ from leeside_server.ports import StoreUnavailable
 from leeside_server.relay.direct import EXTENSION, DirectSocket
 from leeside_server.relay.node import Node
 from leeside_server.relay.socket import Socket
+from leeside_server.relay.sources import ProxiesOnly, source_of
 from leeside_server.relay.wire import QueueWire
 
 READY_TIMEOUT_S: Final = 2.0
 NONCE_BYTES: Final = 16
 
 
-def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> Starlette:
+def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     """The app of a started node; `routes` are the HTTP half's."""
 
     async def socket(websocket: WebSocket) -> None:
@@ -52,7 +54,7 @@ def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> Starlette:
     async def metrics(_request: Request) -> Response:
         return Response(node.metrics.text(), media_type="text/plain; version=0.0.4")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             WebSocketRoute("/v1/socket", socket),
             Route("/healthz", healthz),
@@ -61,11 +63,12 @@ def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> Starlette:
             *routes,
         ]
     )
+    return ProxiesOnly(app, node.config.trusted_proxies) if node.config.proxies_only else app
 
 
 async def _serve_socket(node: Node, websocket: WebSocket) -> None:
     offered = SUBPROTOCOL in cast("list[str]", websocket.scope["subprotocols"])
-    refused = _refusal(node, offered, websocket.headers.getlist("origin"))
+    refused = _refusal(node, websocket, offered=offered)
     subprotocol = SUBPROTOCOL if offered else None
     if refused is not None:
         # Accepted first: a browser's page does not get to see the reason of a refused handshake.
@@ -74,25 +77,33 @@ async def _serve_socket(node: Node, websocket: WebSocket) -> None:
         await websocket.close(int(refused), refused.label)
         return
     direct = websocket.scope.get("extensions", {}).get(EXTENSION)
-    if isinstance(direct, DirectSocket):
-        socket = Socket(node, direct)
-        direct.attach(socket)
-        await websocket.accept(subprotocol)
-        direct.detach()
-        socket.challenge(node.random(NONCE_BYTES))
-        return
-    wire = QueueWire(websocket)
+    wire = direct if isinstance(direct, DirectSocket) else QueueWire(websocket)
     socket = Socket(node, wire)
-    await websocket.accept(subprotocol)
+    # Counted before it is accepted: many may be on their way at once.
+    node.sockets.opened(socket)
+    if isinstance(wire, DirectSocket):
+        wire.attach(socket)
+    try:
+        await websocket.accept(subprotocol)
+    except BaseException:
+        socket.on_close()
+        raise
     socket.challenge(node.random(NONCE_BYTES))
-    await wire.run(socket)
+    if isinstance(wire, DirectSocket):
+        wire.detach()
+    else:
+        await wire.run(socket)
 
 
-def _refusal(node: Node, offered: bool, origins: Sequence[str]) -> CloseCode | None:
+def _refusal(node: Node, websocket: WebSocket, *, offered: bool) -> CloseCode | None:
     if node.draining:
         return CloseCode.RESTART
-    if len(node.sockets) >= node.config.sockets or not node.let_in():
+    peer, headers = websocket.client, websocket.headers
+    source = source_of(
+        None if peer is None else peer.host, headers.getlist("x-forwarded-for"), node.config.trusted_proxies
+    )
+    if len(node.sockets) >= node.config.sockets or not node.door.let_in(source, node.clock.monotonic_s()):
         return CloseCode.CROWDED
-    if not all(origin in node.config.public_origins for origin in origins):
+    if not all(origin in node.config.public_origins for origin in headers.getlist("origin")):
         return CloseCode.ORIGIN
     return None if offered else CloseCode.UNSUPPORTED

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelKind, address
 from leeside_server.core.channels import CHANNEL, StreamValue
-from leeside_server.core.rates import Bucket, take
 from leeside_server.core.writes import Item, Outcome, Save, Stored
 from leeside_server.log import get_logger
 from leeside_server.ports import Blobs, Bus, Clock, Latest, LatestValue, Presence, Store, StoreUnavailable
@@ -24,6 +23,7 @@ from leeside_server.relay.access import Access
 from leeside_server.relay.beats import Beats
 from leeside_server.relay.catchup import READERS, CatchUp
 from leeside_server.relay.directories import Directories
+from leeside_server.relay.door import Door
 from leeside_server.relay.heads import Heads
 from leeside_server.relay.hints import NODE_BYTES, HintSeal
 from leeside_server.relay.hub import Hub
@@ -84,12 +84,12 @@ class Node:
         self.access = Access(store, clock, self.hub, self.sockets.out)
         self.intake = Intake(self.write)
         self.sign_ins = SignIns()
+        self.door = Door(config.handshakes_per_source, config.handshakes)
         self.beats = Beats(self)
         self.hub.rows = self.heads
         self.hub.catchup = self.catchup
         self.hub.on_generation = self._on_generation
         self.draining = False
-        self._door: Bucket | None = None
         self._values: dict[tuple[AgencyId, ChannelAddress, bytes], LatestValue] = {}
         self._values_wake = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -170,11 +170,6 @@ class Node:
         if key in self._values or len(self._values) < VALUES_WAITING:
             self._values[key] = LatestValue(value.key, value.device, value.at_ms, value.payload)
             self._values_wake.set()
-
-    def let_in(self) -> bool:
-        """Whether one more socket may come now, by the rate of handshakes."""
-        self._door, wait_s = take(self._door, self.config.handshakes, self.clock.monotonic_s())
-        return wait_s == 0.0
 
     # ---- what sockets ask
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 
 from leeside_server.core.rates import Rate
 
@@ -10,9 +11,14 @@ from leeside_server.core.rates import Rate
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
     """`public_origins`: where our own pages are served from, as browsers send it in `Origin`; a client
-    without `Origin` is not a browser. `sockets`: how many connections this node takes at once. `handshakes`:
-    how fast it lets new ones in; beyond, they are told `crowded` and come back with full jitter."""
+    without `Origin` is not a browser. `sockets`: how many connections this node takes at once.
+    `handshakes_per_source` and `handshakes`: how fast it lets new ones in, of one source and of all; beyond, they are
+    told `crowded` and come back with full jitter. `trusted_proxies` may name the client in `X-Forwarded-For`;
+    `proxies_only`: nobody else but this machine is heard."""
 
     public_origins: frozenset[str] = frozenset()
     sockets: int = 20_000
-    handshakes: Rate = field(default_factory=lambda: Rate(500.0, 2_000))
+    handshakes_per_source: Rate = field(default_factory=lambda: Rate(250.0, 6_000))
+    handshakes: Rate = field(default_factory=lambda: Rate(2_000.0, 20_000))
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    proxies_only: bool = False

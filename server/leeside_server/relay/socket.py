@@ -147,7 +147,6 @@ class Socket:
         if self.closed:
             return
         self._nonce = nonce
-        self.node.sockets.opened(self)
         self._write(frame(encode(Challenge(nonce, self.node.clock.now_ms()))))
 
     # ---- WireUser

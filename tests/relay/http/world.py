@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import msgspec
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
@@ -260,7 +260,7 @@ class City:
     """The server, its clock, and an operator who makes codes."""
 
     node: Node
-    app: Starlette
+    app: ASGIApp
     clock: FakeClock
     blobs: MemoryBlobs
     codes: Path

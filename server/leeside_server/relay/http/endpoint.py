@@ -24,9 +24,10 @@ from leeside_server.core.writes import Audit, Item
 from leeside_server.log import get_logger
 from leeside_server.relay.http.call import Actor, Call
 from leeside_server.relay.http.host import Host
-from leeside_server.relay.http.limits import RequestLimits, source_of
+from leeside_server.relay.http.limits import RequestLimits
 from leeside_server.relay.http.refusals import UNEXPECTED, Refused, answer_of, encode, refusal
 from leeside_server.relay.http.settings import HttpSettings
+from leeside_server.relay.sources import source_of
 from leeside_server.relay.tokens import Claims
 
 Handler = Callable[[Call], Awaitable[object]]
@@ -79,7 +80,7 @@ class Endpoint:
         source = source_of(
             request.client.host if request.client else None,
             request.headers.getlist("x-forwarded-for"),
-            self._settings,
+            self._settings.trusted_proxies,
         )
         actor: Actor | None = None
         try:

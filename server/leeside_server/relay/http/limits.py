@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from leeside_protocol.errors import WireError
@@ -60,39 +59,3 @@ def _strict(settings: HttpSettings) -> dict[str, Buckets]:
 def _refuse(wait_s: float) -> None:
     if wait_s > 0.0:
         raise Refused(WireError.RATE_LIMITED, "too many requests", retry_ms=max(1, round(wait_s * 1000)))
-
-
-def source_of(peer: str | None, forwarded: list[str], settings: HttpSettings) -> str:
-    """The address that a request is counted against.
-
-    `X-Forwarded-For` is believed only from a trusted proxy, and then only the rightmost address that is not a
-    trusted proxy itself: what stands left of it the client may have invented. IPv6 counts by /64, which is what
-    one customer has.
-    """
-    if peer is None:
-        return "local"
-    chain = [part.strip() for line in forwarded for part in line.split(",")]
-    source = peer
-    while _is_trusted(source, settings) and chain:
-        source = chain.pop()
-    return _counted(source)
-
-
-def _is_trusted(text: str, settings: HttpSettings) -> bool:
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return False
-    return any(found in network for network in settings.trusted_proxies)
-
-
-def _counted(text: str) -> str:
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return "unknown"
-    if isinstance(found, IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return (found.packed[:8]).hex()
-    return str(found)
