@@ -90,6 +90,7 @@ class Node:
     data: Path
     settings: NodeSettings = field(default_factory=NodeSettings)
     port: int = field(default_factory=free_port)
+    program: tuple[str, ...] = (str(PROGRAM),)
     _running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -133,7 +134,7 @@ class Node:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LEESIDE_")}
         with on_cores(server_cores()), (self.folder / "server.log").open("ab") as log:
             return subprocess.Popen(
-                [str(PROGRAM), "serve", "--config", str(config)],
+                [*self.program, "serve", "--config", str(config)],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

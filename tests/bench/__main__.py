@@ -1,0 +1,85 @@
+"""`./dev bench NAME`: measure our server against peers in one interleaved run.
+
+    python -m tests.bench fanout|ingest|storm|memory|sealing [--json] [--short] [--keep]
+
+Figures are ratios of what servers spend on one core, with the load on another. Exit codes: 0 every target holds, 1 one does
+not, 2 wrong usage, 78 a peer or something else is missing (the reason is printed). `--short` is small and quick, to see
+that everything works: its figures are shown and judge nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tests.bench.dial import DialFailed
+from tests.bench.figures import EXIT_LACKING, EXIT_MISSED, Result
+from tests.bench.picture import picture
+from tests.bench.programs import MeasureFailed
+from tests.faults.machine import ROOT, load_cores, pin, this_machine
+from tests.faults.node import NodeFailed
+from tests.faults.outcome import Impossible
+
+NAMES: Final = ("fanout", "ingest", "storm", "memory", "sealing")
+RESULTS: Final = ROOT / "docs" / "results"
+
+
+def benchmark(name: str) -> Callable[[Result], Awaitable[None]]:
+    """The benchmark of that name."""
+    found: Callable[[Result], Awaitable[None]] = importlib.import_module(f"tests.bench.{name}").run
+    return found
+
+
+def keep(result: Result, took_s: float, folder: Path = RESULTS) -> tuple[Path, Path]:
+    """Write the result with its machine and commit, and its picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures, drawn = folder / f"bench-{result.name}.json", folder / f"bench-{result.name}.svg"
+    whole = result.as_object() | {"took_s": round(took_s, 1), "machine": msgspec.to_builtins(this_machine())}
+    figures.write_text(json.dumps(whole, indent=2) + "\n")
+    drawn.write_text(picture(result))
+    return figures, drawn
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one benchmark; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description="Measure against peers.")
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--short", action="store_true", help="small and quick; judges nothing")
+    parser.add_argument("--json", action="store_true", help="one object instead of a table")
+    parser.add_argument("--keep", action="store_true", help="also write docs/results/bench-NAME.json and .svg")
+    chosen = parser.parse_args(arguments)
+    result = Result(chosen.name, chosen.short)
+    pin(load_cores())
+    began_s = time.monotonic()
+    try:
+        asyncio.run(_run(result))
+    except Impossible as problem:
+        print(problem, file=sys.stderr)
+        return EXIT_LACKING
+    except (NodeFailed, DialFailed, MeasureFailed) as problem:
+        print(f"bench {chosen.name} did not come to its end: {problem}", file=sys.stderr)
+        return EXIT_MISSED
+    took_s = time.monotonic() - began_s
+    print(json.dumps(result.as_object()) if chosen.json else result.table())
+    if chosen.keep:
+        for path in keep(result, took_s):
+            print(f"kept in {path.relative_to(ROOT)}", file=sys.stderr)
+    print(f"{chosen.name} took {took_s:.1f} s", file=sys.stderr)
+    return result.exit_code
+
+
+async def _run(result: Result) -> None:
+    await benchmark(result.name)(result)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""One interleaved run: every contender in turn, round after round, so that a slow minute of the machine hits all alike."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.bench.contenders import Contender
+from tests.bench.dial import Dialled, DialFailed
+from tests.bench.peers import Missing, PeerKind, peer_running
+from tests.bench.programs import PLACE, MeasureFailed
+
+FIRST: Final = 0
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured: contender -> measure -> one value a round. `missing`: why a peer has none."""
+
+    values: dict[str, dict[str, list[float]]] = field(default_factory=dict[str, dict[str, list[float]]])
+    missing: dict[str, str] = field(default_factory=dict[str, str])
+
+    def add(self, contender: str, measure: str, value: float) -> None:
+        self.values.setdefault(contender, {}).setdefault(measure, []).append(value)
+
+    def of(self, contender: str, measure: str) -> list[float]:
+        return self.values.get(contender, {}).get(measure, [])
+
+
+@dataclass(slots=True)
+class Numbers:
+    """Messages are numbered through a whole run, since an id stands for one message only."""
+
+    next: int = FIRST
+
+    def take(self, count: int) -> int:
+        """The first of so many new numbers."""
+        first, self.next = self.next, self.next + count
+        return first
+
+
+@contextmanager
+def run_folder() -> Generator[Path]:
+    """A folder on the checkout's own disk (a memory file system would make every sync free), gone afterwards."""
+    folder = PLACE / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    # Mosquitto gives up root, and must be able to look inside.
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def peers_running(kinds: Sequence[PeerKind], folder: Path, figures: Figures) -> AsyncGenerator[list[Contender]]:
+    """Those peers that can be had, running; the others are noted as missing."""
+    async with AsyncExitStack() as stack:
+        running: list[Contender] = []
+        for kind in kinds:
+            try:
+                running.append(stack.enter_context(peer_running(kind, folder)))
+            except Missing as missing:
+                figures.missing[kind.name] = str(missing)
+                tell(f"{kind.name} is missing: {missing}")
+        yield running
+
+
+async def interleaved(
+    contenders: Sequence[Contender], rounds: int, figures: Figures, visit: Callable[[Contender], Awaitable[None]]
+) -> None:
+    """Visit each contender once a round. One whose visit fails is noted and left out of the rounds that follow."""
+    for number in range(1, rounds + 1):
+        for contender in contenders:
+            if contender.name in figures.missing:
+                continue
+            tell(f"round {number} of {rounds}: {contender.name}")
+            try:
+                await contender.renewed()
+                await visit(contender)
+            except (DialFailed, MeasureFailed) as problem:
+                figures.missing[contender.name] = f"failed while measured: {problem}"
+                tell(f"{contender.name} failed: {problem}")
+
+
+def sign_of_life(contender: Contender, dialled: Dialled) -> None:
+    """Tell the server that these connections live; without it ours would give them up after half a minute."""
+    if contender.beat:
+        for handle in dialled.sockets:
+            with contextlib.suppress(BlockingIOError):
+                handle.send(contender.beat)
+
+
+def tell(words: str) -> None:
+    """Say on standard error how the run goes."""
+    print(f"bench: {words}", file=sys.stderr, flush=True)
