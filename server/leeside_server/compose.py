@@ -1,6 +1,7 @@
 """The composition on top: opens the adapters that the configuration names and runs a node on them.
 
-Only the command line imports this module; relay and adapters never know each other.
+Only the command line imports this module; relay and adapters never know each other. An adapter's libraries are
+imported when it is chosen: a server that comes back after a crash has clients waiting.
 """
 
 from __future__ import annotations

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 import pytest
 
 from leeside_server.adapters import sqlite_writer
-from leeside_server.adapters.queries import Queries, Statement
+from leeside_server.adapters.queries import Statement
 from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.adapters.sqlite_file import Reserve, connect, settle_writer, verify
+from leeside_server.adapters.statements import SQLITE
 from leeside_server.core.writes import Audit, Repeated, Stored
 from leeside_server.ports import StoreFull, StoreRefused, StoreUnavailable
 from tests.ports.stores import AGENCY, LOG, item, offsets, payloads, says, sets, stored, write
@@ -301,7 +302,7 @@ async def test_what_a_killed_process_left_is_made_durable_before_it_is_answered_
 
 @pytest.mark.parametrize("name", ["entries", "log", "get", "objects", "children", "due", "boxes", "audits"])
 async def test_every_read_finds_its_rows_by_an_index(path: Path, store: SqliteStore, name: str) -> None:
-    query: Statement = getattr(Queries("sqlite"), name)
+    query: Statement = getattr(SQLITE, name)
     db = sqlite3.connect(path)
     arguments = query.args(**dict.fromkeys(query.names, 1))
     steps = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query.sql}", arguments)]

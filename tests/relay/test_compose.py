@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -58,3 +60,11 @@ def test_every_part_gets_its_settings(tmp_path: Path) -> None:
     assert relay_settings(made).public_origins == {"https://relay.example"}
     assert retention_settings(made).standing_days == 7
     assert http_settings(made).bootstrap_codes == made.code_path
+
+
+def test_an_embedded_node_starts_without_the_libraries_of_a_cluster() -> None:
+    """Importing them costs more than a second, and clients wait for a server that was killed."""
+    unwanted = ("alembic", "asyncpg", "redis", "sqlalchemy")
+    asked = f"import sys, leeside_server.cli, leeside_server.compose; print([m for m in {unwanted} if m in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True, text=True)
+    assert told.stdout == "[]\n"

@@ -1,4 +1,5 @@
-"""Writes the generated files of `protocol/`: run `python -m tests.support.generate` after changing a message.
+"""Writes the generated files of `protocol/` and the compiled statements of the store: run `python -m tests.support.generate` after changing a message
+or a statement.
 
 A test compares what stands in the repository with what this would write.
 """
@@ -12,10 +13,12 @@ from typing import Any
 import msgspec
 
 from leeside_protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES, SUBPROTOCOL
+from leeside_server.adapters.definitions import source
 from leeside_server.relay.http.openapi import DOCUMENT
 from tests.support.message_vectors import message_vectors
 
-PROTOCOL = Path(__file__).resolve().parents[2] / "protocol"
+ROOT = Path(__file__).resolve().parents[2]
+PROTOCOL = ROOT / "protocol"
 
 
 def _schema() -> dict[str, Any]:
@@ -86,6 +89,7 @@ def generated() -> dict[Path, str]:
         PROTOCOL / "asyncapi.json": _text(_asyncapi()),
         PROTOCOL / "vectors/messages.json": _text(message_vectors()),
         PROTOCOL / "openapi.json": DOCUMENT.decode(),
+        ROOT / "server/leeside_server/adapters/statements.py": source(),
     }
 
 

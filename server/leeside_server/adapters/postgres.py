@@ -31,10 +31,11 @@ from leeside_server.adapters.postgres_connection import (
 )
 from leeside_server.adapters.postgres_writer import PostgresWriter
 from leeside_server.adapters.reads import PRUNE_ROWS, WAITING_ITEMS, WAITING_READS, StoreReads
+from leeside_server.adapters.statements import POSTGRES
 from leeside_server.core.writes import Item, LogPage, NotStored, Outcome
 from leeside_server.ports import StoreUnavailable
 
-_QUERIES: Final = queries.Queries("postgresql")
+_QUERIES: Final = POSTGRES
 _NOW_MS: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8"
 
 

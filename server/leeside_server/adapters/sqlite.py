@@ -26,12 +26,13 @@ from leeside_server.adapters.sqlite_file import (
 )
 from leeside_server.adapters.sqlite_readers import Readers
 from leeside_server.adapters.sqlite_writer import SqliteWriter
+from leeside_server.adapters.statements import SQLITE
 from leeside_server.core.writes import Item, LogPage, NotStored, Outcome
 from leeside_server.ports import StoreRefused, StoreUnavailable
 
 T = TypeVar("T")
 
-_QUERIES: Final = queries.Queries("sqlite")
+_QUERIES: Final = SQLITE
 
 
 class SqliteStore(StoreReads):
