@@ -20,7 +20,7 @@ from websockets.protocol import Protocol
 
 from leeside_protocol.codec import decode_server
 from leeside_protocol.errors import CloseCode
-from leeside_protocol.limits import FRAME_BYTES
+from leeside_protocol.limits import FRAME_BYTES, STALL_S
 from leeside_protocol.messages import Challenge
 from leeside_server.relay import direct, handshake
 from leeside_server.relay.direct import FRAGMENTS
@@ -249,3 +249,8 @@ async def test_a_later_request_on_the_same_connection_is_served(w: World, port: 
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
         assert await reader.readexactly(len(b'{"status":"ok"}')) == b'{"status":"ok"}'
     writer.close()
+
+
+def test_the_kernel_leaves_a_stalled_client_to_the_session() -> None:
+    # Linux resets a connection whose window stays shut for TCP_USER_TIMEOUT, though the peer answers every probe.
+    assert direct.USER_TIMEOUT_MS / 1_000 > STALL_S + 5

@@ -38,7 +38,9 @@ EXTENSION: Final = "leeside.direct"
 FRAGMENTS: Final = 64
 """Frames that one message may come in: endless empty ones would never end it."""
 SNDBUF_BYTES: Final = 131_072
-USER_TIMEOUT_MS: Final = 25_000
+USER_TIMEOUT_MS: Final = 40_000
+"""Beyond `STALL_S`: the kernel counts a peer that answers and takes nothing as gone, and would reset it before the
+session could close it with `slow`."""
 CLOSE_WAIT_S: Final = 5.0
 PAYLOAD_TOO_BIG: Final = 1009
 """The standard close code that the parser chooses for what exceeds `FRAME_BYTES`."""
