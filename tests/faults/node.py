@@ -52,6 +52,7 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
             f"{name} = {{ per_s = 100000.0, burst = 100000 }}"
             for name in (
                 "sockets",
+                "sockets_per_source",
                 "requests_per_source",
                 "requests_per_device",
                 "sign_ins_per_source",
