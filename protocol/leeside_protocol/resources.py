@@ -448,5 +448,14 @@ class GrantPost(msgspec.Struct, frozen=True, array_like=True):
     box: bytes
 
 
+class ArchivePost(msgspec.Struct, frozen=True, array_like=True):
+    """POST /v1/channels/{id}/archives: an ended incident's secrets, sealed to a records key (spec 04, "Records")."""
+
+    label: SignedObject
+    suite: int
+    key_box: bytes
+    wrapped: bytes
+
+
 JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"

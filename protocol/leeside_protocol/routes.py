@@ -71,6 +71,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("post_commit", "POST", "/v1/channels/{id}/commits", "device", "The next epoch, by compare-and-set.", r.CommitPost, r.CommitAnswer, r.MSGPACK, status=201),
     Route("boxes", "GET", "/v1/channels/{id}/boxes", "device", "My boxes of epochs at or above `from_epoch`; a records officer's of `recipient`.", None, r.EpochBoxes, r.MSGPACK, ("from_epoch", "limit", "recipient"), listing=True),
     Route("post_grant", "POST", "/v1/channels/{id}/grants", "device", "Store a signed history grant.", r.GrantPost, None, r.MSGPACK, status=204),
+    Route("post_archive", "POST", "/v1/channels/{id}/archives", "device", "Store an ended incident's secrets, sealed to a records key.", r.ArchivePost, None, r.MSGPACK, status=204),
     Route("log", "GET", "/v1/logs/{address}", "device", "A page of a log (34 hexadecimal digits name it).", None, Batch, r.MSGPACK, _PAGE),
     Route("create_blob", "POST", "/v1/channels/{id}/blobs", "device", "Announce an attachment.", r.NewBlob, r.Blob, status=201),
     Route("blob", "GET", "/v1/blobs/{id}", "device", "What of an attachment stands.", None, r.Blob),

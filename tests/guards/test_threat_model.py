@@ -14,13 +14,13 @@ import pytest
 from deploy.devtool.place import ROOT
 from leeside_protocol import messages, resources
 from leeside_protocol.routes import ROUTES
-from leeside_protocol.sealing.public import commit, device_key, entries, frame, grant
+from leeside_protocol.sealing.public import archive, commit, device_key, entries, frame, grant
 from leeside_server.adapters.schema import METADATA
 from leeside_server.core.rows import KINDS
 
 TEXT: Final = (ROOT / "docs/threat-model.md").read_text()
 NAME: Final = re.compile(r"`(\w+\.\w+)`")
-SIGNED_WRAPPERS: Final = frozenset({"SealedGrant", "SignedEntry"})
+SIGNED_WRAPPERS: Final = frozenset({"Archive", "SealedGrant", "SignedEntry"})
 """A signed object and what goes with it; their parts are `SignedObject`, `Box` and `Entry`."""
 
 
@@ -62,7 +62,7 @@ def http() -> set[str]:
 
 def signed_objects() -> set[str]:
     found: set[str] = set()
-    for module in (commit, device_key, entries, frame, grant):
+    for module in (archive, commit, device_key, entries, frame, grant):
         for name, kind in vars(module).items():
             if not inspect.isclass(kind) or kind.__module__ != module.__name__ or name in SIGNED_WRAPPERS:
                 continue

@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from leeside_protocol.sealing.opening import hpke
 from leeside_protocol.sealing.opening.attachments import CHUNK_BYTES, AttachmentKey
 from leeside_protocol.sealing.opening.body import encode_body
@@ -23,13 +25,14 @@ from leeside_protocol.sealing.opening.committer import Change, MadeCommit
 from leeside_protocol.sealing.opening.frames import FrameSender
 from leeside_protocol.sealing.opening.grants import grant_info, make_grant
 from leeside_protocol.sealing.opening.media import base_key, media_sender
+from leeside_protocol.sealing.public.archive import Archive, encode_archive_label
 from leeside_protocol.sealing.public.boxes import Box, BoxList, box_list_input
 from leeside_protocol.sealing.public.commit import CommitReason
-from leeside_protocol.sealing.public.encoding import digest, encode, pae, sha256
-from leeside_protocol.sealing.public.entries import DURABLE, EPHEMERAL, MEDIA
+from leeside_protocol.sealing.public.encoding import PREFIX, Packable, digest, encode, pae, sha256
+from leeside_protocol.sealing.public.entries import DURABLE, EPHEMERAL, MEDIA, RecordsId
 from leeside_protocol.sealing.public.grant import SealedGrant, encode_grant, parse_grant
 from leeside_protocol.sealing.public.seen import LogHead
-from leeside_protocol.sealing.public.signed import KIND_GRANT
+from leeside_protocol.sealing.public.signed import KIND_ARCHIVE, KIND_GRANT
 from tests.protocol.sealing.cases import CASES, GOOD
 from tests.protocol.sealing.staging import Attempt, Stage
 from tests.protocol.sealing.test_directory import CASES as DIRECTORY_CASES
@@ -66,6 +69,7 @@ def build() -> Json:
         "channel": members.channel(),
         "frames": members.frames(),
         "grants": members.grants(),
+        "archives": members.archives(),
         "attachments": _attachments(),
         "media": members.media(),
         "seen": _seen(),
@@ -314,6 +318,71 @@ class _Members:
         content = encode([(0, [(DURABLE, secret)])])
         box = Reference.seal(public, grant_info(grant.hash, grant.to, grant.kid), content, seed("grant"))
         return SealedGrant(made.signed, made.suite, box)
+
+    def archives(self) -> list[Json]:
+        w, head = self.world, self.second.commit
+        keys, key = w.keys["dispatcher"], w.records
+        real: list[Packable] = [[n, [[DURABLE, self.dispatcher.secrets(n)[DURABLE]]]] for n in (0, 1)]
+        good = self._archive(real)
+        unit = w.keys["spare"]
+        stranger = unit.identity.sign(KIND_ARCHIVE, unit.device_id, good.signed.payload)
+        foreign = encode_archive_label(
+            head,
+            RecordsId(bytes(16)),
+            class_mask=1 << DURABLE,
+            epochs=(0, 1),
+            ts_ms=NOW_MS,
+            wrapped_hash=sha256(good.wrapped),
+        )
+        cases: list[tuple[str, str | None, Archive]] = [
+            ("two epochs", None, good),
+            ("shredded", "E_BOX", replace(good, key_box=bytes(80))),
+            ("wrapped altered", "E_AEAD", replace(good, wrapped=good.wrapped[:-1] + b"\0")),
+            ("signature altered", "E_SIG", replace(good, signed=replace(good.signed, signature=bytes(64)))),
+            ("archiver not in the roster", "E_AUTHZ", replace(good, signed=stranger)),
+            ("another records key", "E_RECORDS", replace(good, signed=keys.identity.sign(KIND_ARCHIVE, keys.device_id, foreign))),
+            ("fewer epochs than the label says", "E_RECORDS", self._archive(real[:1])),
+            ("more classes than the key may see", "E_RECORDS", self._archive(real, class_mask=1 << DURABLE | 1 << EPHEMERAL)),
+            ("an epoch yet to come", "E_RECORDS", self._archive(real, epochs=(0, 1, 2))),
+            ("no epochs", "E_ENCODING", self._archive(real, epochs=())),
+            ("made-up secret", "E_COMMITMENT", self._archive([real[0], [1, [[DURABLE, bytes(32)]]]])),
+        ]  # fmt: skip
+        opened = {str(n): {"1": self.dispatcher.secrets(n)[DURABLE].hex()} for n in (0, 1)}
+        listed: list[Json] = [
+            {
+                "name": name,
+                "archive": archive.encode().hex(),
+                "now_ms": None,
+                "secrets": opened if code is None else None,
+                "code": code,
+            }
+            for name, code, archive in cases
+        ]
+        live = {"archive": good.encode().hex(), "secrets": None, "code": "E_CLOCK"}
+        listed.append({"name": "ten minutes off when live", "now_ms": NOW_MS + 600_000, **live})
+        assert key.records_id in {r.records_id for r in head.records}
+        return listed
+
+    def _archive(
+        self, content: list[Packable], *, epochs: tuple[int, ...] = (0, 1), class_mask: int = 1 << DURABLE
+    ) -> Archive:
+        """An archive whose key is sealed by the reference."""
+        head, key = self.second.commit, self.world.records
+        keys = self.world.keys["dispatcher"]
+        aad = pae(PREFIX + b"archive", head.channel_id, head.incident_id, key.records_id)
+        wrapped = AESGCM(seed("archive key")).encrypt(bytes(12), encode(content), aad)
+        payload = encode_archive_label(
+            head,
+            key.records_id,
+            class_mask=class_mask,
+            epochs=epochs,
+            ts_ms=NOW_MS,
+            wrapped_hash=sha256(wrapped),
+        )
+        signed = keys.identity.sign(KIND_ARCHIVE, keys.device_id, payload)
+        info = pae(PREFIX + b"archivekey", signed.hash(b"archive"), key.records_id, key.held.kid)
+        sealed = Reference.seal(key.public, info, seed("archive key"), seed("archive"))
+        return Archive(signed, 1, sealed, wrapped)
 
     def media(self) -> Json:
         secret, call = self.dispatcher.secrets(1)[MEDIA], seed("call")[:16]

@@ -279,6 +279,9 @@ class Api:
     async def post_grant(self, channel: Id, body: r.GrantPost) -> None:
         await self._nothing("post_grant", path={"id": channel}, body=body)
 
+    async def post_archive(self, channel: Id, body: r.ArchivePost) -> None:
+        await self._nothing("post_archive", path={"id": channel}, body=body)
+
     async def log(self, address: Id, after: int = 0, limit: int = 500) -> Batch:
         """A page of a log behind offset `after`; `to` of the batch is where the next page starts."""
         return await self._one("log", Batch, path={"address": address}, query=_page(str(after), limit))

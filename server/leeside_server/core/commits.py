@@ -27,10 +27,17 @@ from leeside_protocol.sealing.public.acceptance import (
     roster_public_key,
     verify_commit,
 )
+from leeside_protocol.sealing.public.archive import (
+    MAX_ARCHIVE_BYTES,
+    Archive,
+    ArchiveLabel,
+    verify_archive,
+)
 from leeside_protocol.sealing.public.boxes import Box, BoxList, verify_boxes
 from leeside_protocol.sealing.public.commit import NO_INCIDENT, Commit, CommitReason, parse_commit
 from leeside_protocol.sealing.public.device_key import DeviceKeyBook
-from leeside_protocol.sealing.public.entries import DURABLE
+from leeside_protocol.sealing.public.encoding import sha256
+from leeside_protocol.sealing.public.entries import DURABLE, parse_suite
 from leeside_protocol.sealing.public.frame import check_frame, parse_frame
 from leeside_protocol.sealing.public.grant import Grant, SealedGrant, verify_grant
 from leeside_protocol.sealing.public.signed import Signed
@@ -270,4 +277,33 @@ def grant_parts(grant: Grant, sealed: SealedGrant) -> tuple[Part, ...]:
             sealed.encode(),
         ),
         Audit("grant", grant.granter, grant.to, f"epochs {grant.epochs[0]} to {grant.epochs[-1]}"),
+    )
+
+
+def check_archive(
+    post: r.ArchivePost, line: ChannelLine, directories: Directories, archiver: DeviceId, now_ms: int
+) -> tuple[ArchiveLabel, Archive]:
+    """An ended incident's archive, if its archiver might make it. `archiver` is the authenticated device."""
+    archive = Archive(signed_of(post.label), parse_suite(post.suite), post.key_box, post.wrapped)
+    if len(archive.encode()) > MAX_ARCHIVE_BYTES:
+        raise ProtocolError(WireError.TOO_LARGE, "archive fewer epochs")
+    label = verify_archive(line, archive, directories, Receipt(now_ms))
+    if label.archiver != archiver:
+        raise ProtocolError(WireError.FORBIDDEN, "an archive is posted by its archiver")
+    return label, archive
+
+
+def archive_entry(label: ArchiveLabel, archive: Archive) -> tuple[Part, ...]:
+    """The archive in the channel's GRANTS log, once a device and records key; and the security event."""
+    once = sha256(b"archive" + label.channel_id + label.records_id)[:16]
+    return (
+        Append(
+            address(ChannelKind.GRANTS, label.channel_id),
+            Lane.LOG,
+            b"",
+            label.archiver,
+            MessageId(once),
+            archive.encode(),
+        ),
+        Audit("archived", label.archiver, label.channel_id, f"records key {label.records_id.hex()}"),
     )

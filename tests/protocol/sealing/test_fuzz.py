@@ -15,7 +15,7 @@ from leeside_protocol.sealing.opening.channel import SealedChannel
 from leeside_protocol.sealing.opening.grants import make_grant
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.opening.media import decode_header
-from leeside_protocol.sealing.opening.records import Archive, parse_archive_label
+from leeside_protocol.sealing.public.archive import Archive, parse_archive_label
 from leeside_protocol.sealing.public.boxes import Box
 from leeside_protocol.sealing.public.commit import parse_commit
 from leeside_protocol.sealing.public.device_key import parse_device_key

@@ -14,10 +14,7 @@ from leeside_protocol.sealing.opening.grants import accept_grant, make_grant
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.opening.media import MediaReceiver, media_sender
 from leeside_protocol.sealing.opening.records import (
-    Archive,
     RecordsPrivateKey,
-    make_archive,
-    open_archive,
     open_records_box,
 )
 from leeside_protocol.sealing.public.acceptance import Receipt
@@ -184,47 +181,6 @@ def test_records_key_opens_its_classes_alone(joined: Joined) -> None:
         open_records_box(w.records, second.commit, box)
     with refused(SealingCode.E_RECORDS):
         open_records_box(RecordsPrivateKey(seed("other")), second.commit, box)
-
-
-def archive_of(joined: Joined) -> Archive:
-    w = joined.world
-    return make_archive(
-        joined.dispatcher,
-        w.keys["dispatcher"],
-        w.records.records_id,
-        w.directories,
-        now_ms=NOW_MS,
-        random=seeded("archive"),
-    )
-
-
-def test_an_incident_is_archived_opened_and_shredded_by_itself(joined: Joined) -> None:
-    w = joined.world
-    archive = Archive.decode(archive_of(joined).encode())
-    secrets = open_archive(w.records, archive, joined.dispatcher.line, w.directories)
-    assert {e: set(s) for e, s in secrets.items()} == {0: {DURABLE}, 1: {DURABLE}}
-    assert secrets[0] == {DURABLE: joined.dispatcher.secrets(0)[DURABLE]}
-    shredded = replace(archive, key_box=bytes(80))
-    with refused(SealingCode.E_BOX):
-        open_archive(w.records, shredded, joined.dispatcher.line, w.directories)
-
-
-def test_altered_archives(joined: Joined) -> None:
-    w, good = joined.world, archive_of(joined)
-    line = joined.dispatcher.line
-    cases = [
-        (SealingCode.E_AEAD, replace(good, wrapped=good.wrapped[:-1] + b"\0")),
-        (SealingCode.E_SIG, replace(good, signed=replace(good.signed, signature=bytes(64)))),
-        (SealingCode.E_AUTHZ, replace(good, signed=replace(good.signed, signer=w.id("spare")))),
-    ]
-    for code, bad in cases:
-        with refused(code):
-            open_archive(w.records, bad, line, w.directories)
-    with refused(SealingCode.E_RECORDS):
-        open_archive(RecordsPrivateKey(seed("other")), good, line, w.directories)
-    other = w.view("unit", w.genesis("dispatcher", "unit"))
-    with refused(SealingCode.E_UNKNOWN_EPOCH):
-        open_archive(w.records, good, other.line, w.directories)
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])

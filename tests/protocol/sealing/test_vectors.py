@@ -15,7 +15,9 @@ from leeside_protocol.sealing.opening.channel import Delivery, SealedChannel
 from leeside_protocol.sealing.opening.grants import accept_grant
 from leeside_protocol.sealing.opening.keys import DeviceKeys, HeldKey, SigningKey
 from leeside_protocol.sealing.opening.media import MediaKey, base_key, key_and_salt
-from leeside_protocol.sealing.opening.records import RecordsPrivateKey, open_records_box
+from leeside_protocol.sealing.opening.records import RecordsPrivateKey, open_archive, open_records_box
+from leeside_protocol.sealing.public.acceptance import Receipt
+from leeside_protocol.sealing.public.archive import Archive, verify_archive
 from leeside_protocol.sealing.public.boxes import Box, BoxList
 from leeside_protocol.sealing.public.device_key import parse_device_key
 from leeside_protocol.sealing.public.directory import Directory
@@ -202,3 +204,21 @@ def test_seen() -> None:
     for step in VECTORS["seen"]:
         head = head.after(step["seq"], un(step["frame_hash"]))
         assert head.hash.hex() == step["hash"]
+
+
+@named("archives")
+def test_archive(case: Case) -> None:
+    records = RecordsPrivateKey(un(CHANNEL["records"]["private"]))
+    known, error = directory(), None
+    directories, line = {known.agency_id: known}, view("unit").line
+    try:
+        archive = Archive.decode(un(case["archive"]))
+        if case["now_ms"] is not None:
+            verify_archive(line, archive, directories, Receipt(case["now_ms"]))
+        opened = open_archive(records, archive, line, directories)
+        assert {str(e): {str(c): x.hex() for c, x in held.items()} for e, held in opened.items()} == case[
+            "secrets"
+        ]
+    except SealingError as caught:
+        error = caught
+    assert outcome(error) == case["code"]

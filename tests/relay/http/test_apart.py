@@ -35,6 +35,8 @@ async def test_foreign_and_missing_are_the_same(city: City, name: str) -> None:
         body = commit_post(mine.genesis(person))
     elif name == "post_grant":
         body = r.GrantPost(r.SignedObject(b"", bytes(16), bytes(64)), 1, b"")
+    elif name == "post_archive":
+        body = r.ArchivePost(r.SignedObject(b"", bytes(16), bytes(64)), 1, b"", b"")
     answers: list[tuple[int, bytes, list[tuple[str, str]]]] = []
     for key in (foreign.get(BY_NAME[name].path.split("/")[2], os.urandom(16)), os.urandom(16)):
         params: dict[str, Any] = {"id": key.hex(), "index": "0"}

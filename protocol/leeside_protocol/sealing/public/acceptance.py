@@ -14,7 +14,13 @@ from typing import Final
 
 from leeside_protocol.ids import AgencyId, ChannelId, DeviceId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
-from leeside_protocol.sealing.public.commit import Commit, RosterEntry, channel_id_of, parse_commit
+from leeside_protocol.sealing.public.commit import (
+    Commit,
+    RecordsEntry,
+    RosterEntry,
+    channel_id_of,
+    parse_commit,
+)
 from leeside_protocol.sealing.public.curve import low_order
 from leeside_protocol.sealing.public.device_key import DeviceKeyBook
 from leeside_protocol.sealing.public.directory import CLOCK_BOUND_MS, Certificate, Directory
@@ -351,16 +357,11 @@ class _Rules:
                     raise SealingError(SealingCode.E_RECORDS, "records key withdrawn or expired")
                 continue
             expected += 1
-            if entry is None:
-                raise SealingError(SealingCode.E_RECORDS, "a records key was dropped")
             if not key.compartments >> c.compartment & 1:
                 raise SealingError(SealingCode.E_RECORDS, "records key beyond its compartments")
-            if (entry.agency_id, entry.class_mask, entry.kid) != (
-                key.agency_id,
-                key.class_mask,
-                kid_of(key.public),
-            ):
-                raise SealingError(SealingCode.E_RECORDS, "records key beyond its scope")
+            due = RecordsEntry(records_id, key.agency_id, key.class_mask, kid_of(key.public))
+            if entry != due:
+                raise SealingError(SealingCode.E_RECORDS, "a records key was dropped, or is not as certified")
         if expected != len(given):
             raise SealingError(SealingCode.E_RECORDS, "a records key that no policy names")
 

@@ -24,7 +24,9 @@ from leeside_protocol.words import ChannelPurpose, Compartment
 from leeside_server.core.channels import ChannelRow
 from leeside_server.core.commits import (
     Checked,
+    archive_entry,
     archive_parts,
+    check_archive,
     check_commit,
     check_grant,
     check_subject,
@@ -227,6 +229,22 @@ async def post_grant(call: Call) -> None:
     await call.write(call.actor.agency, *grant_parts(grant, sealed))
 
 
+async def post_archive(call: Call) -> None:
+    """POST /v1/channels/{id}/archives: by a member, of a channel that is archived and so takes no more commits."""
+    call.actor.require(Action.COMMIT)
+    post = call.body(r.ArchivePost)
+    held = await _own_channel(call)
+    if not held.row.archived:
+        raise ProtocolError(WireError.FORBIDDEN, "the channel is still in service")
+    directory = await call.host.directories.fresh(call.actor.agency)
+    line = ChannelLine(ChannelId(held.id))
+    for commit in await _epochs(call, line.channel_id, held.row.epoch, 1):
+        line.install(commit)
+    directories = {call.actor.agency: directory}
+    label, archive = check_archive(post, line, directories, call.actor.device, call.now_ms)
+    await call.write(call.actor.agency, *archive_entry(label, archive))
+
+
 async def _line(
     call: Call, channel: ChannelId, head_epoch: int, post: r.GrantPost, directory: Directory
 ) -> ChannelLine:
@@ -364,4 +382,5 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "post_commit": post_commit,
     "boxes": boxes,
     "post_grant": post_grant,
+    "post_archive": post_archive,
 }
