@@ -55,7 +55,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--short", action="store_true", help="small and quick; judges nothing")
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
-    parser.add_argument("--keep", action="store_true", help="also write docs/results/bench-NAME.json and .svg")
+    parser.add_argument(
+        "--keep", action="store_true", help="also write docs/results/bench-NAME.json and .svg"
+    )
     chosen = parser.parse_args(arguments)
     result = Result(chosen.name, chosen.short)
     pin(load_cores())

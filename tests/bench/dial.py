@@ -33,6 +33,7 @@ from tests.faults.wire import BINARY, masked
 from tests.support.services import HOST
 
 TEXT: Final = 0x1
+BEAT_EVERY_S: Final = 8.0
 AT_ONCE: Final = 256
 """Connections under way at a time, where the run is not about a storm."""
 BEAT: Final = masked(encode(ClientBeat()))
@@ -127,7 +128,10 @@ class LeesideOpening(WebSocketOpening):
     """
 
     def __init__(
-        self, token: str, sign: Callable[[bytes], bytes], follows: Sequence[tuple[ChannelAddress, int, int]] = ()
+        self,
+        token: str,
+        sign: Callable[[bytes], bytes],
+        follows: Sequence[tuple[ChannelAddress, int, int]] = (),
     ) -> None:
         super().__init__("/v1/socket", SUBPROTOCOL)
         self.received = 0
@@ -250,11 +254,18 @@ class Dialled:
 
 
 def dial(
-    port: int, scripts: Sequence[Script], *, at_once: int = AT_ONCE, deadline_s: float = 120.0, receive_bytes: int = 0
+    port: int,
+    scripts: Sequence[Script],
+    *,
+    at_once: int = AT_ONCE,
+    deadline_s: float = 120.0,
+    receive_bytes: int = 0,
+    beat: bytes = b"",
 ) -> Dialled:
     """Open a connection for each script. Raises `DialFailed`; then all are closed.
 
-    `receive_bytes` bounds what the kernel takes for a connection that is not read; 0 leaves it as it is.
+    `receive_bytes` bounds what the kernel takes for a connection that is not read; 0 leaves it as it is. `beat` is what
+    open connections say while a slow server lets the others wait.
     """
     poll = select.epoll()
     handles: list[socket.socket] = []
@@ -262,7 +273,7 @@ def dial(
     began: list[float] = []
     waits: list[float] = []
     greeted: set[int] = set()
-    begun_s = time.monotonic()
+    begun_s = beaten_s = time.monotonic()
     try:
         while len(waits) < len(scripts):
             while len(handles) < len(scripts) and len(handles) - len(waits) < at_once:
@@ -273,6 +284,11 @@ def dial(
                 poll.register(handle.fileno(), select.EPOLLOUT)
             if time.monotonic() - begun_s > deadline_s:
                 raise DialFailed(f"{len(waits)} of {len(scripts)} connections within {deadline_s:.0f} s")
+            if beat and time.monotonic() - beaten_s > BEAT_EVERY_S:
+                beaten_s = time.monotonic()
+                for handle, script in zip(handles, scripts, strict=False):
+                    if script.done:
+                        _send(handle, beat)
             for descriptor, _ in poll.poll(1.0, 1024):
                 number = places[descriptor]
                 handle, script = handles[number], scripts[number]

@@ -73,7 +73,9 @@ async def run(result: Result) -> None:
                 if isinstance(contender, Leeside):
                     contender.catch_up()
                     figures.add(FLOOR, SINGLE, floor_us(plan.subscribers, BYTES, min(2.0, plan.measure_s)))
-                readers = dial(contender.port, [contender.reader() for _ in range(plan.subscribers)])
+                readers = dial(
+                    contender.port, [contender.reader() for _ in range(plan.subscribers)], beat=contender.beat
+                )
                 try:
                     for measure, window in ((SINGLE, 1), (BACKLOG, WINDOW)):
                         seen = _measure(contender, readers, folder, numbers, window, plan.measure_s)
@@ -137,7 +139,9 @@ def _beside_stalled(ours: Leeside, folder: Path, numbers: Numbers, plan: Plan, s
     readers = dial(ours.port, openings, receive_bytes=RECEIVE_BYTES if stalled else 0)
     try:
         warm_s = STALL_WARM_S if plan is FULL else WARM_S
-        seen = _measure(ours, readers, folder, numbers, WINDOW, plan.measure_s, stalled=stalled, warm_s=warm_s)
+        seen = _measure(
+            ours, readers, folder, numbers, WINDOW, plan.measure_s, stalled=stalled, warm_s=warm_s
+        )
         return seen.deliveries / seen.elapsed_s / (plan.stall_subscribers - stalled)
     finally:
         readers.close()

@@ -107,11 +107,15 @@ class Result:
         head = ("", "measure", "ours", "peer", "its", "ratio", "target")
         lines = [head, *(_cells(row) for row in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-        text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+        text = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+        ]
         for at, row in enumerate(self.rows, start=1):
             if row.note:
                 text[at] += f"  {row.note}"
-        return "\n".join([f"bench {self.name}{' (short)' if self.short else ''}", *text, *self.notes, self._verdict()])
+        return "\n".join(
+            [f"bench {self.name}{' (short)' if self.short else ''}", *text, *self.notes, self._verdict()]
+        )
 
     def _verdict(self) -> str:
         judged = [row for row in self.rows if row.holds is not None]

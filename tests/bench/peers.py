@@ -21,7 +21,15 @@ from typing import Final
 from deploy.devtool.packages import alone
 from deploy.devtool.place import OWN
 from deploy.devtool.services import first_on_path, install_with_apt
-from tests.bench.dial import DialFailed, MqttOpening, NatsOpening, Script, SocketIoOpening, WebSocketOpening, dial
+from tests.bench.dial import (
+    DialFailed,
+    MqttOpening,
+    NatsOpening,
+    Script,
+    SocketIoOpening,
+    WebSocketOpening,
+    dial,
+)
 from tests.bench.programs import PLACE, mark
 from tests.faults.machine import on_cores, server_cores
 from tests.faults.wire import masked
@@ -96,7 +104,13 @@ def peer_running(kind: PeerKind, folder: Path) -> Generator[Peer]:
     environment = os.environ | {"GOMAXPROCS": "1"}
     with (place / "log").open("wb") as log, on_cores(server_cores()):
         process = subprocess.Popen(
-            command, cwd=place, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            command,
+            cwd=place,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
         )
     try:
         _await_port(kind.name, process, port, place / "log")
@@ -151,7 +165,9 @@ def _uv(*words: str) -> None:
     try:
         done = subprocess.run([uv, *words], capture_output=True, text=True, check=False, timeout=INSTALL_S)
     except (OSError, subprocess.TimeoutExpired) as problem:
-        raise Missing(f"uv could not install the peers ({type(problem).__name__}): start through ./dev bench") from None
+        raise Missing(
+            f"uv could not install the peers ({type(problem).__name__}): start through ./dev bench"
+        ) from None
     if done.returncode:
         told = done.stderr.strip().splitlines()
         raise Missing(f"the package index did not give the peers: {told[0] if told else 'no reason given'}")
@@ -173,7 +189,8 @@ def _mosquitto_program() -> str:
 def _start_mosquitto(folder: Path, port: int) -> list[str]:
     (folder / "mosquitto.conf").write_text(
         "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\nset_tcp_nodelay true\n"
-        f"persistence false\nlistener {port} {HOST}\nprotocol websockets\n"
+        # Its version 2.0 does not start with a WebSocket listener alone.
+        f"persistence false\nlistener {free_port()} {HOST}\nlistener {port} {HOST}\nprotocol websockets\n"
     )
     return [_mosquitto_program(), "-c", str(folder / "mosquitto.conf")]
 

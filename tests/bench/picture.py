@@ -32,13 +32,19 @@ def picture(result: Result) -> str:
         share = (math.log10(value) - low) / (high - low)
         return LABELS + max(0.0, min(1.0, share)) * (WIDTH - LABELS - RIGHT)
 
-    parts = [
+    head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'font-family="system-ui, sans-serif" font-size="12" fill="{INK}">',
+        f'font-family="system-ui, sans-serif" font-size="12" fill="{INK}">'
+    )
+    told = (
+        '<text x="16" y="47">A dark line is the target. 1 means as much as the peer. '
+        "Green holds, red does not, blue has no target.</text>"
+    )
+    parts = [
+        head,
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
         f'<text x="16" y="28" font-size="17" font-weight="600">Leeside, {escape(result.name)}: ours divided by the peer\'s</text>',
-        '<text x="16" y="47">A dark line is the target. 1 means as much as the peer. '
-        "Green holds, red does not, blue has no target.</text>",
+        told,
     ]
     for power in range(low, high + 1):
         x = at(10.0**power)

@@ -86,7 +86,12 @@ class Orders:
 
 def load(orders: Orders) -> Measured:
     """Run the load on its core. Raises `MeasureFailed`."""
-    text = _run([str(program("load"))], orders.words(), (*orders.readers, *orders.publishers), orders.warm_s + orders.measure_s)
+    text = _run(
+        [str(program("load"))],
+        orders.words(),
+        (*orders.readers, *orders.publishers),
+        orders.warm_s + orders.measure_s,
+    )
     return msgspec.json.decode(text, type=Measured)
 
 
@@ -153,7 +158,9 @@ def program(name: str) -> Path:
         timeout=COMPILE_S,
     )
     if done.returncode:
-        raise Impossible(f"{source.name} could not be compiled (it needs Linux and a libc with headers):\n{done.stderr}")
+        raise Impossible(
+            f"{source.name} could not be compiled (it needs Linux and a libc with headers):\n{done.stderr}"
+        )
     fresh.replace(built)
     return built
 
@@ -166,4 +173,6 @@ def raise_file_limit(wanted: int) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
     except (ValueError, OSError):
-        raise Impossible(f"{wanted} open files are needed and {hard} allowed: ulimit -Hn {wanted}, as root") from None
+        raise Impossible(
+            f"{wanted} open files are needed and {hard} allowed: ulimit -Hn {wanted}, as root"
+        ) from None

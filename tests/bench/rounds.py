@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from tests.bench.contenders import Contender
-from tests.bench.dial import Dialled, DialFailed
+from tests.bench.dial import DialFailed, Dialled
 from tests.bench.peers import Missing, PeerKind, peer_running
 from tests.bench.programs import PLACE, MeasureFailed
-
-FIRST: Final = 0
 
 
 @dataclass(slots=True)
@@ -37,7 +34,7 @@ class Figures:
 class Numbers:
     """Messages are numbered through a whole run, since an id stands for one message only."""
 
-    next: int = FIRST
+    next: int = 0
 
     def take(self, count: int) -> int:
         """The first of so many new numbers."""
@@ -48,9 +45,8 @@ class Numbers:
 @contextmanager
 def run_folder() -> Generator[Path]:
     """A folder on the checkout's own disk (a memory file system would make every sync free), gone afterwards."""
-    folder = PLACE / "run"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    PLACE.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=PLACE, prefix="run-"))
     # Mosquitto gives up root, and must be able to look inside.
     folder.chmod(0o755)
     try:
@@ -60,7 +56,9 @@ def run_folder() -> Generator[Path]:
 
 
 @asynccontextmanager
-async def peers_running(kinds: Sequence[PeerKind], folder: Path, figures: Figures) -> AsyncGenerator[list[Contender]]:
+async def peers_running(
+    kinds: Sequence[PeerKind], folder: Path, figures: Figures
+) -> AsyncGenerator[list[Contender]]:
     """Those peers that can be had, running; the others are noted as missing."""
     async with AsyncExitStack() as stack:
         running: list[Contender] = []
@@ -74,9 +72,13 @@ async def peers_running(kinds: Sequence[PeerKind], folder: Path, figures: Figure
 
 
 async def interleaved(
-    contenders: Sequence[Contender], rounds: int, figures: Figures, visit: Callable[[Contender], Awaitable[None]]
+    contenders: Sequence[Contender],
+    rounds: int,
+    figures: Figures,
+    visit: Callable[[Contender], Awaitable[None]],
 ) -> None:
-    """Visit each contender once a round. One whose visit fails is noted and left out of the rounds that follow."""
+    """Visit each contender once a round. A peer whose visit fails is noted and left out of the rounds that follow; the
+    first contender is ours, and its failure ends the run."""
     for number in range(1, rounds + 1):
         for contender in contenders:
             if contender.name in figures.missing:
@@ -86,16 +88,26 @@ async def interleaved(
                 await contender.renewed()
                 await visit(contender)
             except (DialFailed, MeasureFailed) as problem:
+                if contender is contenders[0]:
+                    raise
                 figures.missing[contender.name] = f"failed while measured: {problem}"
                 tell(f"{contender.name} failed: {problem}")
 
 
 def sign_of_life(contender: Contender, dialled: Dialled) -> None:
-    """Tell the server that these connections live; without it ours would give them up after half a minute."""
-    if contender.beat:
-        for handle in dialled.sockets:
-            with contextlib.suppress(BlockingIOError):
-                handle.send(contender.beat)
+    """Tell the server that these connections live; without it ours would give them up after half a minute.
+
+    Raises `MeasureFailed` when it has.
+    """
+    if not contender.beat:
+        return
+    for handle in dialled.sockets:
+        try:
+            handle.send(contender.beat)
+        except BlockingIOError:
+            continue
+        except OSError as problem:
+            raise MeasureFailed(f"a connection was over before it was measured: {problem.strerror}") from None
 
 
 def tell(words: str) -> None:

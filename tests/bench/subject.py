@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from leeside_protocol.codec import encode
-from leeside_protocol.ids import MessageId
+from leeside_protocol.ids import ChannelAddress, MessageId
 from leeside_protocol.messages import Publish
 from leeside_protocol.sealing.opening.body import Body
 from leeside_protocol.sealing.opening.frames import SID_BYTES, FrameSender
@@ -43,7 +43,9 @@ class Leeside:
     follows: int = 1
     _tokens: dict[bytes, str] = field(default_factory=dict[bytes, str])
     _turn: int = 0
-    _heads: dict[bytes, tuple[int, int]] = field(default_factory=dict[bytes, tuple[int, int]])
+    _heads: dict[ChannelAddress, tuple[int, int]] = field(
+        default_factory=dict[ChannelAddress, tuple[int, int]]
+    )
     _entropy: Entropy = field(default_factory=Entropy)
 
     @property
@@ -102,7 +104,9 @@ def sealed_frames(room: Room, device: Device, first: int, count: int, entropy: E
     text = "x" * TEXT_CHARS
     for number in range(first, first + count):
         message = MessageId(mark(number) + b"\0\0")
-        sealed = sender.seal(Body("text", now_ms(), message, LogHead(), [int(Urgency.ROUTINE), text, 0, None]))
+        sealed = sender.seal(
+            Body("text", now_ms(), message, LogHead(), [int(Urgency.ROUTINE), text, 0, None])
+        )
         made.append(masked(encode(Publish(ACK_BASE + number, room.address, Lane.LOG, b"", message, sealed))))
     return made
 
