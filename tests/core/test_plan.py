@@ -27,6 +27,7 @@ from leeside_server.core.writes import (
     Outcome,
     Part,
     PutBoxes,
+    Remove,
     Repeated,
     Save,
     Stored,
@@ -140,6 +141,11 @@ class World:
                 if revision != part.expect:
                     return NotStored(WireError.CONFLICT)
                 self.objects[name] = (revision + 1, part.body, part.parent, part.due_ms)
+            case Remove():
+                name = (agency, part.kind, part.id)
+                if name not in self.objects or self.objects[name][0] != part.expect:
+                    return NotStored(WireError.CONFLICT)
+                del self.objects[name]
             case PutBoxes():
                 epoch = (agency, part.channel, part.epoch)
                 if epoch in self.boxes:
@@ -213,6 +219,8 @@ class Tables:
         for agency, kind, key, revision, parent, due_ms, body in done.updated:
             assert (agency, kind, key) in self.objects
             self.objects[agency, kind, key] = (revision, body, parent, due_ms)
+        for removed in done.removed:
+            del self.objects[removed]
         for agency, channel, epoch, shared in done.shared:
             assert (agency, channel, epoch) not in self.boxes
             self.boxes[agency, channel, epoch] = (shared, {})
@@ -254,6 +262,7 @@ saves = st.builds(
     few_keys,
     st.one_of(st.none(), small),
 )
+removals = st.builds(Remove, st.sampled_from(["unit", "member"]), few_keys, small)
 box_sets = st.builds(
     PutBoxes,
     st.sampled_from([ChannelId(b"1" * 16), ChannelId(b"2" * 16)]),
@@ -263,7 +272,7 @@ box_sets = st.builds(
 )
 fences = st.builds(Fence, few_logs, small)
 audits = st.builds(Audit, st.just("event"), few_keys, few_keys, st.just("ok"))
-parts = st.one_of(appends, appends, saves, box_sets, fences, audits)
+parts = st.one_of(appends, appends, saves, saves, removals, box_sets, fences, audits)
 items = st.builds(Item, few_agencies, small, st.lists(parts, max_size=4).map(tuple))
 single = st.builds(Item, few_agencies, small, appends.map(lambda part: (part,)))
 batches = st.lists(st.lists(st.one_of(single, items), max_size=8), max_size=5)

@@ -9,7 +9,7 @@ import pytest
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import AgencyId, ChannelId
 from leeside_protocol.limits import JSON_BODY_BYTES
-from leeside_server.core.writes import Audit, AuditRow, NotStored, Object, PutBoxes, Save, Stored
+from leeside_server.core.writes import Audit, AuditRow, NotStored, Object, PutBoxes, Remove, Save, Stored
 from leeside_server.ports import Store, StoreUnavailable
 from tests.ports.stores import (
     AGENCY,
@@ -69,6 +69,48 @@ async def test_of_many_that_save_the_same_revision_one_wins(nodes: Sequence[Stor
         winner = next(number for number, outcome in enumerate(outcomes) if isinstance(outcome, Stored))
         found = await nodes[0].get(AGENCY, "unit", b"u")
         assert found == Object("unit", b"u", revision + 1, b"%d" % winner, b"", None)
+
+
+async def test_a_removed_object_is_gone_and_may_be_made_anew(store: Store) -> None:
+    await stored(store, saves("unit", b"u", 0, b"1", parent=b"p"), saves("unit", b"v", 0, b"1", parent=b"p"))
+    await stored(store, saves("unit", b"u", 1, b"2", parent=b"p"))
+    for wrong in (Remove("unit", b"u", 1), Remove("unit", b"none", 1), Remove("member", b"u", 2)):
+        assert await write(store, wrong) == CONFLICT
+    assert await write(store, Remove("unit", b"u", 2), agency=OTHER_AGENCY) == CONFLICT
+    assert await write(store, Remove("unit", b"none", 0)) == CONFLICT
+    await stored(store, Remove("unit", b"u", 2))
+    assert await store.get(AGENCY, "unit", b"u") is None
+    assert [found.id for found in await store.objects(AGENCY, "unit", b"p", b"", 10)] == [b"v"]
+    assert await write(store, Remove("unit", b"u", 2)) == CONFLICT
+    assert await write(store, saves("unit", b"u", 2)) == CONFLICT
+    await stored(store, saves("unit", b"u", 0, b"3"))
+    found = await store.get(AGENCY, "unit", b"u")
+    assert found is not None
+    assert (found.revision, found.body) == (1, b"3")
+
+
+async def test_within_one_batch_an_object_can_come_go_and_come_back(store: Store) -> None:
+    await stored(store, saves("unit", b"old", 0, b"1"))
+    outcomes = await store.apply(
+        [
+            item(saves("unit", b"brief", 0), Remove("unit", b"brief", 1)),
+            item(Remove("unit", b"old", 1), saves("unit", b"old", 0, b"2")),
+            item(Remove("unit", b"old", 2)),
+        ]
+    )
+    assert [type(outcome) for outcome in outcomes] == [Stored, Stored, NotStored]
+    assert await store.get(AGENCY, "unit", b"brief") is None
+    found = await store.get(AGENCY, "unit", b"old")
+    assert found is not None
+    assert (found.revision, found.body) == (1, b"2")
+
+
+async def test_of_many_that_remove_or_save_one_revision_one_wins(nodes: Sequence[Store]) -> None:
+    await stored(nodes[0], saves("unit", b"u", 0))
+    parts = [Remove("unit", b"u", 1) if n % 3 else saves("unit", b"u", 1, b"%d" % n) for n in range(12)]
+    asked = [nodes[n % 2].apply([item(part)]) for n, part in enumerate(parts)]
+    outcomes = [answer[0] for answer in await asyncio.gather(*asked)]
+    assert outcomes.count(CONFLICT) == 11
 
 
 async def test_a_lost_save_loses_the_message_beside_it(nodes: Sequence[Store]) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest_asyncio
 
 from leeside_protocol import resources as r
-from leeside_protocol.ids import ChannelKind, MessageId, StateKind, address, state_key
+from leeside_protocol.ids import AgencyId, BlobId, ChannelKind, MessageId, StateKind, address, state_key
 from leeside_protocol.words import ChannelPurpose, IncidentState, Lane, Role
+from leeside_server.core.attachments import BlobRow
+from leeside_server.core.identity import NO_AGENCY, BootstrapRow, EnrolmentRow, SessionRow
+from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import Append, Item, StoredEntry
 from leeside_server.relay.retention import Retention, RetentionSettings
 from tests.relay.http.world import Agency, City, Person, Room, channel_post
@@ -137,3 +140,44 @@ async def test_an_upload_that_was_not_finished_in_a_day_is_dropped(agency: Agenc
         "blob", token=supervisor.tokens.token if supervisor.tokens else "", id=half.id
     )
     assert response.status_code == 404
+
+
+async def rows(agency: Agency, kind: type[BlobRow | SessionRow | EnrolmentRow | BootstrapRow]) -> int:
+    """How many rows of a kind there are."""
+    owner = NO_AGENCY if kind in {EnrolmentRow, BootstrapRow} else agency.id
+    return len(await agency.city.node.store.objects(owner, KINDS[kind], None, b"", 500))
+
+
+async def test_the_row_of_an_attachment_goes_after_its_chunks(agency: Agency) -> None:
+    supervisor = await agency.join(Role.SUPERVISOR)
+    room = await agency.open(ChannelPurpose.DESK, supervisor)
+    made = await supervisor.ask("create_blob", r.NewBlob(70_000), id=room.id.hex())
+    await supervisor.ask("put_chunk", bytes(65_552), id=made.id, index=0)
+    retention = Retention(agency.city.node, RetentionSettings())
+    agency.city.clock.advance(DAY_S)
+    await retention.sweep()
+    assert (await rows(agency, BlobRow), agency.city.blobs.chunks) == (1, {})
+    late = AgencyId(agency.id), BlobId(bytes.fromhex(made.id))
+    await agency.city.blobs.put(*late, 0, b"was on its way")
+    agency.city.clock.advance(3_600)
+    await retention.sweep()
+    assert (await rows(agency, BlobRow), agency.city.blobs.chunks) == (0, {})
+
+
+async def test_ended_sessions_and_spent_codes_are_forgotten_a_day_later(agency: Agency) -> None:
+    """And not before; whoever is still signed in stays so, and a bootstrap code serves once for ever."""
+    leaver = await agency.join(Role.RESPONDER)
+    sessions, codes, boots = [await rows(agency, kind) for kind in (SessionRow, EnrolmentRow, BootstrapRow)]
+    assert min(sessions, codes, boots) >= 1
+    await leaver.ask("sign_out")
+    retention = Retention(agency.city.node, RetentionSettings())
+    await retention.sweep()
+    assert (await rows(agency, SessionRow), await rows(agency, EnrolmentRow)) == (sessions, codes)
+    agency.city.clock.advance(2 * DAY_S)
+    for _ in range(2):
+        await retention.sweep()
+        assert (await rows(agency, SessionRow), await rows(agency, EnrolmentRow)) == (sessions - 1, 0)
+        assert await rows(agency, BootstrapRow) == boots
+    agency.city.clock.advance(31 * DAY_S)
+    await retention.sweep()
+    assert await rows(agency, SessionRow) == 0

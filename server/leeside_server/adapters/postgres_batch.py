@@ -85,6 +85,10 @@ _UPDATE: Final = (
     f"FROM {_OBJECT_ARRAYS} w (agency, kind, id, revision, parent, due_ms, body) "
     "WHERE o.agency = w.agency AND o.kind = w.kind AND o.id = w.id"
 )
+_REMOVE: Final = (
+    "DELETE FROM objects o USING unnest($1::bytea[], $2::text[], $3::bytea[]) w (agency, kind, id) "
+    "WHERE o.agency = w.agency AND o.kind = w.kind AND o.id = w.id"
+)
 _BOXES: Final = (
     "INSERT INTO boxes (agency, channel, epoch, recipient, box) "
     "SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::int8[], $4::bytea[], $5::bytea[])"
@@ -174,6 +178,7 @@ async def _write(db: Connection, planned: Plan) -> None:
         (_CHANNELS, planned.channels),
         (_CREATE, planned.created),
         (_UPDATE, planned.updated),
+        (_REMOVE, planned.removed),
         (_BOXES, planned.boxes),
         (_SHARED, planned.shared),
         (_AUDITS, planned.audits),

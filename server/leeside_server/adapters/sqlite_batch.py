@@ -86,6 +86,7 @@ _UPDATE: Final = (
     "UPDATE objects SET revision = ?4, parent = ?5, due_ms = ?6, body = ?7 "
     "WHERE agency = ?1 AND kind = ?2 AND id = ?3"
 )
+_REMOVE: Final = "DELETE FROM objects WHERE agency = ? AND kind = ? AND id = ?"
 _BOXES: Final = _Bulk("INSERT INTO boxes (agency, channel, epoch, recipient, box) VALUES ", 5)
 _SHARED: Final = _Bulk("INSERT INTO boxes_shared (agency, channel, epoch, shared) VALUES ", 4)
 _AUDITS: Final = _Bulk("INSERT INTO audits (agency, seq, at_ms, event, actor, subject, outcome) VALUES ", 7)
@@ -139,6 +140,8 @@ def _write(db: sqlite3.Connection, planned: Plan) -> None:
     _CREATE.run(db, planned.created)
     if planned.updated:
         db.executemany(_UPDATE, planned.updated)
+    if planned.removed:
+        db.executemany(_REMOVE, planned.removed)
     _BOXES.run(db, planned.boxes)
     _SHARED.run(db, planned.shared)
     _AUDITS.run(db, planned.audits)

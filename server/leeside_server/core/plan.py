@@ -9,8 +9,8 @@ Rules, in order, for each item; items in the order given, later ones see what ea
    asks: it was stored as a whole before. This comes before every other check, so that a message retried after
    its epoch ended, or after someone else moved the head, is still answered with the offset it has.
 2. Its parts are checked in order; the first that cannot be done refuses the whole item:
-   `Append`: `refuse`, then the fence (`stale`), then `expect_head` (`conflict`); `Save`: its revision
-   (`conflict`); `PutBoxes`: the boxes of an epoch are written once (`conflict`); `Fence` and `Audit` never.
+   `Append`: `refuse`, then the fence (`stale`), then `expect_head` (`conflict`); `Save` and `Remove`: its
+   revision (`conflict`); `PutBoxes`: the boxes of an epoch are written once (`conflict`); `Fence` and `Audit` never.
 3. Otherwise all of it is written. A value of the `state` lane takes the payload of the one it replaces away,
    and leaves that row's id and hash.
 
@@ -38,6 +38,7 @@ from leeside_server.core.writes import (
     Outcome,
     Part,
     PutBoxes,
+    Remove,
     Repeated,
     Save,
     Stored,
@@ -117,6 +118,7 @@ class Plan:
     """(agency, address, head, min_epoch) of every log that changed."""
     created: list[ObjectRow] = field(default_factory=list[ObjectRow])
     updated: list[ObjectRow] = field(default_factory=list[ObjectRow])
+    removed: list[ObjectName] = field(default_factory=list[ObjectName])
     boxes: list[BoxRow] = field(default_factory=list[BoxRow])
     shared: list[SharedRow] = field(default_factory=list[SharedRow])
     audits: list[AuditRowOut] = field(default_factory=list[AuditRowOut])
@@ -125,7 +127,9 @@ class Plan:
     @property
     def writes(self) -> bool:
         """False when every item was refused or repeated: there is nothing to commit."""
-        return bool(self.channels or self.created or self.updated or self.shared or self.audits)
+        return bool(
+            self.channels or self.created or self.updated or self.removed or self.shared or self.audits
+        )
 
 
 def needs(items: Sequence[Item]) -> Needs:
@@ -141,7 +145,7 @@ def needs(items: Sequence[Item]) -> Needs:
             if type(part) is Append:
                 logs[agency, part.channel] = None
                 ids[agency, part.device, part.id] = None
-            elif type(part) is Save:
+            elif type(part) is Save or type(part) is Remove:
                 objects[agency, part.kind, part.id] = None
             elif type(part) is PutBoxes:
                 epochs[agency, part.channel, part.epoch] = None
@@ -182,7 +186,7 @@ class _Planner:
         self._audit_heads = dict(facts.audit_heads)
         self._touched: dict[LogName, None] = {}
         self._live: dict[tuple[AgencyId, ChannelAddress, bytes], int] = {}
-        self._objects: dict[ObjectName, ObjectRow] = {}
+        self._objects: dict[ObjectName, ObjectRow | None] = {}
 
     def one_append(self, agency: AgencyId, at_ms: int, part: Append) -> Outcome:
         """The lean path: most of what a relay stores is one message."""
@@ -217,7 +221,11 @@ class _Planner:
         heads, fences, before = self._heads, self._fences, self._facts.revisions
         done.channels = [(*log, heads.get(log, 0), fences.get(log, 0)) for log in sorted(self._touched)]
         for name in sorted(self._objects):
-            (done.updated if before.get(name, 0) else done.created).append(self._objects[name])
+            row, stood = self._objects[name], before.get(name, 0)
+            if row is not None:
+                (done.updated if stood else done.created).append(row)
+            elif stood:
+                done.removed.append(name)
         done.audit_heads = sorted({row[0]: self._audit_heads[row[0]] for row in done.audits}.items())
         return done
 
@@ -257,6 +265,12 @@ class _Planner:
                     if len(part.body) > JSON_BODY_BYTES:
                         return NotStored(WireError.TOO_LARGE)
                     revisions[key] = revision + 1
+                case Remove():
+                    key = (agency, part.kind, part.id)
+                    revision = revisions.get(key, self._revisions.get(key, 0))
+                    if not revision or revision != part.expect:
+                        return NotStored(WireError.CONFLICT)
+                    revisions[key] = 0
                 case PutBoxes():
                     epoch = (agency, part.channel, part.epoch)
                     if epoch in self._epochs or epoch in epochs:
@@ -286,6 +300,9 @@ class _Planner:
                     key = (agency, part.kind, part.id)
                     revision = self._revisions[key] = part.expect + 1
                     self._objects[key] = (*key, revision, part.parent, part.due_ms, part.body)
+                case Remove():
+                    key = (agency, part.kind, part.id)
+                    self._revisions[key], self._objects[key] = 0, None
                 case PutBoxes():
                     epoch = (agency, part.channel, part.epoch)
                     self._epochs.add(epoch)

@@ -33,7 +33,7 @@ from leeside_server.core.identity import (
     SessionRow,
 )
 from leeside_server.core.incidents import IncidentRow, UnitRow
-from leeside_server.core.writes import Object, Save
+from leeside_server.core.writes import Object, Remove, Save
 
 
 class SlotRow(msgspec.Struct, frozen=True):
@@ -101,6 +101,11 @@ def create(id: bytes, row: Row, due_ms: int | None = None) -> Save:  # noqa: A00
 def change(held: Held[R], row: R, due_ms: int | None = None) -> Save:
     """Write `row` over the one held, unless someone else was first (`conflict`)."""
     return _save(held.id, held.revision, row, due_ms)
+
+
+def remove(kind: type[R], held: Held[R]) -> Remove:
+    """Forget the row held, unless someone else was first (`conflict`)."""
+    return Remove(KINDS[kind], held.id, held.revision)
 
 
 def _save(id: bytes, expect: int, row: Row, due_ms: int | None) -> Save:  # noqa: A002

@@ -59,6 +59,19 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class Remove:
+    """One object, gone for good, by compare-and-set on its revision; `conflict` when it has another or is not there.
+
+    Only for what may be forgotten: a new object of the same id begins at revision 1 again, so that whoever still
+    holds the old one could take it for that.
+    """
+
+    kind: str
+    id: bytes
+    expect: int
+
+
+@dataclass(frozen=True, slots=True)
 class PutBoxes:
     """The boxes of one epoch, each readable by its recipient alone; one row a recipient."""
 
@@ -88,7 +101,7 @@ class Audit:
     outcome: str
 
 
-Part: TypeAlias = Append | Save | PutBoxes | Fence | Audit
+Part: TypeAlias = Append | Save | Remove | PutBoxes | Fence | Audit
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,10 @@ then the row waits for `incident_days` and the payloads and attachments go. Ever
 (standing channels, inboxes) is looked through once a day. Every step can be repeated, and two nodes that do it at
 once do it once: the row's revision decides, and pruning what is pruned changes nothing.
 
+What only ever served once is forgotten `SPENT_KEPT_MS` after its end, when nobody can present it any more: sessions,
+enrolment codes, announcements of attachments that are gone. A spent bootstrap code is not: the operator's file still
+has its hash, and the row is what keeps it from serving twice.
+
 The signed directory and the epochs of channels are never pruned, and the hash of a pruned frame stays, so that
 members can still prove what stood where.
 """
@@ -35,9 +39,9 @@ from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_protocol.words import ChannelPurpose, Lane
 from leeside_server.core.attachments import BlobRow, chunks_of
 from leeside_server.core.channels import ChannelRow
-from leeside_server.core.identity import DeviceRow
+from leeside_server.core.identity import NO_AGENCY, DeviceRow, EnrolmentRow, SessionRow
 from leeside_server.core.incidents import ENDED, IncidentRow
-from leeside_server.core.rows import KINDS, Held, R, change, read
+from leeside_server.core.rows import KINDS, Held, R, change, read, remove
 from leeside_server.core.writes import NO_DEVICE, Append, Item, Save
 from leeside_server.log import get_logger
 from leeside_server.ports import Clock, Store, StoreFull, StoreUnavailable
@@ -47,6 +51,11 @@ DAY_MS: Final = 86_400_000
 SWEEP_S: Final = 30.0
 DUE_AT_ONCE: Final = 50
 PAGE_BYTES: Final = 1 << 20
+SPENT_KEPT_MS: Final = DAY_MS
+"""Beyond every token, challenge and repeat that could still name what has ended."""
+DROPPED_KEPT_MS: Final = 3_600_000
+"""A chunk that was being uploaded when its attachment went has arrived by then, and goes too."""
+REMOVED_AT_ONCE: Final = 500
 
 _log = get_logger("leeside.retention")
 
@@ -111,6 +120,7 @@ class Retention:
         if now_ms >= self._next_daily_ms:
             for agency in await self._store.agencies():
                 await self._daily(agency, now_ms)
+            await self._forget(NO_AGENCY, EnrolmentRow, lambda row: row.expires_ms, now_ms)
             self._next_daily_ms = now_ms + DAY_MS
 
     # ---- incidents
@@ -166,7 +176,11 @@ class Retention:
     # ---- attachments
 
     async def _upload(self, agency: AgencyId, held: Held[BlobRow], now_ms: int) -> None:
-        """An upload's day is over: what is complete stays, what is not goes."""
+        """An upload's day is over: what is complete stays, what is not goes, first its chunks, then its row."""
+        if held.row.dropped:
+            await self._host.blobs.delete(agency, BlobId(held.id))
+            await self._host.write([Item(agency, now_ms, (remove(BlobRow, held),))])
+            return
         have = await self._host.blobs.have(agency, BlobId(held.id))
         if len(have) < chunks_of(held.row):
             await self._drop(agency, held, now_ms)
@@ -176,7 +190,8 @@ class Retention:
     async def _drop(self, agency: AgencyId, held: Held[BlobRow], now_ms: int) -> None:
         if held.row.dropped:
             return
-        await self._save(agency, change(held, msgspec.structs.replace(held.row, dropped=True)), now_ms)
+        dropped = msgspec.structs.replace(held.row, dropped=True)
+        await self._save(agency, change(held, dropped, now_ms + DROPPED_KEPT_MS), now_ms)
         await self._host.blobs.delete(agency, BlobId(held.id))
 
     # ---- once a day
@@ -195,6 +210,18 @@ class Retention:
         inbox_ms = now_ms - self._settings.inbox_days * DAY_MS
         for device in await self._every(agency, DeviceRow, None):
             await self._prune(agency, address(ChannelKind.INBOX, device.id), inbox_ms, now_ms)
+        await self._forget(agency, SessionRow, lambda row: row.ended_ms or row.refresh_until_ms, now_ms)
+
+    async def _forget(self, agency: AgencyId, kind: type[R], end_ms: Callable[[R], int], now_ms: int) -> None:
+        """Remove the rows whose end lies `SPENT_KEPT_MS` back."""
+        spent = [
+            held
+            for held in await self._every(agency, kind, None)
+            if end_ms(held.row) + SPENT_KEPT_MS <= now_ms
+        ]
+        items = [Item(agency, now_ms, (remove(kind, held),)) for held in spent]
+        for first in range(0, len(items), REMOVED_AT_ONCE):
+            await self._host.write(items[first : first + REMOVED_AT_ONCE])
 
     async def _prune(self, agency: AgencyId, log: ChannelAddress, before_ms: int, now_ms: int) -> None:
         up_to = await self._last_before(agency, log, before_ms) if before_ms else 0

@@ -90,7 +90,7 @@ async def _tell(server: uvicorn.Server, listener: socket.socket, on_ready: Calla
     while not server.started:  # noqa: ASYNC110
         # uvicorn has no event for it; this ends within one start-up.
         await asyncio.sleep(0.01)
-    # What was made until now lives as long as the process: the collector need not look at it again.
-    gc.collect()
+    # What was made until now lives as long as the process: the collector need not look at it again, nor now for the
+    # little of it that is garbage, because clients wait.
     gc.freeze()
     on_ready(port)
