@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +24,7 @@ from tests.faults.node import Node
 from tests.faults.outcome import Findings, percentile, seconds
 from tests.faults.rubbish import BROKEN, FOREIGN, HALF_HEADERS, REQUESTS, into_channel
 from tests.faults.scene import Load, Scene, under_load
-from tests.faults.wire import Wire, masked, open_wire
+from tests.faults.wire import Wire, connect, masked
 from tests.faults.world import Device, Room
 from tests.support.services import HOST
 
@@ -150,7 +150,8 @@ async def _before(node: Node, tally: Tally, source: random.Random) -> None:
     def on_message(_data: bytes) -> None:
         ready.set()
 
-    wire = await _dial(node, on_message)
+    wire = Wire(on_message)
+    await _dial(node, wire)
     try:
         await _soon(ready.wait(), "a challenge")
         await _end_by_broken(wire, tally, source, "before")
@@ -174,7 +175,8 @@ async def _after(node: Node, device: Device, room: Room, tally: Tally, source: r
             tally.refused[message.error] += 1
             answered.release()
 
-    wire = await _dial(node, on_message)
+    wire = Wire(on_message)
+    await _dial(node, wire)
     try:
         await _soon(welcome.wait(), "a welcome")
         for _ in range(FOREIGN_EACH):
@@ -204,9 +206,9 @@ async def _end_by_broken(wire: Wire, tally: Tally, source: random.Random, when: 
         tally.survived.append(f"{name} {when} signing in")
 
 
-async def _dial(node: Node, on_message: Callable[[bytes], None]) -> Wire:
+async def _dial(node: Node, wire: Wire) -> None:
     try:
-        return await open_wire(HOST, node.port, on_message, ANSWER_S)
+        await connect(wire, HOST, node.port, ANSWER_S)
     except (OSError, TimeoutError):
         raise LoadFailed("garbage found no server to connect to") from None
 

@@ -38,7 +38,7 @@ from leeside_protocol.messages import (
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
 from tests.faults.diary import Diary, Outbox
 from tests.faults.history import Entry as FinalEntry
-from tests.faults.wire import Wire, masked, open_wire
+from tests.faults.wire import Wire, connect, masked
 from tests.faults.world import Device, Sealed, digest_of
 from tests.support.services import HOST
 
@@ -171,11 +171,17 @@ class Client:
         """One connection from beginning to end; its close code."""
         try:
             self._token = await self.device.session.token()
-            wire = await open_wire(HOST, self.port, self._on_message, DIAL_S, self._receive_bytes)
-        except (OSError, TimeoutError, ApiError):
+        except ApiError:
             return 0
-        self._wire = wire
+        # Before it is open: the first message may come before `connect` returns.
+        wire = self._wire = Wire(self._on_message)
         self.connection = next(_connections)
+        try:
+            await connect(wire, HOST, self.port, DIAL_S, self._receive_bytes)
+        except (OSError, TimeoutError):
+            wire.abort()
+            self._wire = None
+            return 0
         try:
             while not wire.ended.done():
                 await asyncio.wait((wire.ended,), timeout=BEAT_S / 2)

@@ -26,7 +26,7 @@ from leeside_protocol.sealing.public.encoding import PREFIX, pae
 from tests.faults.load import LoadFailed
 from tests.faults.machine import load_cores, pin
 from tests.faults.node import Node
-from tests.faults.wire import Wire, masked, open_wire
+from tests.faults.wire import Wire, connect, masked
 from tests.faults.world import Device, Room, Sealed
 from tests.support.services import HOST
 
@@ -134,7 +134,8 @@ class _End:
     wire: Wire | None = None
 
     async def open(self, port: int) -> Wire:
-        self.wire = await open_wire(HOST, port, self.on_message, READY_S)
+        self.wire = Wire(self.on_message)
+        await connect(self.wire, HOST, port, READY_S)
         await self.ready.wait()
         return self.wire
 

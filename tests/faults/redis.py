@@ -57,13 +57,14 @@ async def run(findings: Findings) -> None:
         await stage.hold("black hole (SIGSTOP)", _freeze, _thaw)
         await stage.touch("connections reset", _reset_connections, plan.resets)
         await stage.touch("FLUSHALL", _flush, 1)
-        await stage.absent_at_start()
-        await scene.quiet()
+        # Judged here: the node that is stopped next refuses what comes while it drains.
         findings.judge(
             "publishing never failed for want of the bus",
             not scene.diary.refused,
             f"{scene.diary.acknowledged} acknowledged; refusals: {dict(scene.diary.refused) or 'none'}",
         )
+        await stage.absent_at_start()
+        await scene.quiet()
         await conclude(findings, scene.diary, scene.clients, Minimum(500, 5_000, 4 + plan.resets))
         no_traceback(findings, site)
 
@@ -123,7 +124,7 @@ class Stage:
         await _kill(self.redis)
         self.findings.injected += 1
         await node.start()
-        await self.scene.crowd.all_live(30)
+        connected_s = await self.scene.crowd.all_live(30)
         state = await node.readiness()
         shown = self.scene.diary.delivered
         await self.scene.progress(10)
@@ -133,7 +134,7 @@ class Stage:
         self.findings.judge(
             "bus absent at start: the node serves, degraded, and joins later",
             state.get("http") == "200" and state.get("bus") == "degraded",
-            f"readyz said {state}, then ok after {seconds(healthy_s)}",
+            f"readyz said {state}, clients were back in {seconds(connected_s)}; ok {seconds(healthy_s)} after Redis came",
         )
         self._judge_delivery("absent at start", from_s, timed=False)
 

@@ -69,7 +69,7 @@ async def test_the_thin_client_reads_frames_however_they_arrive(step: int) -> No
     payloads = [b"", b"a", b"b" * 125, b"c" * 126, b"d" * 3_000]
     stream = ANSWER + b"".join(map(server_frame, payloads)) + server_frame(b"\x0f\xa1", CLOSE)
     got: list[bytes] = []
-    wire, transport = Wire("h:1", got.append), Transport()
+    wire, transport = Wire(got.append), Transport()
     wire.connection_made(transport)
     for start in range(0, len(stream), step):
         wire.data_received(stream[start : start + step])
@@ -80,7 +80,7 @@ async def test_the_thin_client_reads_frames_however_they_arrive(step: int) -> No
 
 async def test_the_thin_client_ends_where_there_is_no_socket() -> None:
     got: list[bytes] = []
-    wire, transport = Wire("h:1", got.append), Transport()
+    wire, transport = Wire(got.append), Transport()
     wire.connection_made(transport)
     wire.data_received(b"HTTP/1.1 503 Service Unavailable\r\n\r\n" + server_frame(b"x"))
     assert transport.closed

@@ -32,21 +32,19 @@ def masked(payload: bytes, opcode: int = BINARY) -> bytes:
     return head + b"\0\0\0\0" + payload
 
 
-def upgrade_request(host: str) -> bytes:
-    """The request that opens a socket."""
-    return (
-        f"GET /v1/socket HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
-    ).encode()
+UPGRADE: Final = (
+    "GET /v1/socket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+).encode()
+"""The request that opens a socket."""
 
 
 class Wire(asyncio.Protocol):
     """One connection. `on_message` gets each binary message; `ended` has the close code once it is over."""
 
-    def __init__(self, host: str, on_message: Callable[[bytes], None]) -> None:
+    def __init__(self, on_message: Callable[[bytes], None]) -> None:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._host = host
         self._on_message = on_message
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -80,7 +78,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes, though they have all their methods.
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(upgrade_request(self._host))
+        self._transport.write(UPGRADE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended.done():
@@ -129,10 +127,8 @@ class Wire(asyncio.Protocol):
         del buffer[:start]
 
 
-async def open_wire(
-    host: str, port: int, on_message: Callable[[bytes], None], deadline_s: float, receive_bytes: int = 0
-) -> Wire:
-    """Connect and ask for the upgrade. Raises `OSError` or `TimeoutError`.
+async def connect(wire: Wire, host: str, port: int, deadline_s: float, receive_bytes: int = 0) -> None:
+    """Connect and ask for the upgrade; messages may arrive before this returns. Raises `OSError` or `TimeoutError`.
 
     `receive_bytes` bounds what the kernel takes for a client that does not read; 0 leaves it as it is.
     """
@@ -145,8 +141,7 @@ async def open_wire(
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         async with asyncio.timeout(deadline_s):
             await loop.sock_connect(handle, (host, port))
-            _, wire = await loop.create_connection(lambda: Wire(f"{host}:{port}", on_message), sock=handle)
+            await loop.create_connection(lambda: wire, sock=handle)
     except BaseException:
         handle.close()
         raise
-    return wire
