@@ -5,10 +5,21 @@ from __future__ import annotations
 import pytest
 
 from leeside.api import ApiError, Unreachable
+from leeside.attachments import AttachmentDamaged
+from leeside.bodies import BodyError
 from leeside.cli.exits import CommandError, Exit, ending_of
+from leeside.errors import (
+    ChannelAlarmed,
+    ChannelUnknown,
+    NotPermitted,
+    Offline,
+    OutboxFull,
+    Refused,
+    Stopped,
+)
 from leeside.keystore import WrongPassphrase
 from leeside.profile import ProfileError
-from leeside_protocol.errors import ProtocolError, WireError
+from leeside_protocol.errors import CloseCode, ProtocolError, WireError
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 
 
@@ -55,6 +66,34 @@ def test_other_errors(error: BaseException, exit_code: Exit) -> None:
     ending = ending_of(error)
     assert ending is not None
     assert ending.exit_code is exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "code"),
+    [
+        (Stopped(CloseCode.REVOKED, "revoked"), Exit.NOT_SIGNED_IN, "revoked"),
+        (Stopped(CloseCode.UNSUPPORTED, "unsupported"), Exit.FAILED, "unsupported"),
+        (Stopped(CloseCode.PROTOCOL, "protocol"), Exit.FAILED, "protocol"),
+        (Offline("x"), Exit.TRY_AGAIN, "offline"),
+        (Refused(WireError.TOO_LARGE, "64 MiB at most"), Exit.FAILED, "too_large"),
+        (OutboxFull("x"), Exit.TRY_AGAIN, "outbox_full"),
+        (ChannelAlarmed("ghost_device"), Exit.ALARM, "ghost_device"),
+        (ChannelAlarmed("E_FORK"), Exit.ALARM, "E_FORK"),
+        (ChannelUnknown("x"), Exit.NOT_FOUND, "not_found"),
+        (NotPermitted(SealingCode.E_AUTHZ), Exit.FAILED, "E_AUTHZ"),
+        (NotPermitted("something else"), Exit.FAILED, "forbidden"),
+        (AttachmentDamaged("x"), Exit.FAILED, "damaged"),
+        (BodyError(), Exit.FAILED, "E_BODY"),
+    ],
+)
+def test_every_error_of_the_library_has_its_sentence(
+    error: BaseException, exit_code: Exit, code: str
+) -> None:
+    ending = ending_of(error)
+    assert ending is not None
+    assert (ending.exit_code, ending.code) == (exit_code, code)
+    assert ending.sentence.endswith(".")
+    assert ".." not in ending.sentence
 
 
 def test_what_nobody_foresaw_is_not_dressed_up() -> None:

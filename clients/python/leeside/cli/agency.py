@@ -12,6 +12,7 @@ from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import Invocation, SignedIn, invocation, wait
 from leeside.cli.keyfiles import (
     authority_path,
+    leave_half_signed,
     open_authorities,
     open_records,
     open_root,
@@ -42,6 +43,11 @@ AuthorityFiles = Annotated[
 ]
 RootFile = Annotated[
     Path | None, typer.Option("--root", help="The root's key file, if it is not in the profile.")
+]
+
+SecondFile = Annotated[
+    Path | None,
+    typer.Option("--second", help="Two authorities: write the half-signed entry here for the other."),
 ]
 
 MAX_AUTHORITIES: Final = 2
@@ -286,6 +292,7 @@ def records_new(
         typer.Option(min=0, max=max(Compartment), help="Compartments it may read; all by default."),
     ] = None,
     signers: AuthorityFiles = None,
+    second: SecondFile = None,
 ) -> None:
     """Make a records key and publish it. Its private half goes into a file of its own and to no server."""
     run = invocation(context)
@@ -295,7 +302,13 @@ def records_new(
     a.store_key(place, run.unlock_for("the records key", new=True), "records", secret)
     mask = sum(1 << c for c in set(compartment)) if compartment else ALL_COMPARTMENTS
     added = a.records_added(secret, run.now_ms(), compartments=mask)
-    _sign_and_post(run, added, keys)
+    try:
+        _sign_and_post(run, added, keys)
+    except a.SecondSignature as half:
+        if second is None:
+            place.unlink()
+        leave_half_signed(run, half, second)
+        return
     run.screen.facts(
         [("records key", added.records_id.hex()), ("private half", f"{place} - take it offline")],
         {"id": added.records_id, "file": str(place)},

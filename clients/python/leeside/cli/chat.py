@@ -121,6 +121,12 @@ async def _follow(run: Invocation, found: Live, channel: ChannelId, history: int
     try:
         for event in found.client.history(channel, limit=history) if history else ():
             _print(run.screen, event, found)
+        # Whoever reads along learns where things stand, and need not wait for something to happen.
+        start = e.Link(found.client.link)
+        news.fresh(start)
+        _print(run.screen, start, found)
+        if found.client.caught_up(channel):
+            _print(run.screen, e.CaughtUp(channel), found)
         async for event in feed:
             if run.screen.json or not isinstance(event, e.Link) or news.fresh(event):
                 _print(run.screen, event, found)

@@ -8,11 +8,11 @@ from typing import Annotated, Final
 import typer
 
 from leeside import authority as a
-from leeside.cli.agency import AuthorityFiles
+from leeside.cli.agency import AuthorityFiles, SecondFile
 from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.cli.invocation import Invocation, SignedIn, invocation, publish_device_key, wait
-from leeside.cli.keyfiles import open_authorities
-from leeside.cli.names import Names, all_channels, find_device, find_member
+from leeside.cli.keyfiles import leave_half_signed, open_authorities
+from leeside.cli.names import Names, all_channels, compartments_of, find_device, find_member
 from leeside.cli.registry import all_devices, fetch_directory, post_entries
 from leeside.cli.screen import interactive, moment, short
 from leeside.errors import LeesideError
@@ -22,9 +22,16 @@ from leeside_protocol import resources as r
 from leeside_protocol.ids import AgencyId, ChannelId, DeviceId, MemberId
 from leeside_protocol.sealing.errors import SealingError
 from leeside_protocol.sealing.opening.keys import DeviceKeys
-from leeside_protocol.sealing.public.directory import Directory
+from leeside_protocol.sealing.public.directory import CLOCK_BOUND_MS, Directory
 from leeside_protocol.sealing.public.enrolment import short_code
-from leeside_protocol.sealing.public.entries import SignedEntry, agency_id_of
+from leeside_protocol.sealing.public.entries import (
+    DeviceAdded,
+    Entry,
+    RecordsAdded,
+    SignedEntry,
+    agency_id_of,
+    parse_entry,
+)
 from leeside_protocol.words import ChannelPurpose, Role
 
 app = typer.Typer(help="Devices: enrol, approve, revoke.", no_args_is_help=True)
@@ -212,7 +219,7 @@ def show(
     if certificate is not None:
         rows += [
             ("certified as", certificate.role),
-            ("compartments", f"{certificate.compartments:05b}"),
+            ("compartments", compartments_of(certificate.compartments)),
             ("valid until", moment(certificate.not_after_ms)),
             ("certificate revoked", "yes" if certificate.revoked_seq is not None else "no"),
         ]
@@ -239,10 +246,7 @@ def approve(
         bool,
         typer.Option("--admit/--no-admit", help="Let it into the agency's channel, with the names in it."),
     ] = True,
-    second: Annotated[
-        Path | None,
-        typer.Option("--second", help="Two authorities: write the half-signed entry here for the other."),
-    ] = None,
+    second: SecondFile = None,
 ) -> None:
     """Certify a waiting device, after comparing its short code with the person, face to face or on video.
 
@@ -286,18 +290,7 @@ def approve(
     try:
         run.run(work)
     except a.SecondSignature as half:
-        if second is None:
-            raise CommandError(
-                "This agency has two authorities, and both must sign this certificate: give both key files "
-                "(--authority twice), or --second FILE to take the half-signed entry to the other one.",
-                Exit.FAILED,
-                "second_signature",
-            ) from None
-        second.write_bytes(half.entry.encode())
-        run.screen.say(
-            f"Half signed: {second}. The other authority: leeside device cosign {second}",
-            {"file": str(second)},
-        )
+        leave_half_signed(run, half, second)
         return
     run.screen.say(
         f"Device {short(info.id)} of {names.show(member.id)} is certified.",
@@ -347,18 +340,23 @@ def cosign(
     signers: AuthorityFiles = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Add the second authority's signature to a certificate, after reading what it says."""
+    """Add the second authority's signature to a certificate or records key, after reading what it says."""
     run = invocation(context)
-    from leeside_protocol.sealing.public.entries import DeviceAdded, parse_entry
-
     half = SignedEntry.decode(file.read_bytes())
-    operation = parse_entry(half.signed.payload).operation
-    what = type(operation).__name__
-    if isinstance(operation, DeviceAdded):
-        what = (
-            f"device {short(operation.device_id)} of member {short(operation.member_id)} as {operation.role}, "
-            f"compartments {operation.compartments:05b}, until {moment(operation.not_after_ms)}"
-        )
+    entry = parse_entry(half.signed.payload)
+    match entry.operation:
+        case DeviceAdded() as added:
+            what = (
+                f"device {short(added.device_id)} of member {short(added.member_id)} as {added.role}, "
+                f"{compartments_of(added.compartments)}, until {moment(added.not_after_ms)}"
+            )
+        case RecordsAdded() as added:
+            what = (
+                f"records key {short(added.records_id)}, which reads {compartments_of(added.compartments)} "
+                f"until {moment(added.not_after_ms)}"
+            )
+        case other:
+            what = type(other).__name__
     run.screen.note(what)
     if not yes and not typer.confirm("Sign this?", err=True):
         raise CommandError("Nothing was signed.", Exit.FAILED, "not_confirmed")
@@ -366,10 +364,28 @@ def cosign(
 
     async def work(desk: SignedIn) -> None:
         directory = await fetch_directory(desk.api, desk.identity.root_pub, run.profile.directory_log)
+        _check_next(directory, entry, run.now_ms())
         await post_entries(desk.api, [a.cosign(directory, half, key, run.now_ms())])
 
     run.run(work)
     run.screen.say("Signed by both, and published.", {"done": True})
+
+
+def _check_next(directory: Directory, entry: Entry, now_ms: int) -> None:
+    """Two signatures on two entries for one place would look like deceit to every member: this never makes the second."""
+    if directory.hash_at(entry.seq) is not None:
+        raise CommandError(
+            "The directory has grown since this was half signed, maybe by this very entry: leeside device list. "
+            "If it is not there, let the first authority sign anew.",
+            Exit.CONFLICT,
+            "stale",
+        )
+    if abs(entry.ts_ms - now_ms) >= CLOCK_BOUND_MS:
+        raise CommandError(
+            "This was half signed more than ten minutes ago, by the two clocks. Let the first authority sign anew.",
+            Exit.CONFLICT,
+            "stale",
+        )
 
 
 @app.command("revoke")

@@ -21,10 +21,22 @@ from enum import IntEnum
 from typing import Final
 
 from leeside.api import ApiError, Unreachable
-from leeside.errors import LeesideError
+from leeside.attachments import AttachmentDamaged
+from leeside.authority import SecondSignature
+from leeside.bodies import BodyError
+from leeside.errors import (
+    ChannelAlarmed,
+    ChannelUnknown,
+    LeesideError,
+    NotPermitted,
+    Offline,
+    OutboxFull,
+    Refused,
+    Stopped,
+)
 from leeside.keystore import KeystoreError
 from leeside.profile import ProfileError
-from leeside_protocol.errors import ProtocolError, WireError
+from leeside_protocol.errors import CloseCode, ProtocolError, WireError
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 
 
@@ -108,6 +120,11 @@ _ALARMS: Final = frozenset(
 )
 """Codes that mean that somebody may be deceiving: stop and talk by voice."""
 
+_DECEIVED: Final = (
+    "What the server shows does not fit what was signed: someone may be deceiving this agency. Send nothing, talk by "
+    "voice, and keep this machine as it is."
+)
+
 _SEALING: Final[dict[SealingCode, str]] = {
     SealingCode.E_AUTHZ: "This device's certificate does not permit this.",
     SealingCode.E_COMPARTMENT: "A device in the roster is not certified for this compartment.",
@@ -144,7 +161,9 @@ def ending_of(error: BaseException) -> Ending | None:
     if isinstance(error, ProfileError):
         return Ending(Exit.NOT_SIGNED_IN, "profile", str(error))
     if isinstance(error, LeesideError):
-        return Ending(Exit.FAILED, type(error).__name__, f"{error}.")
+        return _library(error)
+    if isinstance(error, BodyError):
+        return Ending(Exit.FAILED, error.code, "This is empty, too long, or not of the kind that goes here.")
     if isinstance(error, ProtocolError):
         return Ending(Exit.FAILED, error.code.label, f"{error.detail or error.code.label}.")
     if isinstance(error, OSError):
@@ -154,6 +173,64 @@ def ending_of(error: BaseException) -> Ending | None:
             f"{error.strerror or 'The system refused'}: {error.filename or ''}".rstrip(": "),
         )
     return None
+
+
+def _library(error: LeesideError) -> Ending:
+    match error:
+        case Stopped(code=CloseCode.REVOKED):
+            exit_code, sentence = _WIRE[WireError.REVOKED]
+            return Ending(exit_code, WireError.REVOKED.label, sentence)
+        case Stopped(code=CloseCode.UNSUPPORTED):
+            exit_code, sentence = _WIRE[WireError.UNSUPPORTED]
+            return Ending(exit_code, WireError.UNSUPPORTED.label, sentence)
+        case Stopped():
+            return Ending(
+                Exit.FAILED, error.label, "The server ended the link and takes no other: look at its log."
+            )
+        case Offline():
+            return Ending(Exit.TRY_AGAIN, "offline", "There is no live link to the server. Try again.")
+        case Refused():
+            exit_code, sentence = _WIRE[error.code]
+            return Ending(exit_code, error.code.label, f"{sentence} {error.detail}.".replace(" .", ""))
+        case OutboxFull():
+            return Ending(
+                Exit.TRY_AGAIN, "outbox_full", "Too much waits to be sent: nothing more is taken until it is."
+            )
+        case ChannelAlarmed(code="ghost_device"):
+            return Ending(
+                Exit.ALARM,
+                error.code,
+                "A device that this one never met was certified under your name. Nothing is sent here until it is settled: "
+                "ask your administrator, by voice, whose it is.",
+            )
+        case ChannelAlarmed():
+            return Ending(Exit.ALARM, error.code, _DECEIVED)
+        case ChannelUnknown():
+            return Ending(
+                Exit.NOT_FOUND, "not_found", "There is no such channel, or this device is not in it."
+            )
+        case NotPermitted():
+            return Ending(Exit.FAILED, *_not_permitted(str(error)))
+        case SecondSignature():
+            return Ending(
+                Exit.FAILED,
+                "second_signature",
+                "This agency has two authorities, and both must sign this: give both key files (--authority twice).",
+            )
+        case AttachmentDamaged():
+            return Ending(
+                Exit.FAILED, "damaged", "The file that came is not the one that was sent. Ask for it again."
+            )
+        case _:
+            return Ending(Exit.FAILED, type(error).__name__, f"{error}.")
+
+
+def _not_permitted(code: str) -> tuple[str, str]:
+    """A broken rule's code and its sentence; the sentence about certificates for what is no code."""
+    try:
+        return code, _SEALING[SealingCode(code)]
+    except (ValueError, KeyError):
+        return "forbidden", _SEALING[SealingCode.E_AUTHZ]
 
 
 def _told(sentence: str, error: ApiError) -> str:
@@ -170,8 +247,7 @@ def _sealing(error: SealingError) -> Ending:
         return Ending(
             Exit.ALARM,
             error.code.value,
-            "What the server shows does not fit what was signed: someone may be deceiving this agency. Send nothing, "
-            "talk by voice, and keep this machine as it is.",
+            _DECEIVED,
         )
     return Ending(
         Exit.FAILED,

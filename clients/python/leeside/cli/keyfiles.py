@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from leeside.authority import authority_key, load_key, root_key
+from leeside.authority import SecondSignature, authority_key, load_key, root_key
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import Invocation
 from leeside.profile import Profile
@@ -47,6 +47,23 @@ def open_authorities(invocation: Invocation, paths: Sequence[Path]) -> list[Auth
 def open_records(invocation: Invocation, path: Path) -> bytes:
     """A records key's secret, from its file."""
     return load_key(_there(path, "records"), invocation.unlock_for(f"the records key {path}"), "records")
+
+
+def leave_half_signed(invocation: Invocation, half: SecondSignature, second: Path | None) -> None:
+    """Two authorities must sign: write the half-signed entry down for the other one, or say what is missing."""
+    if second is None:
+        raise CommandError(
+            "This agency has two authorities, and both must sign this: give both key files (--authority twice), or "
+            "--second FILE to take the half-signed entry to the other one.",
+            Exit.FAILED,
+            "second_signature",
+        ) from None
+    second.write_bytes(half.entry.encode())
+    invocation.screen.say(
+        f"Half signed: {second}. The other authority, within ten minutes and before anything else is certified: "
+        f"leeside device cosign {second}",
+        {"file": str(second), "done": False},
+    )
 
 
 def _there(path: Path, kind: str) -> Path:

@@ -19,6 +19,7 @@ from leeside.cli.registry import Choice, all_devices, all_members, choose
 from leeside.cli.screen import short
 from leeside.lockbox import Keystore
 from leeside_protocol import resources as r
+from leeside_protocol.words import Compartment
 
 RECORD: Final = "names"
 _DIGITS: Final = re.compile(r"[0-9a-fA-F]{4,32}")
@@ -132,3 +133,8 @@ def channel_name(channel: r.ChannelInfo, names: Names) -> str:
     if channel.subject is not None:
         return f"{channel.purpose.value} {channel.subject[:6]} {channel.compartment.name.lower()}"
     return channel.purpose.value
+
+
+def compartments_of(mask: int) -> str:
+    """A certificate's compartments in words."""
+    return ", ".join(c.name.lower() for c in Compartment if mask >> c & 1) or "no compartment"

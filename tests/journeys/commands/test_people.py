@@ -1,0 +1,106 @@
+"""Members, devices and units by command: what an administrator or dispatcher does in a day."""
+
+from __future__ import annotations
+
+import pytest
+
+from leeside_protocol.words import Discipline, Role
+from tests.support.prompt import Office
+from tests.support.terminal import Piped
+
+pytestmark = pytest.mark.slow
+
+
+def test_members_are_listed_shown_and_renamed(office: Office) -> None:
+    admin = office.admin
+    listed = {m["name"]: m for m in admin.value("member", "list")}
+    assert {"Ana", "Ben", "Deniz", "Sofia", "Priya"} <= listed.keys()
+    assert listed["Ana"]["discipline"] == Discipline.CLINICIAN.value
+    shown = admin.value("member", "show", "ana")
+    assert shown["id"] == office.members["ana"]
+    assert [d["label"] for d in shown["devices"]] == ["ana's phone"]
+    admin.value("member", "name", "priya", "Dr. Priya")
+    assert office["deniz"].value("member", "show", "Dr. Priya")["id"] == office.members["priya"]
+    admin.value("member", "name", "dr. priya", "Priya")
+    assert admin.refused("member", "show", "Nobody", code=7) == "not_found"
+
+
+def test_roles_change_and_the_revision_decides(office: Office) -> None:
+    member = office.admin.value("member", "add", "--role", "dispatcher", "--name", "Rufus")
+    changed = office.admin.value("member", "roles", "Rufus", "--role", "supervisor", "--role", "dispatcher")
+    assert changed["roles"] == ["supervisor", "dispatcher"]
+    assert changed["revision"] > member["revision"]
+    assert office["sofia"].refused("member", "roles", "Rufus", "--role", "admin", code=1) == "forbidden"
+    assert office.admin.value("member", "show", "Rufus")["roles"] == ["supervisor", "dispatcher"]
+
+
+def test_an_ended_membership_closes_sockets_that_are_open(office: Office) -> None:
+    lena = office.add("lena", Role.DISPATCHER)
+    office.admin.value("channel", "admit", "agency", "--member", "Lena")
+    with Piped.start(lena, "--json", "chat", "agency", "--follow") as following:
+        following.line_with('"caught_up"')
+        assert "not_confirmed" in office.admin.run("member", "end", "Lena", code=1, keys="n\n").text
+        office.admin.value("member", "end", "Lena", "--yes")
+        assert '"code":4200' in following.line_with('"stopped"')
+        assert following.end() == 3
+        assert '"revoked"' in following.told
+    assert lena.refused("channel", "list", code=3) == "revoked"
+    assert "Lena" not in [m["name"] for m in office.admin.value("member", "list")]
+    ended = {m["name"]: m for m in office.admin.value("member", "list", "--ended")}
+    assert ended["Lena"]["ended_ms"] > 0
+
+
+def test_a_lost_device_is_refused_at_once_and_signed_off_later(office: Office) -> None:
+    max_ = office.add("max", Role.DISPATCHER)
+    device = office.admin.value("member", "show", "Max")["devices"][0]["id"]
+    first = office["sofia"].value("device", "revoke", device, "--at-once")
+    assert first == {"id": device, "state": "revoked", "signed": False}
+    assert max_.refused("channel", "list", code=3) == "revoked"
+    second = office.admin.value("device", "revoke", device, "--reason", "lost")
+    assert second["signed"] is True
+    assert office.admin.value("device", "revoke", device)["signed"] is False, "it is signed already"
+    shown = office.admin.run("device", "show", device).text
+    assert "certificate revoked yes" in shown
+    assert device in {d["id"] for d in office.admin.value("device", "list", "--state", "revoked")}
+
+
+def test_a_person_may_have_two_devices(office: Office) -> None:
+    second = office.enrol("ana-tablet", office.members["ana"], "--no-admit")
+    assert len(office.admin.value("member", "show", "Ana")["devices"]) == 2
+    assert second.value("channel", "list") == []
+    found = {f["what"]: f for f in second.value("doctor")}
+    assert found["my devices"]["grade"] == "warn"
+    device = second.value("device", "show")["id"]
+    office.admin.value("device", "revoke", device)
+
+
+def test_units_change_and_end(office: Office) -> None:
+    deniz = office["deniz"]
+    unit = deniz.value("unit", "add", "--name", "Unit 9", "--member", "Ana", "--lead", "Ana")
+    assert unit["members"] == [office.members["ana"]]
+    changed = deniz.value(
+        "unit", "change", "Unit 9", "--member", "ana", "--member", "ben", "--lead", "ben", "--name", "Night 9"
+    )
+    assert changed["lead"] == office.members["ben"]
+    assert set(changed["members"]) == {office.members["ana"], office.members["ben"]}
+    row = deniz.run("unit", "list").text
+    assert "Night 9" in row
+    assert "Ana" in row
+    assert office["ana"].refused("unit", "end", "Night 9", code=1) == "forbidden"
+    deniz.value("unit", "end", "Night 9")
+    assert unit["id"] not in [u["id"] for u in deniz.value("unit", "list")]
+    assert unit["id"] in [u["id"] for u in deniz.value("unit", "list", "--ended")]
+
+
+def test_the_doctor_finds_a_healthy_device_healthy(office: Office) -> None:
+    found = {f["what"]: f["grade"] for f in office["deniz"].value("doctor")}
+    assert found["certificate"] == found["clock"] == found["directory"] == found["server"] == "ok"
+    assert "fail" not in found.values()
+
+
+def test_signing_out_ends_the_session_and_the_next_command_signs_in_again(office: Office) -> None:
+    ben = office["ben"]
+    ben.value("channel", "list")
+    assert ben.value("sign-out") == {"signed_out": True}
+    assert ben.value("device", "renew-key") == {"done": True}
+    assert ben.value("sign-out") == {"signed_out": True}
