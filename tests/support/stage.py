@@ -116,8 +116,8 @@ def two_nodes(folder: Path, postgres: PostgresServer) -> Generator[Stage]:
 @contextmanager
 def _running(stage: Stage) -> Generator[Stage]:
     # Outside of any test's loop: processes outlive it.
-    asyncio.run(stage.start())
     try:
+        asyncio.run(stage.start())
         yield stage
     finally:
         asyncio.run(stage.kill())
