@@ -20,7 +20,7 @@ from leeside_protocol.sealing.opening.channel import Delivery, SealedChannel
 from leeside_protocol.sealing.opening.committer import Committer, Genesis, MadeCommit, Seat
 from leeside_protocol.sealing.public.commit import NO_INCIDENT, AuthRecord, Policy
 from leeside_protocol.sealing.public.entries import DURABLE
-from leeside_protocol.words import ChannelPurpose, Compartment, Lane, Urgency
+from leeside_protocol.words import ChannelPurpose, Compartment, IncidentState, Lane, Urgency
 
 ID_BYTES: Final = 16
 
@@ -69,6 +69,11 @@ class Openings:
         post = r.ChannelPost(ChannelPurpose.INCIDENT, incident, commit_post(made), message)
         await self._inside.api.open_incident(r.IncidentPost(incident, priority, tuple(units), post))
         return incident, self._join(made, post.genesis).id
+
+    async def move_incident(self, incident: IncidentId, state: IncidentState) -> None:
+        """Take an incident into its next state; closing it archives its channels."""
+        found = await self._inside.api.incident(incident)
+        await self._inside.api.change_incident(incident, r.IncidentChange(found.revision, None, state))
 
     async def admit(self, channel: ChannelId, devices: Iterable[DeviceId]) -> bool:
         """Let devices in; false when they were there. Earlier messages stay closed to them: see `grant`."""

@@ -108,6 +108,7 @@ def build(connecting: Connect = connect, dialing: Dial = dial) -> typer.Typer:
         backup,
         channel,
         chat,
+        demo,
         device,
         doctor,
         incident,
@@ -177,7 +178,7 @@ def build(connecting: Connect = connect, dialing: Dial = dial) -> typer.Typer:
     app.add_typer(incident.app, name="incident")
     app.add_typer(status.app, name="status")
     app.add_typer(records.app, name="records")
-    for module in (chat, watch, share, doctor, backup):
+    for module in (chat, watch, share, doctor, backup, demo):
         module.register(app)
     app.command("sign-out")(device.sign_out)
     return app
