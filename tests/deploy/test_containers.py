@@ -1,0 +1,119 @@
+"""Dockerfile, compose files and Caddyfile: read, because nothing here can build or run them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from deploy.devtool.place import ROOT
+from leeside_server.config import CONFIG_VARIABLE, DEFAULT_PORT, ENVIRONMENT
+
+DEPLOY: Final = ROOT / "deploy"
+DOCKERFILE: Final = (DEPLOY / "Dockerfile").read_text()
+KNOWN: Final = frozenset(
+    {"FROM", "RUN", "COPY", "WORKDIR", "ENV", "USER", "VOLUME", "EXPOSE", "HEALTHCHECK", "STOPSIGNAL", "ENTRYPOINT", "CMD"}
+)  # fmt: skip
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Every instruction with its text, continued lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", " ")
+    pairs = [line.partition(" ") for line in text.splitlines() if line.strip()]
+    return [(name, rest.strip()) for name, _, rest in pairs]
+
+
+def compose(name: str) -> Any:
+    return yaml.safe_load((DEPLOY / "compose" / name).read_text())
+
+
+def merged() -> dict[str, dict[str, Any]]:
+    """Services as compose merges both files: mappings key by key, the rest by the later file."""
+    base, over = compose("compose.yaml")["services"], compose("cluster.yaml")["services"]
+    found: dict[str, dict[str, Any]] = {name: dict(service) for name, service in base.items()}
+    for name, service in over.items():
+        there = found.setdefault(name, {})
+        for key, value in service.items():
+            both = isinstance(value, dict) and isinstance(there.get(key), dict)
+            there[key] = {**there[key], **value} if both else value
+    return found
+
+
+def test_the_image_runs_as_nobody_of_importance_and_copies_what_exists() -> None:
+    assert {name for name, _ in instructions()} <= KNOWN
+    assert [name for name, _ in instructions()].count("FROM") == 2
+    users = [text for name, text in instructions() if name == "USER"]
+    assert users == ["8470:8470"]
+    after = [name for name, _ in instructions()]
+    assert after.index("USER") > len(after) - after[::-1].index("FROM")
+    for name, text in instructions():
+        if name == "COPY" and not text.startswith("--from"):
+            for source in text.split()[:-1]:
+                assert (ROOT / source).exists(), source
+                assert f"!{source.split('/')[0]}" in (DEPLOY / "Dockerfile.dockerignore").read_text()
+
+
+def test_the_image_installs_from_the_lock_with_the_pinned_uv() -> None:
+    pinned = re.search(r"^UV_VERSION=(\S+)$", (ROOT / "dev").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert f"uv=={pinned.group(1)}" in DOCKERFILE
+    assert "--constraint requirements.lock" in DOCKERFILE
+    assert f"EXPOSE {DEFAULT_PORT}" in DOCKERFILE
+    assert ("ENTRYPOINT", '["leeside-server"]') in instructions()
+
+
+def test_every_variable_is_one_that_the_server_reads() -> None:
+    known = {*ENVIRONMENT, CONFIG_VARIABLE}
+    assert set(re.findall(r"LEESIDE_\w+", DOCKERFILE)) <= known
+    for name, service in merged().items():
+        if name.startswith("node"):
+            assert set(service["environment"]) <= known, name
+
+
+@pytest.mark.parametrize("name", ["node1", "node2"])
+def test_nodes_are_closed_and_given_the_time_to_drain(name: str) -> None:
+    service = merged()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["stop_grace_period"] == "45s"
+    assert "ports" not in service
+    assert service["networks"].keys() == {"inner"}
+
+
+def test_a_cluster_shares_what_it_must_and_trusts_the_proxy_alone() -> None:
+    services = merged()
+    first, second = services["node1"], services["node2"]
+    assert first["volumes"] == second["volumes"]
+    assert first["environment"] == second["environment"]
+    proxy = services["proxy"]["networks"]["inner"]["ipv4_address"]
+    assert first["environment"]["LEESIDE_TRUSTED_PROXIES"] == proxy
+    addresses = [service["networks"]["inner"]["ipv4_address"] for service in (first, second)]
+    assert services["proxy"]["environment"]["LEESIDE_NODES"].split() == [f"{a}:8470" for a in addresses]
+    assert compose("compose.yaml")["networks"]["inner"]["internal"] is True
+    secrets = set(compose("cluster.yaml")["secrets"])
+    used = {secret for service in services.values() for secret in service.get("secrets", [])}
+    assert used == secrets
+
+
+def test_only_the_proxy_is_reached_from_outside() -> None:
+    reached = {name for name, service in merged().items() if "ports" in service}
+    assert reached == {"proxy"}
+
+
+def test_the_caddyfile_stands_where_compose_takes_it_from() -> None:
+    text = (DEPLOY / "proxy/Caddyfile").read_text()
+    assert text.count("{") == text.count("}")
+    mounted = compose("compose.yaml")["services"]["proxy"]["volumes"][0].split(":")[0]
+    assert (DEPLOY / "compose" / mounted).resolve() == DEPLOY / "proxy/Caddyfile"
+    for name in ("LEESIDE_NAME", "LEESIDE_MAIL", "LEESIDE_NODES"):
+        assert f"{{${name}:" in text
+    program = shutil.which("caddy")
+    if program is not None:
+        command = [program, "validate", "--adapter", "caddyfile", "--config", str(DEPLOY / "proxy/Caddyfile")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=DEPLOY)
+        assert done.returncode == 0, done.stderr
