@@ -73,6 +73,27 @@ async def test_a_token_says_who_for_five_minutes(tokens: Tokens, clock: FakeCloc
     assert refusal(tokens, token, claims.until_ms) is WireError.TOKEN_EXPIRED
 
 
+async def test_a_signature_is_checked_once_and_the_end_every_time(
+    tokens: Tokens, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+    decode = jwt.decode
+
+    def counting(token: str, *args: Any, **more: Any) -> Any:
+        checked.append(token)
+        return decode(token, *args, **more)
+
+    monkeypatch.setattr(jwt, "decode", counting)
+    monkeypatch.setattr("leeside_server.relay.tokens.TOKENS_KEPT", 2)
+    first, *others = (mint(tokens, clock) for _ in range(3))
+    until_ms = [tokens.verify(first, clock.now_ms()).until_ms for _ in range(3)]
+    assert (len(set(until_ms)), checked) == (1, [first])
+    assert refusal(tokens, first, until_ms[0]) is WireError.TOKEN_EXPIRED
+    for token in (first, *others, first):
+        tokens.verify(token, clock.now_ms())
+    assert checked == [first, first, *others, first], "an ended one and the oldest are not remembered"
+
+
 async def test_every_token_has_an_id_of_its_own(tokens: Tokens, clock: FakeClock) -> None:
     seen = {tokens.verify(mint(tokens, clock), clock.now_ms()).jti for _ in range(20)}
     assert len(seen) == 20

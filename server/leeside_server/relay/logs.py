@@ -50,8 +50,9 @@ class Receiver(Protocol):
         """True: write nothing more to it than answers; it catches up from the store later."""
         ...
 
-    def deliver(self, frames: bytes) -> None:
-        """Write whole frames."""
+    @property
+    def deliver(self) -> Callable[[bytes], None]:
+        """Writes whole frames."""
         ...
 
     def deliver_value(self, channel: ChannelAddress, key: bytes, frames: bytes) -> None:

@@ -96,6 +96,7 @@ class Socket:
         "beat_due_s",
         "claims",
         "congested",
+        "deliver",
         "follows",
         "node",
         "session",
@@ -104,6 +105,9 @@ class Socket:
     def __init__(self, node: Node, wire: Wire) -> None:
         self.node = node
         self._wire = wire
+        # Nothing is delivered while congested, and nothing needs counting before: thousands of times a second this is
+        # the connection's own `write`.
+        self.deliver = wire.write
         self.session = ServerSession(node.clock.monotonic_s())
         self.claims: Claims | None = None
         self.follows: dict[ChannelAddress, Follow] = {}
@@ -202,9 +206,6 @@ class Socket:
         self.node.sockets.gone(self)
 
     # ---- Receiver
-
-    def deliver(self, frames: bytes) -> None:
-        self._write(frames)
 
     def deliver_value(self, channel: ChannelAddress, key: bytes, frames: bytes) -> None:
         if not self.congested:
@@ -467,7 +468,8 @@ class Socket:
             self._done(request, Subscribed(request.req, address, status, hub.generation, log.head, floor))
             # Before any batch: what the follow writes does not wait for the tick.
             self.flush()
-            self.follows[address] = hub.follow(log, self, cursor)
+            # The log's own bytes, not the request's: thousands of sockets share them.
+            self.follows[log.address] = hub.follow(log, self, cursor)
         finally:
             hub.unpin(log)
         for value in values:

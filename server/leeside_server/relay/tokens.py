@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ KEY_LIFE_MS: Final = 30 * 86_400_000
 """How long one key signs."""
 KEY_LEAD_MS: Final = 10 * 60_000
 """How long a new key is published before it signs: ten readings of the store by every node."""
+TOKENS_KEPT: Final = 10_000
+"""Tokens known to be ours, about 5 MB; the oldest is checked again."""
 _REQUIRED: Final = ["iss", "aud", "sub", "exp", "iat", "jti", "sid", "agency", "member", "roles"]
 
 
@@ -118,6 +121,7 @@ class Tokens:
         self.challenge_key: Final = _derive(secret, b"leeside1 challenges")
         self.refresh_key: Final = _derive(secret, b"leeside1 refresh secrets")
         self._keys: dict[str, _Key] = {}
+        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
 
     async def refresh(self) -> None:
         """Read the keys, drop those whose tokens have all ended, and publish the next one in time.
@@ -213,14 +217,25 @@ class Tokens:
         """
         if len(token) > TOKEN_BYTES:
             raise ProtocolError(WireError.UNAUTHENTICATED, "not a token of this server")
+        fingerprint = _fingerprint(token)
+        known = self._verified.get(fingerprint)
         try:
-            claims = self._claims(token)
+            claims = self._claims(token) if known is None else known
         except (jwt.PyJWTError, ValueError, TypeError, KeyError, UnicodeError):
             # The library's text repeats input.
             raise ProtocolError(WireError.UNAUTHENTICATED, "not a token of this server") from None
         if now_ms >= claims.until_ms:
+            self._verified.pop(fingerprint, None)
             raise ProtocolError(WireError.TOKEN_EXPIRED, "this token has ended")
+        if known is None:
+            self._remember(fingerprint, claims)
         return claims
+
+    def _remember(self, fingerprint: bytes, claims: Claims) -> None:
+        """A client shows its token with every request and whenever it comes back: its signature is checked once."""
+        self._verified[fingerprint] = claims
+        if len(self._verified) > TOKENS_KEPT:
+            self._verified.popitem(last=False)
 
     def _claims(self, token: str) -> Claims:
         kid = jwt.get_unverified_header(token).get("kid")
@@ -243,6 +258,10 @@ class Tokens:
             _id(body["jti"]),
             int(body["exp"]) * 1000,
         )
+
+
+def _fingerprint(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _id(text: object) -> bytes:
