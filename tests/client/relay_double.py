@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from leeside.api import ApiError, Unreachable
 from leeside.link import LinkClosed
 from leeside_protocol import messages as m
@@ -33,7 +35,9 @@ from leeside_protocol.messages import ClientMessage, Entry, ServerMessage
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.sealing.opening.authority import AuthorityKey
 from leeside_protocol.sealing.opening.keys import DeviceKeys, SigningKey
+from leeside_protocol.sealing.opening.records import RecordsPrivateKey
 from leeside_protocol.sealing.public.acceptance import ChannelLine, Receipt, verify_commit
+from leeside_protocol.sealing.public.archive import Archive, verify_archive
 from leeside_protocol.sealing.public.boxes import Box, verify_boxes
 from leeside_protocol.sealing.public.device_key import DeviceKeyBook
 from leeside_protocol.sealing.public.directory import Directory
@@ -82,6 +86,7 @@ class Room:
     purpose: str
     subject: bytes
     posts: list[r.CommitPost] = field(default_factory=list[r.CommitPost])
+    archived: bool = False
 
     @property
     def devices(self) -> set[DeviceId]:
@@ -215,6 +220,25 @@ class RelayDouble:
         )
         self.device_keys[keys.device_id] = keys.newest.encode()
 
+    def add_records(self) -> RecordsPrivateKey:
+        """A records key that every channel opened from now on names."""
+        key = RecordsPrivateKey.create(secrets.token_bytes)
+        now_ms = self.clock.now_ms()
+        self.sign(
+            key.entry(
+                compartments=31, class_mask=2, not_before_ms=now_ms - 1, not_after_ms=now_ms + 365 * DAY_MS
+            )
+        )
+        return key
+
+    def end(self, channel: ChannelId) -> None:
+        """The channel's incident is over: nothing more can be said, and its devices are told."""
+        room = self.rooms[channel]
+        room.archived = True
+        for device in room.devices:
+            notice = msgspec.msgpack.encode([6, channel])
+            self.store(address(ChannelKind.INBOX, device), Entry(0, Lane.LOG, b"", SERVER, _id(), 0, notice))
+
     def revoke(self, device: DeviceId) -> None:
         self.sign(DeviceRemoved(device, "lost", self.clock.now_ms()))
         for wire in [w for w in self.wires if w.device == device]:
@@ -320,7 +344,7 @@ class RelayDouble:
             told = self.refuse_next.pop(0)
             self.answer(wire, m.Refused(publish.req, told.error, told.head, told.retry_ms))
             return
-        if room is None or room.line.head is None or wire.device not in room.devices:
+        if room is None or room.line.head is None or room.archived or wire.device not in room.devices:
             self.answer(wire, m.Refused(publish.req, WireError.NOT_FOUND))
             return
         header = parse_frame(publish.payload)
@@ -451,7 +475,7 @@ class HttpDouble:
                     room.line.epoch,
                     room.line.head.hash,
                     tuple(sorted(d.hex() for d in room.devices)),
-                    False,
+                    room.archived,
                     self.relay.generation,
                     self.relay.log(address(ChannelKind.CONTENT, channel)).head,
                 )
@@ -483,6 +507,8 @@ class HttpDouble:
             act, self.before_commit = self.before_commit, None
             act()
         room = self._room(channel)
+        if room.archived:
+            raise ApiError(WireError.FORBIDDEN)
         epoch = self.relay.commit(room, body)
         return r.CommitAnswer(room.line.channel_id, epoch, room.line.head_hash)
 
@@ -518,6 +544,21 @@ class HttpDouble:
         )
         name = address(ChannelKind.GRANTS, room.line.channel_id)
         self.relay.store(name, Entry(0, Lane.LOG, b"", self.device_id, _id(), 0, sealed.encode()))
+
+    async def post_archive(self, channel: bytes | str, body: r.ArchivePost) -> None:
+        await self._arrive()
+        room = self._room(channel)
+        signed = Signed(body.label.payload, body.label.signer, body.label.sig)
+        archive = Archive(signed, body.suite, body.key_box, body.wrapped)
+        if not room.archived or signed.signer != self.device_id:
+            raise ApiError(WireError.FORBIDDEN)
+        directories = {self.relay.directory.agency_id: self.relay.directory}
+        try:
+            verify_archive(room.line, archive, directories, Receipt(self.relay.clock.now_ms()))
+        except SealingError as error:
+            raise ApiError(WireError.SEALING_REFUSED, sealing_code=error.code) from None
+        name = address(ChannelKind.GRANTS, room.line.channel_id)
+        self.relay.store(name, Entry(0, Lane.LOG, b"", self.device_id, _id(), 0, archive.encode()))
 
     async def create_blob(self, channel: bytes | str, body: r.NewBlob) -> r.Blob:
         await self._arrive()

@@ -37,6 +37,7 @@ from leeside_protocol.sealing.opening.grants import accept_grant, make_grant
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.opening.schedule import Random
 from leeside_protocol.sealing.public.acceptance import Receipt
+from leeside_protocol.sealing.public.archive import is_archive
 from leeside_protocol.sealing.public.boxes import Box, BoxList
 from leeside_protocol.sealing.public.commit import CommitReason
 from leeside_protocol.sealing.public.encoding import sha256
@@ -67,6 +68,7 @@ class ChannelApi(Protocol):
     ) -> tuple[r.EpochBoxes, ...]: ...
     async def post_commit(self, channel: bytes | str, body: r.CommitPost) -> r.CommitAnswer: ...
     async def post_grant(self, channel: bytes | str, body: r.GrantPost) -> None: ...
+    async def post_archive(self, channel: bytes | str, body: r.ArchivePost) -> None: ...
     async def log(self, address: bytes | str, after: int = 0, limit: int = 500) -> Batch: ...
 
 
@@ -545,7 +547,8 @@ class Channel:
         """Grants that the log brought: the epochs given to this device. Raises `ApiError`."""
         given: list[int] = []
         for entry in entries:
-            if entry.payload:
+            # Archives of an ended incident stand in this log, too; they are the custodian's.
+            if entry.payload and not is_archive(entry.payload):
                 given.extend(await self._take_grant(entry.payload))
         if given:
             self.keep()
@@ -576,6 +579,11 @@ class Channel:
         """Write chain and secrets down."""
         generation = self._home.history.place(self.epochs).position.generation
         self._home.history.keep_channel(self.id, generation, self.sealed.export())
+
+    def forget(self) -> None:
+        """Delete every secret of this channel, here and on disk; its verified chain of members stays."""
+        self.sealed.forget_all()
+        self.keep()
 
     def begin_again(self) -> None:
         """The content log's history is another one: forget the running hash of the old one."""

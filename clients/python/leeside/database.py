@@ -84,6 +84,11 @@ class Database:
         """Every row."""
         return self._connection.execute(sql, values).fetchall()
 
+    def scrub(self) -> None:
+        """After deleting what must be gone: empty the write-ahead log, which still holds the pages before. Another
+        process that reads at this moment puts it off to a later checkpoint."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Release the file; what was committed stays."""
         self._connection.close()

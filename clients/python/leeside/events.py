@@ -205,6 +205,13 @@ class Left:
     channel: ChannelId
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The channel's incident ended a day ago: its messages and keys are no longer on this device."""
+
+    channel: ChannelId
+
+
 class AlarmKind(StrEnum):
     """What someone may be doing."""
 
@@ -259,6 +266,7 @@ Event: TypeAlias = (
     | CaughtUp
     | Lagged
     | Left
+    | Forgotten
     | Alarm
     | Link
 )

@@ -219,6 +219,16 @@ class History:
                 "DELETE FROM entry WHERE log=? AND lane=? AND at_ms < ?", log, Lane.LOG, before_ms
             )
 
+    def forget(self, channel: ChannelId, log: ChannelAddress) -> None:
+        """An ended incident: delete what a content log held, and the copies of its commits' boxes. The position
+        stays, so that nothing is fetched again."""
+        with self._db.change():
+            for table in ("entry", "known", "urgent"):
+                self._db.run(f"DELETE FROM {table} WHERE log=?", log)  # noqa: S608 - a name from the line above
+            self._db.run("DELETE FROM posted WHERE channel=?", channel)
+            self._db.run("DELETE FROM note WHERE name LIKE ?", f"upload {channel.hex()} %")
+        self._db.scrub()
+
     def _row(self, log: ChannelAddress, row: tuple[Any, ...]) -> Row:
         offset, lane, key, device, ident, at_ms, urgency, mark, verdict, value = row
         return Row(

@@ -237,6 +237,13 @@ class Outbox:
                 "DELETE FROM outbox WHERE step=? AND made_ms < ?", Step.ACCEPTED, now_ms - KEPT_MS
             )
 
+    def forget_channel(self, channel: ChannelAddress) -> int:
+        """An ended incident: drop whatever was composed, sent or refused in its channel. Returns how many."""
+        with self._db.change():
+            gone = self._db.run("DELETE FROM outbox WHERE channel=?", channel)
+        self._db.scrub()
+        return gone
+
     def close(self) -> None:
         """Release the file."""
         self._db.close()

@@ -28,6 +28,7 @@ from leeside.events import (
     AlarmKind,
     CaughtUp,
     Event,
+    Forgotten,
     Gap,
     Granted,
     Left,
@@ -48,6 +49,7 @@ from leeside.receipts import Receipts
 from leeside.sending import Sending
 from leeside.session import Session
 from leeside.telling import Teller, reading_of
+from leeside.upkeep import Upkeep
 from leeside.urgent import Repeats
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
@@ -70,13 +72,10 @@ from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.entries import EPHEMERAL
 from leeside_protocol.words import Lane, Mark, Urgency
 
-KEEP_HOUSE_S: Final = 60.0
 REFRESH_S: Final = 60.0
 MARKS_DELAY_S: Final = 1.0
-REKEY_JITTER_MS: Final = 300
 URGENT_AGE_MS: Final = 86_400_000
 """An urgent message received later than this no longer sounds: it is shown, and stands in the history."""
-KEYS_RECORD: Final = "device/keys"
 _CHANNELS_NOTE: Final = "channels"
 
 
@@ -126,9 +125,10 @@ class Switchboard:
             self.report,
         )
         self.sending: Final = Sending(outbox, self.connection, self.by_log, self, uniform)
+        self.keystore: Final = keystore
+        self.upkeep: Final = Upkeep(self)
         self.error: LeesideError | None = None
         self.refreshed: Final = asyncio.Event()
-        self._keystore = keystore
         self._channels: dict[ChannelId, Channel] = {}
         self._follows: dict[ChannelId, ChannelFollow] = {}
         self._tasks: dict[ChannelId, asyncio.Task[None]] = {}
@@ -137,7 +137,6 @@ class Switchboard:
         self._pressed = asyncio.Event()
         self._opened: set[ChannelId] = set()
         self._marking: set[ChannelId] = set()
-        self._rekeying: set[ChannelId] = set()
         self._directory_log = address(ChannelKind.DIRECTORY, self.directories.agency)
         self._inbox_log = address(ChannelKind.INBOX, self.device)
 
@@ -154,7 +153,7 @@ class Switchboard:
                 group.create_task(self.sending.run())
                 group.create_task(self._do_chores())
                 group.create_task(self._sound())
-                group.create_task(self._keep_house())
+                group.create_task(self.upkeep.run())
         finally:
             self._group = None
             self.feeds.end(self.error)
@@ -203,6 +202,15 @@ class Switchboard:
         """How far a channel was received."""
         self.channel(channel)
         return self._follows[channel]
+
+    def channels(self) -> tuple[Channel, ...]:
+        """Every channel that this device is in."""
+        return tuple(self._channels.values())
+
+    @property
+    def all_caught_up(self) -> bool:
+        """Whether everything of every channel is here, boxes included."""
+        return all(follow.caught_up for follow in self._follows.values())
 
     def by_log(self, log: ChannelAddress) -> Channel | None:
         """The channel whose content log this is."""
@@ -435,31 +443,9 @@ class Switchboard:
         self.directories.revoked.clear()
         for channel in self._channels.values():
             if revoked.intersection(channel.roster):
-                self.rekey_soon(channel.id)
+                self.upkeep.rekey_soon(channel)
+        self.upkeep.look_for_ended()
         self.sending.nudge_all()
-
-    def rekey_soon(self, channel: ChannelId) -> None:
-        """Any online member commits; who is first in rank is first in time."""
-        if channel in self._rekeying or self._group is None:
-            return
-        self._rekeying.add(channel)
-        self._group.create_task(self._rekey(channel))
-
-    async def _rekey(self, channel: ChannelId) -> None:
-        try:
-            found = self.channel(channel)
-            online: frozenset[DeviceId] = frozenset()
-            with suppress(LeesideError):
-                online = frozenset((await self.who(channel)).devices)
-            jitter_ms = int(self.uniform(0.0, float(REKEY_JITTER_MS)))
-            await asyncio.sleep(found.sealed.rekey_delay_ms(online, jitter_ms) / 1000)
-            await found.sync()
-            await found.rekey_if_due()
-        except (LeesideError, ApiError):
-            # Whoever sends next commits before sending; nothing depends on this one.
-            return
-        finally:
-            self._rekeying.discard(channel)
 
     async def who(self, channel: ChannelId) -> m.Online:
         """Which devices of a channel are connected. Raises `Offline`, `ChannelUnknown`."""
@@ -468,30 +454,6 @@ class Switchboard:
         if isinstance(reply, m.Online):
             return reply
         raise ChannelUnknown("this device is in no such channel")
-
-    async def _keep_house(self) -> None:
-        while True:
-            now_ms = self.connection.server_now_ms()
-            if self.connection.online:
-                with suppress(ApiError):
-                    await self._renew_keys(now_ms)
-                for channel in self._channels.values():
-                    channel.sealed.forget_short_lived(now_ms)
-                    if channel.rekey_due() is not None:
-                        self.rekey_soon(channel.id)
-            self.outbox.forget(now_ms)
-            await asyncio.sleep(KEEP_HOUSE_S)
-
-    async def _renew_keys(self, now_ms: int) -> None:
-        """A new DeviceKey each day: kept first, then published, then used by others."""
-        if not self.keys.rotation_due(now_ms):
-            return
-        signed = self.keys.rotate(secrets.token_bytes, now_ms)
-        self._keystore.put(KEYS_RECORD, self.keys.export())
-        await self.api.put_device_key(r.PutDeviceKey(signed.encode()))
-        caught_up = all(follow.caught_up for follow in self._follows.values())
-        if self.keys.prune(now_ms, boxes_fetched=caught_up):
-            self._keystore.put(KEYS_RECORD, self.keys.export())
 
     # ---- from channels
 
@@ -542,6 +504,13 @@ class Switchboard:
         """Part of `Listener`."""
         self.emit(channel.id, CaughtUp(channel.id))
         self.mark_soon(channel.id)
+
+    def on_forgotten(self, channel: Channel) -> None:
+        """Part of `House`: an ended incident is no longer here."""
+        self.boards.pop(channel.id, None)
+        self.receipts.forget_channel(channel.id)
+        self.repeats.relieve_channel(channel.id)
+        self.emit(channel.id, Forgotten(channel.id))
 
     def on_lost(self, channel: Channel) -> None:
         """Part of `Listener`: which channels are left, the list says."""
