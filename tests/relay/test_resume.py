@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import AgencyId, ChannelKind, MessageId, StateKind, address, state_key
+from leeside_protocol.ids import (
+    AgencyId,
+    ChannelAddress,
+    ChannelKind,
+    MessageId,
+    StateKind,
+    address,
+    state_key,
+)
 from leeside_protocol.messages import (
     Accepted,
     Batch,
@@ -21,7 +29,7 @@ from leeside_protocol.messages import (
     Unsubscribe,
 )
 from leeside_protocol.words import Lane
-from leeside_server.core.writes import NO_DEVICE, Append
+from leeside_server.core.writes import NO_DEVICE, Append, LogPage
 from tests.relay.world import Room, World, joined, serving, world
 
 
@@ -230,3 +238,33 @@ async def test_the_same_log_again_begins_anew_at_the_position_asked_for(w: World
         assert (batch.after, batch.to) == (1, 4)
         await a.publish(room, b"once")
         assert (await a.expect(Batch)).after == 4
+
+
+async def test_those_who_come_back_together_share_what_is_read(w: World, port: int) -> None:
+    anna, ben = await w.phone(AGENCY), await w.phone(AGENCY)
+    room = await w.room(anna, ben)
+    await fill(w, room, 20)
+    generation, store = w.node.store.generation, w.node.store
+    reads: list[int] = []
+    read = store.read
+
+    async def counted(
+        agency: AgencyId, channel: ChannelAddress, after: int, limit: int, max_bytes: int
+    ) -> LogPage:
+        reads.append(limit)
+        return await read(agency, channel, after, limit, max_bytes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "read", counted)
+        async with joined(w, port, anna) as a, joined(w, port, ben) as b:
+            for client in (a, b):
+                await client.subscribe(room.content, generation, 5)
+                assert [e.offset for e in await client.entries(15)] == list(range(6, 21))
+            # What was kept ends where the log ended then: what came since follows it.
+            await fill(w, room, 1)
+            for client in (a, b):
+                assert [e.offset for e in await client.entries(1)] == [21]
+                await client.subscribe(room.content, generation, 5)
+                assert [e.offset for e in await client.entries(16)] == list(range(6, 22))
+    pages = [limit for limit in reads if limit > 1]
+    assert len(pages) == 2, "one for what stood at first, one for what came since"

@@ -7,7 +7,8 @@ back after every page. So the cost of catching up is a cursor for each follow an
 however far behind they are, and nobody's backlog delays anybody's next page by more than one round.
 
 Many sockets that come back together ask for the same pages: the newest `PAGES_KEPT` framed pages are kept for
-`PAGE_KEPT_S` and written again. A range that was read stays true: what changes behind it has a later offset.
+`PAGE_KEPT_S` and written again, the last page of a log too. A range that was read stays true: what changes behind it
+has a later offset.
 
 What fails (the store is away) is left to the poll, which calls `add` for every follow that stands still.
 """
@@ -153,7 +154,7 @@ class CatchUp:
             batch_frames(log.address, after, page.to, entries),
             self._clock.monotonic_s(),
         )
-        if page.to < page.head:
+        if page.to > after:
             self._pages[log.agency, log.address, after] = made
             if len(self._pages) > PAGES_KEPT:
                 self._pages.popitem(last=False)
