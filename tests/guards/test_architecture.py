@@ -1,0 +1,56 @@
+"""Documents name files, and things in files, that exist; and link to pages that do."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from deploy.devtool.place import ROOT
+
+PAGES: Final = tuple(
+    path
+    for path in (
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "deploy").rglob("*.md")),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    )
+)
+NAMED: Final = re.findall(
+    r"`((?:server|protocol|clients|tests)/[\w/]+\.py)(?:::(\w+))?`",
+    (ROOT / "docs/architecture.md").read_text(),
+)
+LINK: Final = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+@cache
+def names_in(path: str) -> frozenset[str]:
+    """Classes, functions and methods of a file."""
+    tree = ast.parse((ROOT / path).read_text())
+    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
+
+
+def test_the_page_leads_through_the_code() -> None:
+    assert len(NAMED) >= 25
+    assert sum(bool(name) for _, name in NAMED) >= 15
+
+
+@pytest.mark.parametrize(("path", "name"), sorted(set(NAMED)))
+def test_what_the_architecture_names_exists(path: str, name: str) -> None:
+    assert (ROOT / path).is_file()
+    assert not name or name in names_in(path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = [
+        target
+        for target in LINK.findall(page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert broken == []
