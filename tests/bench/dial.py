@@ -235,13 +235,17 @@ class SocketIoOpening(WebSocketOpening):
 
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """Open connections, in the order of their scripts. Close them."""
+    """Open connections. Close them."""
 
     sockets: tuple[socket.socket, ...]
+    scripts: tuple[Script, ...]
+    """In the order of `sockets`: what became of each."""
     took_s: float
     """From the first connect to the last script's end."""
     waits_s: tuple[float, ...]
-    """Each connection's own time, sorted."""
+    """Each connection's own time, from its first connect, sorted."""
+    again: int
+    """Connections that the server ended before they were open, and that were made again."""
 
     @property
     def descriptors(self) -> list[int]:
@@ -261,74 +265,113 @@ def dial(
     deadline_s: float = 120.0,
     receive_bytes: int = 0,
     beat: bytes = b"",
+    again: Callable[[], Script] | None = None,
 ) -> Dialled:
     """Open a connection for each script. Raises `DialFailed`; then all are closed.
 
     `receive_bytes` bounds what the kernel takes for a connection that is not read; 0 leaves it as it is. `beat` is what
-    open connections say while a slow server lets the others wait.
+    open connections say while a slow server lets the others wait. With `again`, who is turned away or closed comes back
+    at once, with the script that this gives: as clients do, if less patiently.
     """
-    poll = select.epoll()
-    handles: list[socket.socket] = []
-    places: dict[int, int] = {}
-    began: list[float] = []
-    waits: list[float] = []
-    greeted: set[int] = set()
-    begun_s = beaten_s = time.monotonic()
+    dialler = _Dialler(port, list(scripts), receive_bytes, again)
     try:
-        while len(waits) < len(scripts):
-            while len(handles) < len(scripts) and len(handles) - len(waits) < at_once:
-                handle = _connect(port, receive_bytes)
-                places[handle.fileno()] = len(handles)
-                handles.append(handle)
-                began.append(time.monotonic())
-                poll.register(handle.fileno(), select.EPOLLOUT)
-            if time.monotonic() - begun_s > deadline_s:
-                raise DialFailed(f"{len(waits)} of {len(scripts)} connections within {deadline_s:.0f} s")
-            if beat and time.monotonic() - beaten_s > BEAT_EVERY_S:
-                beaten_s = time.monotonic()
-                for handle, script in zip(handles, scripts, strict=False):
-                    if script.done:
-                        _send(handle, beat)
-            for descriptor, _ in poll.poll(1.0, 1024):
-                number = places[descriptor]
-                handle, script = handles[number], scripts[number]
-                if number not in greeted:
-                    greeted.add(number)
-                    refused = handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    if refused:
-                        raise DialFailed(f"connection {number}: {errno.errorcode.get(refused, refused)}")
-                    poll.modify(descriptor, select.EPOLLIN)
-                    _send(handle, script.begin())
-                    continue
-                data = handle.recv(RECEIVE)
-                if not data:
-                    raise DialFailed(f"connection {number} was closed by the server")
-                answer = script.take(data)
-                if answer:
-                    _send(handle, answer)
-                if script.done:
-                    waits.append(time.monotonic() - began[number])
-                    poll.unregister(descriptor)
+        return dialler.run(at_once, deadline_s, beat)
     except (OSError, DialFailed) as problem:
-        for handle in handles:
-            handle.close()
+        dialler.close()
         raise DialFailed(str(problem)) from problem
     finally:
-        poll.close()
-    return Dialled(tuple(handles), time.monotonic() - begun_s, tuple(sorted(waits)))
+        dialler.poll.close()
 
 
-def _connect(port: int, receive_bytes: int) -> socket.socket:
-    handle = socket.socket()
-    handle.setblocking(False)
-    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if receive_bytes:
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    code = handle.connect_ex((HOST, port))
-    if code not in (0, errno.EINPROGRESS):
-        handle.close()
-        raise DialFailed(errno.errorcode.get(code, str(code)))
-    return handle
+class _Dialler:
+    """One dial: which connections are under way, and how far each is."""
+
+    def __init__(
+        self, port: int, scripts: list[Script], receive_bytes: int, again: Callable[[], Script] | None
+    ) -> None:
+        self.poll = select.epoll()
+        self._port = port
+        self._scripts = scripts
+        self._receive_bytes = receive_bytes
+        self._again = again
+        self._handles: list[socket.socket] = []
+        self._places: dict[int, int] = {}
+        self._connecting: set[int] = set()
+        self._began_s: list[float] = []
+        self._waits_s: list[float] = []
+        self._repeats = 0
+
+    def run(self, at_once: int, deadline_s: float, beat: bytes) -> Dialled:
+        begun_s = beaten_s = time.monotonic()
+        count, handles = len(self._scripts), self._handles
+        while len(self._waits_s) < count:
+            while len(handles) < count and len(handles) - len(self._waits_s) < at_once:
+                self._began_s.append(time.monotonic())
+                handles.append(self._connect(len(handles)))
+            now_s = time.monotonic()
+            if now_s - begun_s > deadline_s:
+                raise DialFailed(f"{len(self._waits_s)} of {count} connections within {deadline_s:.0f} s")
+            if beat and now_s - beaten_s > BEAT_EVERY_S:
+                beaten_s = now_s
+                for handle, script in zip(handles, self._scripts, strict=False):
+                    if script.done:
+                        _send(handle, beat)
+            for descriptor, _ in self.poll.poll(1.0, 1024):
+                self._advance(descriptor, self._places[descriptor])
+        took_s = time.monotonic() - begun_s
+        return Dialled(
+            tuple(handles), tuple(self._scripts), took_s, tuple(sorted(self._waits_s)), self._repeats
+        )
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.close()
+
+    def _advance(self, descriptor: int, number: int) -> None:
+        try:
+            self._step(descriptor, number)
+        except (OSError, DialFailed):
+            if self._again is None:
+                raise
+            self._repeats += 1
+            self._handles[number].close()
+            self._scripts[number] = self._again()
+            self._handles[number] = self._connect(number)
+
+    def _step(self, descriptor: int, number: int) -> None:
+        handle, script = self._handles[number], self._scripts[number]
+        if descriptor in self._connecting:
+            self._connecting.discard(descriptor)
+            refused = handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if refused:
+                raise DialFailed(f"connection {number}: {errno.errorcode.get(refused, refused)}")
+            self.poll.modify(descriptor, select.EPOLLIN)
+            _send(handle, script.begin())
+            return
+        data = handle.recv(RECEIVE)
+        if not data:
+            raise DialFailed(f"connection {number} was closed by the server")
+        answer = script.take(data)
+        if answer:
+            _send(handle, answer)
+        if script.done:
+            self._waits_s.append(time.monotonic() - self._began_s[number])
+            self.poll.unregister(descriptor)
+
+    def _connect(self, number: int) -> socket.socket:
+        handle = socket.socket()
+        handle.setblocking(False)
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._receive_bytes:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
+        code = handle.connect_ex((HOST, self._port))
+        if code not in (0, errno.EINPROGRESS):
+            handle.close()
+            raise DialFailed(errno.errorcode.get(code, str(code)))
+        self._places[handle.fileno()] = number
+        self._connecting.add(handle.fileno())
+        self.poll.register(handle.fileno(), select.EPOLLOUT)
+        return handle
 
 
 def _send(handle: socket.socket, data: bytes) -> None:

@@ -114,10 +114,11 @@ def peer_running(kind: PeerKind, folder: Path) -> Generator[Peer]:
         )
     try:
         _await_port(kind.name, process, port, place / "log")
-        kind.prepare(port)
+        try:
+            kind.prepare(port)
+        except DialFailed as problem:
+            raise Missing(f"{kind.name} started and could not be spoken to: {problem}") from None
         yield Peer(kind.name, port, process, kind.open_reader, kind.open_publisher, kind.frame)
-    except DialFailed as problem:
-        raise Missing(f"{kind.name} started and could not be spoken to: {problem}") from None
     finally:
         process.terminate()
         try:

@@ -21,7 +21,7 @@ from tests.bench.subject import ACK_BASE, Leeside, leeside_running, sealed_frame
 from tests.faults.world import Entropy
 
 BEHIND: Final = 20
-TOOK_S, CPU_S, LAST_S = "took", "cpu", "p99"
+TOOK_S, CPU_S, LAST_S, AGAIN = "took", "cpu", "p99", "again"
 LIMIT_S: Final = 3.0
 LIMIT_CLIENTS: Final = 5_000
 """The limit is for so many clients, and in proportion for fewer."""
@@ -56,12 +56,15 @@ async def run(result: Result) -> None:
                     _fall_behind(ours, folder, numbers)
                 before_s = cpu_s(contender.pid)
                 openings = [contender.reader() for _ in range(plan.clients)]
-                dialled = dial(contender.port, openings, at_once=plan.clients)
+                dialled = dial(contender.port, openings, at_once=plan.clients, again=contender.reader)
                 dialled.close()
+                figures.add(contender.name, AGAIN, dialled.again)
                 figures.add(contender.name, TOOK_S, dialled.took_s)
                 figures.add(contender.name, LAST_S, dialled.waits_s[int(len(dialled.waits_s) * 0.99)])
                 figures.add(contender.name, CPU_S, cpu_s(contender.pid) - before_s)
-                resumed = [opening.received for opening in openings if isinstance(opening, LeesideOpening)]
+                resumed = [
+                    opening.received for opening in dialled.scripts if isinstance(opening, LeesideOpening)
+                ]
                 if any(count != BEHIND for count in resumed):
                     raise DialFailed(f"{min(resumed)} to {max(resumed)} messages were resumed, not {BEHIND}")
 
@@ -115,5 +118,6 @@ def _rows(result: Result, figures: Figures, ours: Leeside, plan: Plan) -> None:
         if cpu is not None:
             each = figure(cpu * 1e6 / plan.clients, "us")
             result.notes.append(
-                f"{name}: {each} of the server's processor each; p99 of one client {figure(last, 's')}"
+                f"{name}: {each} of the server's processor each; p99 of one client {figure(last, 's')}; "
+                f"{figure(median(figures.of(name, AGAIN)))} had to connect again"
             )
