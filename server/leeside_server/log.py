@@ -101,6 +101,8 @@ def set_up(level: str, form: Literal["json", "console"], stream: TextIO | None =
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # What it does at each start is of interest to who looks for a fault, and a wall of lines to everyone else.
+    logging.getLogger("alembic").setLevel(logging.WARNING if level != "debug" else logging.NOTSET)
     # One line a request, with addresses and paths: metrics count them instead.
     logging.getLogger("uvicorn.access").disabled = True
     logging.captureWarnings(capture=True)

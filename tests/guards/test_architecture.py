@@ -31,8 +31,11 @@ LINK: Final = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 def names_in(path: str) -> frozenset[str]:
     """Classes, functions and methods of a file."""
     tree = ast.parse((ROOT / path).read_text())
-    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
+    return frozenset(
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    )
 
 
 def test_the_page_leads_through_the_code() -> None:

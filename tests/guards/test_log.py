@@ -153,6 +153,24 @@ def test_the_search_finds_what_is_there() -> None:
 
 
 class TestLines:
+    @pytest.mark.parametrize(("level", "shown"), [("info", False), ("debug", True)])
+    def test_what_migrations_say_of_themselves_is_for_who_asks(self, level: str, shown: bool) -> None:
+        stream = io.StringIO()
+        root = logging.getLogger()
+        handlers, before = root.handlers[:], root.level
+        try:
+            log.set_up(level, "json", stream)
+            logging.getLogger("alembic.runtime.migration").info("Context impl.")
+            logging.getLogger("alembic.runtime.migration").warning("something is wrong")
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(before)
+            logging.getLogger("alembic").setLevel(logging.NOTSET)
+            logging.captureWarnings(capture=False)
+            structlog.reset_defaults()
+        levels = [json.loads(line)["level"] for line in stream.getvalue().splitlines()]
+        assert levels == (["info", "warning"] if shown else ["warning"])
+
     def test_json_lines_are_objects(self) -> None:
         stream = io.StringIO()
         record = logging.makeLogRecord(
