@@ -19,7 +19,8 @@ HELP = """\
                                        with paths: just those (./dev test -- tests/core -k policy)
   check [rules|format|types|layers]    ruff, mypy --strict, pyright strict, import-linter
   faults NAME [--short|--full] [--json]  break something on purpose; says what held
-  bench NAME [--json]                  measure against peers, in one interleaved run
+  bench NAME [--short] [--json] [--keep]  fanout, ingest, storm, memory or sealing: measure against peers,
+                                       in one interleaved run; --keep: into docs/results
   doctor                               what this machine has and lacks for the above
   lock [--upgrade]                     write requirements.lock anew from pyproject.toml
   setup                                install only
@@ -76,11 +77,10 @@ def faults(arguments: Sequence[str]) -> int:
 
 
 def bench(arguments: Sequence[str]) -> int:
-    """`python -m tests.bench NAME …` with the real servers named in the environment."""
+    """`python -m tests.bench NAME …`; it installs the peers that the named benchmark compares with."""
     if not arguments or arguments[0].startswith("-"):
         return usage("bench needs a name")
     install()
-    os.environ.update(provide((REDIS, POSTGRES)))
     return run((VENV_BIN / "python", "-m", "tests.bench", *arguments))
 
 
