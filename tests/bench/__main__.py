@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -61,6 +62,11 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     result = Result(chosen.name, chosen.short)
     pin(load_cores())
+    busy = os.getloadavg()[0]
+    if busy > 1.0:
+        result.notes.append(
+            f"the machine was busy when this began (load {busy:.1f}): better measure again when it is not"
+        )
     began_s = time.monotonic()
     try:
         asyncio.run(_run(result))
