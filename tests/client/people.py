@@ -45,6 +45,8 @@ class Person:
     keys: DeviceKeys
     folder: Path
     keystore: MemoryKeystore = field(default_factory=MemoryKeystore)
+    ahead_ms: int = 0
+    """How much this device's clock is ahead of the server's."""
     http: HttpDouble = field(init=False)
     dialer: Dialer = field(init=False)
     tokens: Tokens = field(init=False)
@@ -73,7 +75,7 @@ class Person:
             identity,
             self.keystore,
             self.folder,
-            clock=VirtualClock(),
+            clock=VirtualClock(self.ahead_ms),
             uniform=Random(7).uniform,
         ) as leeside:
             if online:

@@ -39,7 +39,7 @@ from leeside_protocol.sealing.opening.schedule import Random
 from leeside_protocol.sealing.public.acceptance import Receipt
 from leeside_protocol.sealing.public.archive import is_archive
 from leeside_protocol.sealing.public.boxes import Box, BoxList
-from leeside_protocol.sealing.public.commit import CommitReason
+from leeside_protocol.sealing.public.commit import CommitReason, parse_commit
 from leeside_protocol.sealing.public.encoding import sha256
 from leeside_protocol.sealing.public.entries import DURABLE
 from leeside_protocol.sealing.public.grant import SealedGrant, parse_grant
@@ -108,6 +108,7 @@ class Channel:
         self._lock = asyncio.Lock()
         self._claims: list[tuple[DeviceId, LogHead]] = []
         self._broken = ""
+        self._looking = ""
         self.advanced: Final = asyncio.Event()
         """Set whenever keys were gained: frames on hold may open now."""
         self.foreign_history = False
@@ -146,7 +147,7 @@ class Channel:
             return SealingCode.E_DIR_FORK
         if self._home.directories.ghosts.intersection(self.roster):
             return "ghost_device"
-        return self._broken
+        return self._broken or self._looking
 
     # ---- commits
 
@@ -159,6 +160,23 @@ class Channel:
         """Fetch commits that are not here yet, over HTTP. Raises `ApiError`."""
         async with self._lock:
             await self._sync()
+
+    async def look_again(self) -> bool:
+        """A commit was refused, and a person wants to go on: fetch the chain anew from the last epoch that holds.
+        True when what the server shows now holds; else it stays stopped, and the alarm was raised again.
+
+        Raises `ApiError`, and then nothing changed. A fork stays one: two signed branches do not go away.
+        """
+        async with self._lock:
+            self._looking, self._broken = self._broken, ""
+            try:
+                await self._sync()
+            except BaseException:
+                self._broken = self._broken or self._looking
+                raise
+            finally:
+                self._looking = ""
+            return not self.stopped
 
     async def _sync(self) -> None:
         while True:
@@ -218,10 +236,19 @@ class Channel:
                     fetched = True
                     await self._home.directories.sync()
                     continue
+                if self._came_late(signed, receipt, error):
+                    receipt = Receipt()
+                    continue
                 self._refuse(error)
                 return False
             self._installed(installed)
             return True
+
+    def _came_late(self, signed: Signed, receipt: Receipt, error: SealingError) -> bool:
+        """A push that was under way for long (this machine slept) is history by now; as such it has no clock."""
+        if error.code is not SealingCode.E_CLOCK or receipt.now_ms is None:
+            return False
+        return parse_commit(signed).ts_ms < receipt.now_ms
 
     def _process(self, signed: Signed, delivery: Delivery, receipt: Receipt) -> Installed:
         before = frozenset(self.roster)

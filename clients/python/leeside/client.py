@@ -223,8 +223,10 @@ class Leeside:
         return tuple(self._inside.alarms)
 
     def reconnect(self) -> None:
-        """The network came back: connect now rather than at the end of the delay."""
-        self._inside.connection.hurry()
+        """The network came back, or a person wants to go on after an alarm: connect now rather than at the end of the
+        delay, and fetch anew the members of channels in which a change was refused. What holds now is sent to
+        again; a fork or a device that the person does not know stays a reason to stop."""
+        self._inside.look_again()
 
     async def online(self, timeout_s: float | None = None) -> None:
         """Wait until there is a link and the list of channels is fresh. Raises `TimeoutError`, or what ended the
@@ -270,6 +272,10 @@ class Leeside:
         self._inside.channel(channel)
         return self._inside.board(channel)
 
+    def member_of(self, device: DeviceId) -> MemberId | None:
+        """Whose device this is, by the verified directory; None for a guest's, or one that is not known yet."""
+        return self._inside.directories.member_of(device)
+
     def readers(self, channel: ChannelId) -> tuple[DeviceId, ...]:
         """Every device that can read this channel, by its verified roster."""
         return self._inside.channel(channel).roster
@@ -283,7 +289,7 @@ class Leeside:
         return tuple(event for event in events if event is not None)
 
     def caught_up(self, channel: ChannelId) -> bool:
-        """Whether everything up to the head is here. Until then a screen must not say "no messages"."""
+        """Whether the keys and everything up to the head are here. Until then a screen must not say "no messages"."""
         return self._inside.follow_of(channel).caught_up
 
     async def presence(self, channel: ChannelId) -> Presence:

@@ -24,6 +24,8 @@ from leeside_protocol.sealing.public.signed import Signed
 
 _PAGE: Final = 500
 _MINE: Final = "devices of mine"
+_FORK: Final = "directory fork"
+"""The other branch's entry, signed: with the one that stands at its place it is the evidence."""
 
 Report = Callable[[Alarm], None]
 
@@ -61,7 +63,7 @@ class Directories:
         self.ghosts: Final[set[DeviceId]] = set()
         self.revoked: Final[set[DeviceId]] = set()
         """Devices whose removal arrived since somebody last took them from here."""
-        self.forked = False
+        self.forked = history.note(_FORK) is not None
         self._known = self._restore_known()
 
     def certificate(self, device: DeviceId) -> Certificate | None:
@@ -124,14 +126,17 @@ class Directories:
     def _apply(self, entries: Iterable[bytes]) -> int:
         """How many were new; -1 when they do not follow our head."""
         new: list[tuple[int, bytes]] = []
+        data = b""
         try:
             for data in entries:
                 if self._apply_one(SignedEntry.decode(data)):
-                    new.append((self.own.seq, data))  # noqa: PERF401 - what stands before an error is kept
+                    new.append((self.own.seq, data))  # what stands before an error is kept
         except SealingError as error:
             if error.code is SealingCode.E_DIR_CHAIN:
                 return -1 if not new else self._kept(new)
-            self.forked = self.forked or error.code is SealingCode.E_DIR_FORK
+            if error.code is SealingCode.E_DIR_FORK and not self.forked:
+                self.forked = True
+                self._history.keep_note(_FORK, data)
             kind = AlarmKind.DIRECTORY_FORK if self.forked else AlarmKind.WITHHELD
             self._report(Alarm(None, kind, error.code, stops_sending=True))
         return self._kept(new)

@@ -60,7 +60,11 @@ class Down:
     """The session is over."""
 
 
-Item: TypeAlias = Subscribed | Batch | Head | Up | Down
+class Again:
+    """A person wants to go on after a refused commit."""
+
+
+Item: TypeAlias = Subscribed | Batch | Head | Up | Down | Again
 _T = TypeVar("_T")
 
 
@@ -108,6 +112,8 @@ class ChannelFollow:
         self._overflowed: set[ChannelAddress] = set()
         self._wake = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
+        self._untold = False
+        """The content was caught up and nobody was told yet: the first commit has still to come."""
         self._followers = {
             log: Follower(log, history.place(log).position)
             for log in (channel.epochs, channel.grants, channel.content)
@@ -120,8 +126,9 @@ class ChannelFollow:
 
     @property
     def caught_up(self) -> bool:
-        """Whether all of the content up to the head that the server named is here."""
-        return self._followers[self.channel.content].live
+        """Whether all of the content up to the head that the server named is here. Before the first commit was
+        processed nothing is: an empty log of a channel without members says nothing."""
+        return self._followers[self.channel.content].live and self.channel.epoch >= 0
 
     @property
     def position(self) -> Position:
@@ -147,6 +154,10 @@ class ChannelFollow:
         for log in self._followers:
             self.push(log, Down())
 
+    def look_again(self) -> None:
+        """After a refused commit: fetch the channel's chain anew, and go on if it holds now."""
+        self.push(self.channel.epochs, Again())
+
     async def run(self) -> None:
         """Work off what is pushed until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -164,16 +175,24 @@ class ChannelFollow:
         if not self._keys:
             return False
         log, item = self._keys.popleft()
+        if isinstance(item, Again):
+            await self._keep_trying(self.channel.look_again)
+            # What was pushed may have been made up: what counts is what was verified.
+            self._followers[log] = Follower(log, self._verified(self._followers[log].position))
+            item = Up()
+        # Before the batch itself moves the follower: one that catches up brings history, however new its end is.
+        live = self._followers[log].live
         for step in self._steps(log, item):
-            await self._perform_keys(log, step)
+            await self._perform_keys(log, step, live=live)
         return True
 
     async def _work_content(self) -> bool:
         if not self._content:
             return False
         log, item = self._content.popleft()
+        live = self._followers[log].live
         for step in self._steps(log, item):
-            await self._perform_content(log, step)
+            await self._perform_content(log, step, live=live)
         return True
 
     def _steps(self, log: ChannelAddress, item: Item) -> tuple[Step, ...]:
@@ -185,7 +204,7 @@ class ChannelFollow:
                 return follower.on_batch(item)
             case Head():
                 return follower.on_head(item.offset)
-            case Up():
+            case Up() | Again():
                 follower.on_disconnected()
                 return (SubscribeAgain(),)
             case Down():
@@ -198,10 +217,10 @@ class ChannelFollow:
             if self._followers[log].on_overflow():
                 self._subscribe(log)
 
-    async def _perform_keys(self, log: ChannelAddress, step: Step) -> None:
+    async def _perform_keys(self, log: ChannelAddress, step: Step, *, live: bool) -> None:
         match step:
             case Take():
-                await self._take_keys(log, step)
+                await self._take_keys(log, step, live=live)
             case Dropped():
                 self._history.drop(log, Place(step.position, 0, None))
                 if log == self.channel.epochs:
@@ -211,27 +230,32 @@ class ChannelFollow:
             case Trimmed() | CaughtUp():
                 pass
 
-    async def _take_keys(self, log: ChannelAddress, step: Take) -> None:
-        live = self._followers[log].live
+    async def _take_keys(self, log: ChannelAddress, step: Take, *, live: bool) -> None:
         if log == self.channel.epochs:
             await self._keep_trying(lambda: self.channel.take_epochs(step.entries, live=live))
         else:
             epochs = await self._keep_trying(lambda: self.channel.take_grants(step.entries))
             if epochs:
                 self._listener.on_granted(self.channel, epochs, self.channel.reopen())
-        self._history.take(log, (), Place(step.position, 0, None))
+        position = self._verified(step.position) if log == self.channel.epochs else step.position
+        self._history.take(log, (), Place(position, 0, None))
         if log == self.channel.epochs and self._history.unopened(self.channel.content):
             late = self.channel.reopen()
             if late:
                 self._listener.on_readings(self.channel, late, live=False)
+        self._tell_caught_up()
+
+    def _verified(self, position: Position) -> Position:
+        """Epoch n stands at offset n + 1. One that was refused is asked for again, after a restart too."""
+        return Position(position.generation, min(position.offset, self.channel.epoch + 1))
 
     async def _give_back_commits(self) -> None:
         await self.channel.post_lost_commits(self._followers[self.channel.epochs].head)
 
-    async def _perform_content(self, log: ChannelAddress, step: Step) -> None:
+    async def _perform_content(self, log: ChannelAddress, step: Step, *, live: bool) -> None:
         match step:
             case Take():
-                await self._take_content(log, step)
+                await self._take_content(log, step, live=live)
             case Dropped():
                 # The owner reads from the old copy what it must post again, so it is told first.
                 self._listener.on_dropped(self.channel, step.position)
@@ -242,11 +266,16 @@ class ChannelFollow:
             case SubscribeAgain():
                 self._subscribe(log)
             case CaughtUp():
-                self._listener.on_caught_up(self.channel)
+                self._untold = True
+                self._tell_caught_up()
 
-    async def _take_content(self, log: ChannelAddress, step: Take) -> None:
+    def _tell_caught_up(self) -> None:
+        if self._untold and self.caught_up:
+            self._untold = False
+            self._listener.on_caught_up(self.channel)
+
+    async def _take_content(self, log: ChannelAddress, step: Take, *, live: bool) -> None:
         """Entries in portions: each is stored with the offset that it reaches."""
-        live = self._followers[log].live
         readings: list[Reading] = []
         for entry in step.entries:
             readings.append(await self._read(entry))

@@ -269,6 +269,13 @@ class Switchboard:
             task.cancel()
         self.emit(channel, Left(channel))
 
+    def look_again(self) -> None:
+        """A person wants to go on: connect now, and fetch anew the chains in which a commit was refused."""
+        self.connection.hurry()
+        for channel, follow in self._follows.items():
+            if self._channels[channel].stopped:
+                follow.look_again()
+
     # ---- composing
 
     def compose(
