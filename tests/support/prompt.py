@@ -87,6 +87,11 @@ class Prompt:
         assert foreseen, told
         return answer
 
+    @staticmethod
+    def read(line: str) -> Any:
+        """One line of a command that follows something."""
+        return msgspec.json.decode(line)
+
     def value(self, *args: object, code: int = 0) -> Any:
         """The document of a command with `--json`; all of standard output is that one document."""
         return self.run("--json", *args, code=code).value
@@ -110,6 +115,11 @@ class Office:
     admin: Prompt
     members: dict[str, str] = field(default_factory=dict[str, str])
     """Members' ids by name."""
+
+    @property
+    def admin_member(self) -> str:
+        """The administrator's id as a member."""
+        return str(self.admin.value("device", "show")["member"])
 
     def __getitem__(self, name: str) -> Prompt:
         """The prompt of someone enrolled."""

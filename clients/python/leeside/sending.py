@@ -158,7 +158,12 @@ class Sending:
         draft = waiting.draft
         frame = waiting.frame
         if frame is None:
-            await channel.prepare()
+            try:
+                await channel.prepare()
+            except NotPermitted:
+                # For good is judged on the newest chain only: this device may have been let in a commit later.
+                await channel.sync()
+                await channel.prepare()
             sealed, epoch = channel.seal(draft)
             frame = self._outbox.seal(draft.id, sealed, epoch)
         reply = await self._publisher.request(_Publish(waiting, frame))

@@ -18,6 +18,7 @@ from leeside.cli.names import (
     find_incident,
     find_member,
     find_unit,
+    names_for,
 )
 from leeside.cli.registry import all_devices, fetch_directory
 from leeside.cli.rosters import channel_post, live_certificates, make_genesis
@@ -47,7 +48,9 @@ def list_channels(
     run = invocation(context)
 
     async def work(desk: SignedIn) -> tuple[list[r.ChannelInfo], Names]:
-        return await all_channels(desk), Names.of(desk.keystore)
+        channels = await all_channels(desk)
+        units = (c.subject for c in channels if c.purpose is ChannelPurpose.UNIT)
+        return channels, await names_for(desk, units)
 
     channels, names = run.run(work)
     shown = [c for c in channels if archived or not c.archived]
@@ -140,12 +143,12 @@ def who_can_read(context: typer.Context, channel: ChannelArgument) -> None:
         line = await fetch_chain(desk.api, ChannelId(bytes.fromhex(info.id)), directory)
         head = line.head
         assert head is not None
-        names = Names.of(desk.keystore)
+        certificates = [directory.device(entry.device_id) for entry in head.roster]
+        names = await names_for(desk, (c.member_id.hex() for c in certificates if c is not None))
         labels = {d.id: d.label for d in await all_devices(desk.api)}
         live = {c.device_id for c in live_certificates(directory, run.now_ms())}
         rows: list[tuple[str, ...]] = []
-        for entry in head.roster:
-            certificate = directory.device(entry.device_id)
+        for entry, certificate in zip(head.roster, certificates, strict=True):
             who = "guest" if certificate is None else names.show(certificate.member_id)
             role = "-" if certificate is None else certificate.role
             state = "reads" if entry.device_id in live or entry.guest else "drops at the next message"

@@ -1,4 +1,4 @@
-"""`leeside chat CHANNEL`: a terminal client; and for programs `--send`, `--follow`, `--json`."""
+"""`leeside chat CHANNEL`: a terminal client; and for programs `--send`, `--follow`, `--once`, `--json`."""
 
 from __future__ import annotations
 
@@ -69,6 +69,9 @@ def chat(
     follow: Annotated[
         bool, typer.Option("--follow", help="Print what happens, line by line, until interrupted.")
     ] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print earlier messages, line by line, and come back.")
+    ] = False,
     history: Annotated[
         int, typer.Option(min=0, max=1000, help="How many earlier messages to show.")
     ] = HISTORY,
@@ -78,21 +81,25 @@ def chat(
 ) -> None:
     """Talk in a channel. Without a link everything is kept and sent later."""
     run = invocation(context)
-    if send is None and not follow and not interactive():
-        raise CommandError("Nobody is at the keyboard: use --send or --follow.", Exit.USAGE)
+    if send is None and not (follow or once or interactive()):
+        raise CommandError("Nobody is at the keyboard: use --send, --follow or --once.", Exit.USAGE)
     urgency = Urgency.URGENT if urgent else Urgency.IMPORTANT if important else Urgency.ROUTINE
 
     async def work() -> None:
         async with live(run, wait_s=LINK_S) as found:
             info = found.channel(channel)
             identifier = ChannelId(bytes.fromhex(info.id))
-            if found.client.link.state is LinkState.ONLINE:
-                await settle(found.client, identifier, SETTLE_S)
             if send is not None:
                 await _send(run, found, identifier, send, urgency, timeout_s)
-            if follow:
+                if not (follow or once):
+                    return
+            if found.client.link.state is LinkState.ONLINE:
+                await settle(found.client, identifier, SETTLE_S)
+            if once:
+                _tell_history(run, found, identifier, history)
+            elif follow:
                 await _follow(run, found, identifier, history)
-            elif send is None:
+            else:
                 await Conversation(run.screen, found, info, run.now_ms).run(history)
 
     wait(work())
@@ -119,8 +126,7 @@ async def _follow(run: Invocation, found: Live, channel: ChannelId, history: int
     feed = found.client.follow(channel)
     news = LinkNews()
     try:
-        for event in found.client.history(channel, limit=history) if history else ():
-            _print(run.screen, event, found)
+        _tell_history(run, found, channel, history)
         # Whoever reads along learns where things stand, and need not wait for something to happen.
         start = e.Link(found.client.link)
         news.fresh(start)
@@ -132,6 +138,11 @@ async def _follow(run: Invocation, found: Live, channel: ChannelId, history: int
                 _print(run.screen, event, found)
     finally:
         feed.close()
+
+
+def _tell_history(run: Invocation, found: Live, channel: ChannelId, count: int) -> None:
+    for event in found.client.history(channel, limit=count) if count else ():
+        _print(run.screen, event, found)
 
 
 def _print(screen: Screen, event: e.Event, found: Live) -> None:

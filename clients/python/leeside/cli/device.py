@@ -12,7 +12,7 @@ from leeside.cli.agency import AuthorityFiles, SecondFile
 from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.cli.invocation import Invocation, SignedIn, invocation, publish_device_key, wait
 from leeside.cli.keyfiles import leave_half_signed, open_authorities
-from leeside.cli.names import Names, all_channels, compartments_of, find_device, find_member
+from leeside.cli.names import Names, all_channels, compartments_of, find_device, find_member, names_for
 from leeside.cli.registry import all_devices, fetch_directory, post_entries
 from leeside.cli.screen import interactive, moment, short
 from leeside.errors import LeesideError
@@ -163,7 +163,8 @@ def list_devices(
 
     async def work(desk: SignedIn) -> tuple[list[r.DeviceInfo], Directory, Names]:
         directory = await fetch_directory(desk.api, desk.identity.root_pub, run.profile.directory_log)
-        return await all_devices(desk.api, state), directory, Names.of(desk.keystore)
+        devices = await all_devices(desk.api, state)
+        return devices, directory, await names_for(desk, (d.member for d in devices))
 
     devices, directory, names = run.run(work)
     rows: list[tuple[str, ...]] = []
@@ -204,7 +205,8 @@ def show(
 
     async def work(desk: SignedIn) -> tuple[r.DeviceInfo, Directory, Names]:
         directory = await fetch_directory(desk.api, desk.identity.root_pub, run.profile.directory_log)
-        return await find_device(desk, device), directory, Names.of(desk.keystore)
+        found = await find_device(desk, device)
+        return found, directory, await names_for(desk, (found.member,))
 
     info, directory, names = run.run(work)
     certificate = directory.device(DeviceId(bytes.fromhex(info.id)))
@@ -256,7 +258,7 @@ def approve(
 
     async def look(desk: SignedIn) -> tuple[r.DeviceInfo, r.Member, Names]:
         info = await find_device(desk, device)
-        return info, await desk.api.member(info.member), Names.of(desk.keystore)
+        return info, await desk.api.member(info.member), await names_for(desk, (info.member,))
 
     info, member, names = run.run(look)
     seen = a.applicant(info.public_key, info.device_key)
@@ -386,6 +388,34 @@ def _check_next(directory: Directory, entry: Entry, now_ms: int) -> None:
             Exit.CONFLICT,
             "stale",
         )
+
+
+@app.command("confirm")
+def confirm(context: typer.Context, device: DeviceArgument) -> None:
+    """Say that a device that was certified under your own name is yours.
+
+    Until then this device warns of it and seals nothing where it would read along: somebody could have certified it
+    behind your back. Not yours? Tell an administrator by voice: leeside device revoke.
+    """
+    from leeside.cli.live import live
+
+    run = invocation(context)
+
+    async def work() -> r.DeviceInfo:
+        async with live(run) as found:
+            info = await find_device(found.desk, device)
+            if info.member != found.desk.member.hex():
+                raise CommandError(
+                    "That device belongs to somebody else: only its own person can say so.",
+                    Exit.FAILED,
+                    "not_yours",
+                )
+            await found.client.refresh()
+            found.client.confirm_device(DeviceId(bytes.fromhex(info.id)))
+            return info
+
+    info = wait(work())
+    run.screen.say(f"Device {short(info.id)} is yours.", {"id": info.id, "confirmed": True})
 
 
 @app.command("revoke")

@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from leeside.cli.invocation import SignedIn, invocation
-from leeside.cli.names import Names, all_channels, all_incidents, channel_name, find_incident, find_unit
+from leeside.cli.names import (
+    Names,
+    all_channels,
+    all_incidents,
+    channel_name,
+    find_incident,
+    find_unit,
+    names_for,
+)
 from leeside.cli.rosters import channel_post, make_genesis
 from leeside.cli.screen import age, moment, short
 from leeside_protocol import resources as r
@@ -57,7 +65,8 @@ def list_incidents(
     run = invocation(context)
 
     async def work(desk: SignedIn) -> tuple[list[r.Incident], Names]:
-        return await all_incidents(desk), Names.of(desk.keystore)
+        incidents = await all_incidents(desk)
+        return incidents, await names_for(desk, (u for i in incidents for u in i.units))
 
     incidents, names = run.run(work)
     over = {IncidentState.CLOSED, IncidentState.CANCELLED}
@@ -86,7 +95,7 @@ def show(context: typer.Context, incident: IncidentArgument) -> None:
     async def work(desk: SignedIn) -> tuple[r.Incident, list[r.ChannelInfo], Names]:
         found = await find_incident(desk, incident)
         channels = [c for c in await all_channels(desk) if c.subject == found.id]
-        return found, channels, Names.of(desk.keystore)
+        return found, channels, await names_for(desk, found.units)
 
     found, channels, names = run.run(work)
     run.screen.facts(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,6 +13,7 @@ from leeside import events as e
 from leeside.cli.live import Live
 from leeside.cli.screen import plain, short
 from leeside.connection import LinkState
+from leeside_protocol.ids import DeviceId
 from leeside_protocol.words import Urgency
 
 MARKS: Final = {
@@ -94,12 +97,18 @@ def _message(event: e.Message, live: Live) -> Line:
 def _members(event: e.MemberChange, live: Live) -> Line | None:
     parts: list[str] = []
     if event.joined:
-        parts.append("can read now: " + ", ".join(sorted(short(d) for d in event.joined)))
+        parts.append("can read now: " + _names(event.joined, live))
     if event.left:
-        parts.append("no longer reads: " + ", ".join(sorted(short(d) for d in event.left)))
+        parts.append("no longer reads: " + _names(event.left, live))
     if not parts:
         return None
     return Line(f"Members changed by {live.who(event.committer, None)}; {'; '.join(parts)}", "warn")
+
+
+def _names(devices: Iterable[DeviceId], live: Live) -> str:
+    """Whose devices they are, each person once."""
+    shown = Counter(live.who(device, None) for device in devices)
+    return ", ".join(f"{who} ({times} devices)" if times > 1 else who for who, times in sorted(shown.items()))
 
 
 def _state(event: e.Event) -> Line | None:
@@ -118,6 +127,12 @@ def _state(event: e.Event) -> Line | None:
             return Line(f"{event.lost} events were skipped here: see /history.", "warn")
         case e.Left():
             return Line("This device is no longer in the channel.", "loud")
+        case e.Alarm(kind=e.AlarmKind.GHOST_DEVICE, device=bytes() as device):
+            return Line(
+                f"ALARM: device {short(device)} was certified under your name. Yours? leeside device confirm "
+                f"{short(device)}. Not yours? Tell an administrator by voice.",
+                "loud",
+            )
         case e.Alarm():
             stops = " Sending is stopped." if event.stops_sending else ""
             return Line(

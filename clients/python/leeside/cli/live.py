@@ -5,27 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from leeside.api import ApiError
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import Invocation, SignedIn
 from leeside.cli.names import Names, channel_name
-from leeside.cli.registry import Choice, choose, fetch_directory, read_entries
+from leeside.cli.registry import Choice, choose
 from leeside.client import Leeside, Sent
 from leeside.connection import LinkState
 from leeside.errors import Offline
 from leeside.events import Progress
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelId, DeviceId, MemberId, UnitId
-from leeside_protocol.sealing.public.directory import Directory
 from leeside_protocol.words import ChannelPurpose
 
 ONLINE_S: Final = 15.0
 """How long a command waits for a link before it says that there is none."""
 NAMES_S: Final = 3.0
-CATCH_UP_STEP_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +31,6 @@ class Live:
 
     client: Leeside
     desk: SignedIn
-    owners: dict[DeviceId, MemberId] = field(default_factory=dict[DeviceId, MemberId])
-    """Whose devices they are, by the verified directory as this command found it."""
 
     def names(self) -> Names:
         """Shown names, the newest that came with the agency's channel included; they are kept for other commands."""
@@ -76,7 +71,7 @@ class Live:
 
     def who(self, device: DeviceId, member: MemberId | None) -> str:
         """A person's shown name, or the first digits of what is known."""
-        owner = member or self.owners.get(device)
+        owner = member or self.client.member_of(device)
         return Names.of(self.desk.keystore).show(device if owner is None else owner)
 
 
@@ -106,45 +101,39 @@ async def live(run: Invocation, *, wait_s: float = ONLINE_S) -> AsyncGenerator[L
             with suppress(TimeoutError):
                 await found.client.online(ONLINE_S)
         await _settle_names(found)
-        directory = await _directory(run, found)
-        found.owners.update({c.device_id: c.member_id for c in directory.devices()})
         yield found
 
 
-async def _directory(run: Invocation, found: Live) -> Directory:
-    """The newest directory; without a link the one that was verified last."""
-    root_pub, kept = found.desk.identity.root_pub, run.profile.directory_log
-    if found.client.link.state is LinkState.ONLINE:
-        with suppress(ApiError):
-            return await fetch_directory(found.desk.api, root_pub, kept)
-    return Directory.replay(root_pub, read_entries(kept))
-
-
-async def _settle_names(found: Live) -> None:
-    """Give the agency's channel a moment to bring names; without them ids are shown."""
+async def _settle_names(found: Live) -> bool:
+    """Give the agency's channel a moment to bring names, without which ids are shown; whether all are here."""
     agency = found.agency()
-    if agency is not None and found.client.link.state is LinkState.ONLINE:
-        await settle(found.client, agency, NAMES_S)
-        found.names()
+    if agency is None or found.client.link.state is not LinkState.ONLINE:
+        return False
+    whole = await settle(found.client, agency, NAMES_S)
+    found.names()
+    return whole
 
 
-async def learn_names(run: Invocation, desk: SignedIn) -> None:
-    """Fetch the names of the agency's channel, for a command that was given one it does not know."""
+async def learn_names(run: Invocation, desk: SignedIn) -> bool:
+    """Fetch the names of the agency's channel, for a command that has none for what it shows or is asked for."""
     async with client_of(run, desk) as found:
         with suppress(TimeoutError):
             await found.client.online(ONLINE_S)
-        await _settle_names(found)
+        return await _settle_names(found)
 
 
 async def settle(client: Leeside, channel: ChannelId, timeout_s: float) -> bool:
-    """Wait until everything of a channel is here, so that what is sent now is sealed at once; whether it is."""
-    with suppress(TimeoutError):
+    """Wait until everything of a channel is here, for a command that shows it; whether it is."""
+    feed = client.follow(channel)
+    try:
         async with asyncio.timeout(timeout_s):
-            # The client tells followers, not strangers: this looks from outside, for a moment.
-            while not (client.readers(channel) and client.caught_up(channel)):  # noqa: ASYNC110
-                await asyncio.sleep(CATCH_UP_STEP_S)
-            return True
-    return False
+            while not client.caught_up(channel):
+                await feed.next()
+    except TimeoutError:
+        return False
+    finally:
+        feed.close()
+    return True
 
 
 async def need_link(client: Leeside) -> None:

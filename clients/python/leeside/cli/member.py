@@ -8,7 +8,7 @@ import typer
 
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import SignedIn, invocation
-from leeside.cli.names import Names, find_member
+from leeside.cli.names import Names, find_member, names_for
 from leeside.cli.registry import all_devices, all_members
 from leeside.cli.screen import moment, short
 from leeside_protocol import resources as r
@@ -54,7 +54,8 @@ def list_members(
     run = invocation(context)
 
     async def work(desk: SignedIn) -> tuple[list[r.Member], Names]:
-        return await all_members(desk.api), Names.of(desk.keystore)
+        members = await all_members(desk.api)
+        return members, await names_for(desk, (m.id for m in members))
 
     members, names = run.run(work)
     shown = [m for m in members if ended or not m.ended_ms]
@@ -94,7 +95,7 @@ def show(context: typer.Context, member: MemberArgument) -> None:
     async def work(desk: SignedIn) -> tuple[r.Member, list[r.DeviceInfo], Names]:
         found = await find_member(desk, member)
         devices = [d for d in await all_devices(desk.api) if d.member == found.id]
-        return found, devices, Names.of(desk.keystore)
+        return found, devices, await names_for(desk, (found.id,))
 
     found, devices, names = run.run(work)
     rows = [
@@ -145,7 +146,7 @@ def end(
 
     async def look(desk: SignedIn) -> tuple[r.Member, str]:
         found = await find_member(desk, member)
-        return found, Names.of(desk.keystore).show(found.id)
+        return found, (await names_for(desk, (found.id,))).show(found.id)
 
     found, shown = run.run(look)
     if not yes and not typer.confirm(f"End the membership of {shown}?", err=True):

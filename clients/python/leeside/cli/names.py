@@ -19,9 +19,11 @@ from leeside.cli.registry import Choice, all_devices, all_members, choose
 from leeside.cli.screen import short
 from leeside.lockbox import Keystore
 from leeside_protocol import resources as r
-from leeside_protocol.words import Compartment
+from leeside_protocol.words import ChannelPurpose, Compartment
 
 RECORD: Final = "names"
+LOOKED_AT: Final = "names/looked-at"
+"""The agency's channel and its head when all its names were fetched last."""
 _DIGITS: Final = re.compile(r"[0-9a-fA-F]{4,32}")
 _PAGE: Final = 500
 
@@ -72,6 +74,22 @@ async def _named(desk: SignedIn, what: str, text: str, choices: Callable[[Names]
         await desk.learn(desk)
         chosen = choose(what, text, choices(Names.of(desk.keystore)))
     return chosen.id.hex()
+
+
+async def names_for(desk: SignedIn, owners: Iterable[str | None]) -> Names:
+    """Shown names, with those of `owners`: where one is missing and the agency's channel holds something that was not
+    looked at yet, it is fetched. Whoever has no name there keeps their digits."""
+    names = Names.of(desk.keystore)
+    if all(names.get(owner) for owner in owners if owner):
+        return names
+    agency = next(
+        (c for c in await all_channels(desk) if c.purpose is ChannelPurpose.AGENCY and not c.archived), None
+    )
+    if agency is not None:
+        looked_at = f"{agency.id} {agency.head}".encode()
+        if desk.keystore.get(LOOKED_AT) != looked_at and await desk.learn(desk):
+            desk.keystore.put(LOOKED_AT, looked_at)
+    return Names.of(desk.keystore)
 
 
 async def find_member(desk: SignedIn, text: str) -> r.Member:
@@ -128,7 +146,7 @@ async def find_channel(desk: SignedIn, text: str) -> r.ChannelInfo:
 
 def channel_name(channel: r.ChannelInfo, names: Names) -> str:
     """What a channel is called on the line: a unit's name, its purpose, or `incident 1a2b3c clinical`."""
-    if channel.purpose.value == "unit" and channel.subject is not None:
+    if channel.purpose is ChannelPurpose.UNIT and channel.subject is not None:
         return names.show(channel.subject)
     if channel.subject is not None:
         return f"{channel.purpose.value} {channel.subject[:6]} {channel.compartment.name.lower()}"

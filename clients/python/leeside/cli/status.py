@@ -41,8 +41,6 @@ def set_status(
     async def work() -> None:
         async with live(run) as found:
             identifier, channel = found.unit_channel(unit)
-            if found.client.link.state is LinkState.ONLINE:
-                await settle(found.client, channel, 5.0)
             sent = await found.client.set_status(
                 channel, identifier, primary, secondary, note=note, destination=destination, mark=chosen
             )

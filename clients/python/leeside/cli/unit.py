@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from leeside.cli.invocation import SignedIn, invocation
-from leeside.cli.names import Names, all_units, find_member, find_unit
+from leeside.cli.names import Names, all_units, find_member, find_unit, names_for
 from leeside.cli.screen import moment, short
 from leeside_protocol import resources as r
 
@@ -56,7 +56,9 @@ def list_units(
     run = invocation(context)
 
     async def work(desk: SignedIn) -> tuple[list[r.Unit], Names]:
-        return await all_units(desk), Names.of(desk.keystore)
+        units = await all_units(desk)
+        owners = (owner for unit in units for owner in (unit.id, unit.lead, *unit.members))
+        return units, await names_for(desk, owners)
 
     units, names = run.run(work)
     shown = [u for u in units if ended or not u.ended_ms]

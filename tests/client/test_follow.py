@@ -1,0 +1,102 @@
+"""Following one channel: nobody is told that all is here before the channel's first commit was processed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, cast
+
+from leeside.channels import Channel
+from leeside.follow import ChannelFollow
+from leeside.history import History
+from leeside.lockbox import Lockbox
+from leeside_protocol.follow import Position
+from leeside_protocol.ids import ChannelAddress, ChannelId, ChannelKind, DeviceId, MessageId, address
+from leeside_protocol.messages import Batch, Entry, Subscribed
+from leeside_protocol.words import Lane
+from tests.client.virtual_time import VirtualClock, eventually, play
+from tests.support.town import MemoryKeystore
+
+CHANNEL = ChannelId(b"c" * 16)
+GENERATION = 7
+
+
+class StubChannel:
+    """As much of a channel as its follower touches; a batch of commits is its first commit."""
+
+    content = address(ChannelKind.CONTENT, CHANNEL)
+    epochs = address(ChannelKind.EPOCHS, CHANNEL)
+    grants = address(ChannelKind.GRANTS, CHANNEL)
+
+    def __init__(self) -> None:
+        self.epoch = -1
+
+    async def take_epochs(self, entries: Iterable[Entry], *, live: bool) -> None:
+        self.epoch = 0
+
+    async def take_grants(self, entries: Iterable[Entry]) -> tuple[int, ...]:
+        return ()
+
+
+class Server:
+    """Answers every subscription with the head that its log has."""
+
+    def __init__(self, heads: dict[ChannelAddress, int]) -> None:
+        self._heads = heads
+        self.follow: ChannelFollow | None = None
+
+    async def subscribe(self, log: ChannelAddress, position: Position) -> Subscribed:
+        assert self.follow is not None
+        answer = Subscribed(1, log, 0, GENERATION, self._heads[log], 0)
+        self.follow.push(log, answer)
+        return answer
+
+
+class Told:
+    """Counts how often it was told that all is here."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def on_caught_up(self, channel: Channel) -> None:
+        self.times += 1
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_args, **_named: None
+
+
+def following(story: Callable[[StubChannel, ChannelFollow, Told], Awaitable[None]]) -> None:
+    """Play a story with a channel whose content log is empty and whose one commit is still on its way."""
+
+    async def run() -> None:
+        channel, told = StubChannel(), Told()
+        server = Server({channel.content: 0, channel.epochs: 1, channel.grants: 0})
+        history = History(":memory:", Lockbox.of(MemoryKeystore()))
+        follow = ChannelFollow(cast("Channel", channel), history, server, cast("Any", told), VirtualClock())
+        server.follow = follow
+        task = asyncio.ensure_future(follow.run())
+        follow.up()
+        try:
+            await story(channel, follow, told)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            history.close()
+
+    play(run())
+
+
+def test_an_empty_log_says_nothing_before_the_first_commit() -> None:
+    async def story(channel: StubChannel, follow: ChannelFollow, told: Told) -> None:
+        await eventually(lambda: follow.position.generation == GENERATION)
+        await asyncio.sleep(1.0)
+        assert not follow.caught_up
+        assert told.times == 0
+        entry = Entry(1, Lane.LOG, b"", DeviceId(b"d" * 16), MessageId(b"m" * 16), 0, b"commit")
+        follow.push(channel.epochs, Batch(channel.epochs, 0, 1, (entry,)))
+        await eventually(lambda: follow.caught_up)
+        await eventually(lambda: told.times == 1)
+        await asyncio.sleep(1.0)
+        assert told.times == 1
+
+    following(story)
