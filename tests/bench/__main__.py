@@ -14,6 +14,7 @@ import asyncio
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,6 +32,7 @@ from tests.faults.node import NodeFailed
 from tests.faults.outcome import Impossible
 
 NAMES: Final = ("fanout", "ingest", "storm", "memory", "sealing")
+EXIT_INTERRUPTED: Final = 130
 RESULTS: Final = ROOT / "docs" / "results"
 
 
@@ -61,6 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     chosen = parser.parse_args(arguments)
     result = Result(chosen.name, chosen.short)
+    # Servers under comparison must not outlive a run that is told to end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     pin(load_cores())
     busy = os.getloadavg()[0]
     if busy > 1.0:
@@ -76,6 +80,8 @@ def main(arguments: Sequence[str]) -> int:
     except (NodeFailed, DialFailed, MeasureFailed) as problem:
         print(f"bench {chosen.name} did not come to its end: {problem}", file=sys.stderr)
         return EXIT_MISSED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     took_s = time.monotonic() - began_s
     print(json.dumps(result.as_object()) if chosen.json else result.table())
     if chosen.keep:

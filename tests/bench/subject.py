@@ -122,8 +122,8 @@ async def leeside_running(
     node = Node(place / "node", place / "data")
     if not grouped:
         node.program = ungrouped
-    await node.start()
     try:
+        await node.start()
         async with open_world(node, devices, [range(devices)] * rooms) as world:
             ours = Leeside(name, node, world, follows=follows)
             await ours.renewed()
