@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+import jsonschema
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +26,7 @@ from leeside_protocol.ids import ChannelAddress, DeviceId, MessageId
 from leeside_protocol.messages import Batch, Entry, Subscribed
 from leeside_protocol.words import Lane
 
+PROTOCOL = Path(__file__).resolve().parents[2] / "protocol"
 CHANNEL = ChannelAddress(b"c" + bytes(16))
 
 
@@ -274,3 +280,67 @@ def test_any_sequence_ends_in_the_log_itself(actions: list[tuple[str, int | byte
 def test_an_overflow_of_the_callers_own_asks_again() -> None:
     assert live().on_overflow() == (SubscribeAgain(),)
     assert Follower(CHANNEL).on_overflow() == ()
+
+
+# ---- the vectors that other languages read
+
+VECTORS: dict[str, Any] = json.loads((PROTOCOL / "vectors" / "follow.json").read_text())
+
+
+def feed(follower: Follower, kind: str, value: Any) -> tuple[Step, ...]:
+    match kind:
+        case "subscribe":
+            assert follower.subscribe() == Position(*value)
+            return ()
+        case "subscribed":
+            status, generation, head, floor = value
+            return follower.on_subscribed(subscribed(status, head, generation, floor))
+        case "batch":
+            after, to, offsets = value
+            return follower.on_batch(Batch(CHANNEL, after, to, tuple(entry(o) for o in offsets)))
+        case "head":
+            return follower.on_head(value)
+        case "overflow":
+            return follower.on_overflow()
+        case "disconnected":
+            follower.on_disconnected()
+            return ()
+        case _:
+            assert kind == "refused"
+            follower.on_refused()
+            return ()
+
+
+def told(step: Step) -> dict[str, Any]:
+    """A step as the vectors write it."""
+    match step:
+        case Take():
+            at = step.position
+            return {"take": [[e.offset for e in step.entries], [at.generation, at.offset]]}
+        case Trimmed():
+            return {"trimmed": [step.since, step.floor]}
+        case Dropped():
+            before, now = step.before, step.position
+            return {"dropped": [[before.generation, before.offset], [now.generation, now.offset]]}
+        case SubscribeAgain():
+            return {"again": True}
+        case CaughtUp():
+            return {"caught_up": step.head}
+
+
+@pytest.mark.parametrize("case", VECTORS["valid"] + VECTORS["invalid"], ids=lambda case: case["name"])
+def test_a_vector_leads_to_its_steps_and_ends_where_it_says(case: dict[str, Any]) -> None:
+    follower = Follower(CHANNEL, Position(*case["position"]))
+    for number, (given_input, steps) in enumerate(case["inputs"]):
+        ((kind, value),) = given_input.items()
+        assert [told(step) for step in feed(follower, kind, value)] == steps, f"input {number}"
+    assert [follower.position.generation, follower.position.offset] == case["end"]
+
+
+def test_the_vectors_use_every_input_and_every_step() -> None:
+    cases = VECTORS["valid"] + VECTORS["invalid"]
+    inputs = {kind for case in cases for given_input, _ in case["inputs"] for kind in given_input}
+    steps = {kind for case in cases for _, steps in case["inputs"] for step in steps for kind in step}
+    assert (inputs, steps) == (set(VECTORS["inputs"]), set(VECTORS["steps"]))
+    assert len({case["name"] for case in cases}) == len(cases)
+    jsonschema.validate(VECTORS, json.loads((PROTOCOL / "vectors" / "schema.json").read_text()))

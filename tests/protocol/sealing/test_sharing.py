@@ -17,7 +17,7 @@ from leeside_protocol.sealing.opening.records import (
     RecordsPrivateKey,
     open_records_box,
 )
-from leeside_protocol.sealing.public.acceptance import Receipt
+from leeside_protocol.sealing.public.acceptance import Receipt, roster_public_key
 from leeside_protocol.sealing.public.commit import CommitReason
 from leeside_protocol.sealing.public.device_key import DeviceKeyBook, verify_device_key
 from leeside_protocol.sealing.public.enrolment import short_code, verify_enrolment
@@ -165,6 +165,40 @@ def test_grant_rules_an_observer_checks(joined: Joined) -> None:
     signed = outsider.identity.sign(KIND_GRANT, outsider.device_id, encode_grant(**plan))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     with refused(SealingCode.E_AUTHZ):
         verify_grant(joined.dispatcher.line, signed, w.directories)
+
+
+def test_a_grant_of_another_version_is_refused(joined: Joined) -> None:
+    w, good = joined.world, joined.grant()
+    keys = w.keys["dispatcher"]
+    payload = bytearray(good.signed.payload)
+    assert payload[1] == 1
+    payload[1] = 2
+    signed = keys.identity.sign(KIND_GRANT, keys.device_id, bytes(payload))
+    with refused(SealingCode.E_FORMAT):
+        verify_grant(joined.dispatcher.line, signed, w.directories)
+
+
+def test_a_granter_that_no_directory_here_certifies_is_refused(joined: Joined) -> None:
+    good = joined.grant()
+    other = World(name="south")
+    for directories in ({}, other.directories, {joined.world.agency: other.directory}):
+        with refused(SealingCode.E_UNKNOWN_DEVICE):
+            verify_grant(joined.dispatcher.line, good.signed, directories)
+
+
+def test_the_key_of_a_roster_device_comes_from_its_directory_or_its_voucher(joined: Joined) -> None:
+    w, head = joined.world, joined.dispatcher.head
+    unit = w.id("unit")
+    assert roster_public_key(head, unit, w.directories) == w.keys["unit"].identity.public
+    with refused(SealingCode.E_AUTHZ):
+        roster_public_key(head, w.id("spare"), w.directories)
+    with refused(SealingCode.E_UNKNOWN_DEVICE):
+        roster_public_key(head, unit, {})
+    guest = DeviceKeys.create_guest(seeded("guest"), NOW_MS + HOUR_MS)
+    entry = guest.guest_entry(w.agency, 1 << MEDIA)
+    made = w.commit("dispatcher", joined.dispatcher, Change(CommitReason.MEMBER, guests=(entry,)))
+    assert roster_public_key(made.commit, guest.device_id, w.directories) == guest.identity.public
+    assert roster_public_key(made.commit, guest.device_id, {}) == guest.identity.public
 
 
 def test_records_key_opens_its_classes_alone(joined: Joined) -> None:
