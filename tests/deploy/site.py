@@ -27,7 +27,7 @@ from typing import Final
 import trustme
 
 from deploy.devtool.place import ROOT
-from tests.faults.node import Node, NodeSettings
+from tests.faults.node import Node, NodeFailed, NodeSettings
 from tests.support.services import HOST, free_port
 
 PROXY_CONF: Final = ROOT / "deploy/proxy/nginx.conf"
@@ -221,6 +221,17 @@ class Site:
         return self.proxy.url
 
 
+async def start_on_a_free_port(node: BehindProxy) -> None:
+    """Start; on another port when somebody else took the first one meanwhile. Raises `NodeFailed`."""
+    try:
+        await node.start()
+    except NodeFailed as failure:
+        if "cannot be listened on" not in str(failure):
+            raise
+        node.port = free_port()
+        await node.start()
+
+
 @asynccontextmanager
 async def site(
     folder: Path, program: Path, dsn: str, redis_url: str, *, patience_s: int = 1
@@ -234,7 +245,7 @@ async def site(
     proxy = Proxy(program, folder / "nginx", free_port())
     try:
         for node in nodes:
-            await node.start()
+            await start_on_a_free_port(node)
         await proxy.start(proxy.prepare(nodes, patience_s))
         yield Site(nodes, proxy)
     finally:
