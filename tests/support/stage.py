@@ -20,11 +20,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.faults.node import Node, NodeSettings
+from tests.faults.node import Node, NodeFailed, NodeSettings
 from tests.support.services import PostgresServer, RedisServer, redis_running
 from tests.support.town import Town, now_ms, open_town
 
 READY_S = 30.0
+ATTEMPTS = 3
+EX_UNAVAILABLE = 69
+"""How a node ends whose disk, store or bus does not answer now."""
 
 
 @dataclass(slots=True)
@@ -49,7 +52,18 @@ class Stage:
         return self.node(number).url
 
     async def start(self) -> None:
-        await asyncio.gather(*(node.start() for node in self.nodes))
+        """Start every node, again where its store was too slow to answer: as a service manager does."""
+        await asyncio.gather(*(self._start(node) for node in self.nodes))
+
+    async def _start(self, node: Node) -> None:
+        for attempt in range(ATTEMPTS):
+            try:
+                await node.start()
+            except NodeFailed as failed:
+                if attempt == ATTEMPTS - 1 or f"ended with {EX_UNAVAILABLE} " not in str(failed):
+                    raise
+            else:
+                return
 
     async def kill(self) -> None:
         await asyncio.gather(*(node.kill() for node in self.nodes))

@@ -200,8 +200,8 @@ def _library(error: LeesideError) -> Ending:
             return Ending(
                 Exit.ALARM,
                 error.code,
-                "A device that this one never met was certified under your name. Nothing is sent here until it is settled: "
-                "ask your administrator, by voice, whose it is.",
+                "A device that this one never met was certified under your name. Nothing is sent here until it is settled. "
+                "Yours? leeside device confirm. Not yours? Ask your administrator, by voice, whose it is.",
             )
         case ChannelAlarmed():
             return Ending(Exit.ALARM, error.code, _DECEIVED)
