@@ -133,6 +133,8 @@ def _state(event: e.Event) -> Line | None:
                 f"{short(device)}. Not yours? Tell an administrator by voice.",
                 "loud",
             )
+        case e.Forgotten():
+            return Line("This incident ended a day ago: its messages are no longer on this device.", "warn")
         case e.Alarm():
             stops = " Sending is stopped." if event.stops_sending else ""
             return Line(

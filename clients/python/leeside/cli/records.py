@@ -29,9 +29,10 @@ from leeside_protocol.ids import ChannelId, ChannelKind, address
 from leeside_protocol.messages import Entry
 from leeside_protocol.sealing.errors import SealingError
 from leeside_protocol.sealing.opening.frames import FrameReceiver
-from leeside_protocol.sealing.opening.records import RecordsPrivateKey, open_records_box
+from leeside_protocol.sealing.opening.records import RecordsPrivateKey, open_archive, open_records_box
 from leeside_protocol.sealing.opening.schedule import ClassSecrets
 from leeside_protocol.sealing.public.acceptance import ChannelLine
+from leeside_protocol.sealing.public.archive import Archive, is_archive
 from leeside_protocol.sealing.public.boxes import Box
 from leeside_protocol.sealing.public.directory import Directory
 from leeside_protocol.sealing.public.encoding import sha256
@@ -171,6 +172,11 @@ class Export:
         """A header, then one object for each entry in the log's order, then what proves the order."""
         line = await fetch_chain(self._desk.api, self._channel, self._directory)
         secrets, missing = await self._secrets(line)
+        archived = await self._archived(line) if len(secrets) <= line.epoch else {}
+        from_archives = sorted(archived.keys() - secrets.keys())
+        for epoch in from_archives:
+            secrets[epoch] = archived[epoch]
+            missing.pop(str(epoch), None)
         receiver = FrameReceiver(line, secrets)
         info = self._info
         yield {
@@ -181,6 +187,7 @@ class Export:
             "subject": info.subject,
             "epochs": line.epoch + 1,
             "epochs_not_opened": missing,
+            "epochs_from_archives": from_archives,
             "records_key": self._key.records_id,
         }
         log = address(ChannelKind.CONTENT, self._channel)
@@ -231,6 +238,31 @@ class Export:
                     )
             at = page[-1].epoch + 1
         return secrets, missing
+
+    async def _archived(self, line: ChannelLine) -> dict[int, ClassSecrets]:
+        """What archives of the ended incident give, where boxes are gone. One that does not hold counts for nothing:
+        another member's may."""
+        found: dict[int, ClassSecrets] = {}
+        log = address(ChannelKind.GRANTS, self._channel)
+        at = 0
+        while True:
+            batch = await self._desk.api.log(log, at)
+            for entry in batch.entries:
+                if not is_archive(entry.payload):
+                    continue
+                try:
+                    archive = Archive.decode(entry.payload)
+                    found.update(
+                        {
+                            e: dict(s)
+                            for e, s in open_archive(self._key, archive, line, self._directories).items()
+                        }
+                    )
+                except SealingError:
+                    continue
+            if batch.to <= at:
+                return found
+            at = batch.to
 
     def _entry(self, receiver: FrameReceiver, entry: Entry) -> dict[str, Any]:
         frame_hash = entry.hash or sha256(entry.payload)
