@@ -84,7 +84,7 @@ class NoBlobs:
     async def close(self) -> None: ...
 
 
-_BLOBS: Blobs = NoBlobs()
+NO_BLOBS: Blobs = NoBlobs()
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ async def world(
             bus=buses[number] if buses else MemoryBus(exchange),
             latest=latest,
             presence=presence,
-            blobs=_BLOBS,
+            blobs=NO_BLOBS,
             clock=clock,
             secret=SECRET,
         )

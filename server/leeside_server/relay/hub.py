@@ -137,11 +137,15 @@ class Hub:
             return
         if follow.receiver.congested:
             return
-        if follow.cursor >= log.head and not log.held:
+        if follow.cursor < log.head or log.held:
+            self.catchup.add(follow)
+        elif follow.cursor > log.head:
+            # It read from the store what is still to be delivered here: it must not be given that again.
+            log.ahead[follow] = None
+            self.catchup.fill(log)
+        else:
             follow.live = True
             log.live[follow] = None
-        else:
-            self.catchup.add(follow)
 
     def lag(self, follow: Follow) -> None:
         """The socket takes no more: keep a cursor instead of a buffer."""
@@ -157,6 +161,7 @@ class Hub:
             follow.gone = True
             follow.live = False
             log.live.pop(follow, None)
+            log.ahead.pop(follow, None)
 
     def followed(self, agency: AgencyId, channel: ChannelId) -> bool:
         """Whether anyone on this node follows a log of this channel."""
@@ -370,13 +375,16 @@ class Hub:
         after, log.head = log.head, to
         for watcher in tuple(log.watchers):
             watcher(log, entries)
-        if not log.live:
-            return
-        data = batch_frames(log.address, after, to, entries)
-        for follow in tuple(log.live):
-            if follow.live:
-                follow.receiver.deliver(data)
-        self._metrics.deliveries.inc(len(log.live) * len(entries))
+        if log.live:
+            data = batch_frames(log.address, after, to, entries)
+            for follow in tuple(log.live):
+                if follow.live:
+                    follow.receiver.deliver(data)
+            self._metrics.deliveries.inc(len(log.live) * len(entries))
+        if log.ahead:
+            ahead, log.ahead = log.ahead, {}
+            for follow in ahead:
+                self.settle(follow)
 
     def _hold(self, log: Log, channel: ChannelId, needs_epoch: int) -> None:
         if not log.held:

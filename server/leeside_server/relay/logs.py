@@ -84,11 +84,13 @@ class Follow:
 
 class Log:
     """One log on this node. `head` is what was delivered here, not what the store has; `pending` holds what
-    was announced beyond it, by offset; `held` stops delivery until the roster was read anew."""
+    was announced beyond it, by offset; `held` stops delivery until the roster was read anew; who read further than
+    the head meanwhile waits in `ahead`."""
 
     __slots__ = (
         "address",
         "agency",
+        "ahead",
         "filling",
         "floor",
         "floor_read_s",
@@ -118,6 +120,7 @@ class Log:
         self.pending: dict[int, Entry] = {}
         self.follows: dict[Receiver, Follow] = {}
         self.live: dict[Follow, None] = {}
+        self.ahead: dict[Follow, None] = {}
         self.watchers: list[Watcher] = []
         self.pins = 0
         self.filling = False
