@@ -130,8 +130,9 @@ class Subscribed(msgspec.Struct, frozen=True, array_like=True, tag=36):
     """Server: you follow this log.
 
     `status` 0 `ok`: batches continue behind your offset. 1 `gap`: payloads up to `floor` were pruned, say so
-    to the person, batches continue behind `floor`. 2 `reset`: the generation differs or you are ahead; drop
-    your copy, post again what the store may have lost; batches start at the beginning.
+    to the person where the log begins; batches continue behind your offset, pruned entries as hashes. 2 `reset`:
+    the generation differs or you are ahead; drop your copy, post again what the store may have lost; batches start
+    at the beginning.
     """
 
     req: _Req
