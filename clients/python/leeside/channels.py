@@ -13,42 +13,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final
 
 import msgspec
 
 from leeside.api import ApiError
-from leeside.bodies import BodyError, Content, Unsupported, read_content
-from leeside.directories import Directories
 from leeside.errors import ChannelAlarmed, NotPermitted, Refused
-from leeside.events import Alarm, AlarmKind, Event, MemberChange
-from leeside.history import History, Row, Verdict
+from leeside.events import Alarm, AlarmKind, MemberChange
+from leeside.home import Home
 from leeside.outbox import Draft
+from leeside.reading import Reader, Reading
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId, ChannelKind, DeviceId, address
-from leeside_protocol.messages import Batch, Entry
+from leeside_protocol.messages import Entry
 from leeside_protocol.sealing.errors import SealingCode, SealingError
-from leeside_protocol.sealing.opening.body import Body, decode_body, encode_body
+from leeside_protocol.sealing.opening.body import Body, decode_body
 from leeside_protocol.sealing.opening.channel import Delivery, Installed, SealedChannel
 from leeside_protocol.sealing.opening.committer import Change, Committer, MadeCommit, Seat
 from leeside_protocol.sealing.opening.grants import accept_grant, make_grant
-from leeside_protocol.sealing.opening.keys import DeviceKeys
-from leeside_protocol.sealing.opening.schedule import Random
 from leeside_protocol.sealing.public.acceptance import Receipt
 from leeside_protocol.sealing.public.archive import is_archive
 from leeside_protocol.sealing.public.boxes import Box, BoxList
 from leeside_protocol.sealing.public.commit import CommitReason, parse_commit
-from leeside_protocol.sealing.public.encoding import sha256
 from leeside_protocol.sealing.public.entries import DURABLE
 from leeside_protocol.sealing.public.grant import SealedGrant, parse_grant
-from leeside_protocol.sealing.public.seen import LogHead, Seen, SeenLog
+from leeside_protocol.sealing.public.seen import LogHead, SeenLog
 from leeside_protocol.sealing.public.signed import Signed
-from leeside_protocol.words import Lane
 
 COMMIT_ATTEMPTS: Final = 8
-_PENDING_CLAIMS: Final = 64
 _BOXES_PAGE: Final = 500
 _CLEAN_UP: Final = {
     SealingCode.E_REVOKED: CommitReason.REVOKE,
@@ -58,42 +52,6 @@ _CLEAN_UP: Final = {
     SealingCode.E_NO_KEY: CommitReason.PERIODIC,
 }
 """What keeps a member from sending that a commit of its own puts right, and the commit's reason."""
-
-
-class ChannelApi(Protocol):
-    """What of the server's HTTP half this module needs."""
-
-    async def boxes(
-        self, channel: bytes | str, from_epoch: int = 0, limit: int = 500
-    ) -> tuple[r.EpochBoxes, ...]: ...
-    async def post_commit(self, channel: bytes | str, body: r.CommitPost) -> r.CommitAnswer: ...
-    async def post_grant(self, channel: bytes | str, body: r.GrantPost) -> None: ...
-    async def post_archive(self, channel: bytes | str, body: r.ArchivePost) -> None: ...
-    async def log(self, address: bytes | str, after: int = 0, limit: int = 500) -> Batch: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """What all channels of a device share. `now_ms` is the server's time where it is known."""
-
-    api: ChannelApi
-    history: History
-    keys: DeviceKeys
-    directories: Directories
-    random: Random
-    now_ms: Callable[[], int]
-    emit: Callable[[ChannelId, Event], None]
-    report: Callable[[Alarm], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What became of one entry. `content` is None unless it opened; `code` says why it did not."""
-
-    row: Row
-    body: Body | None = None
-    content: Content | Unsupported | None = None
-    code: str = ""
 
 
 class Channel:
@@ -106,13 +64,11 @@ class Channel:
         self.grants: Final = address(ChannelKind.GRANTS, channel)
         self._home = home
         self._lock = asyncio.Lock()
-        self._claims: list[tuple[DeviceId, LogHead]] = []
+        self._reader: Final = Reader(self, home)
         self._broken = ""
         self._looking = ""
         self.advanced: Final = asyncio.Event()
         """Set whenever keys were gained: frames on hold may open now."""
-        self.foreign_history = False
-        """The store's generation changed under this copy: claims about the old history prove nothing."""
         kept = home.history.channel(channel)
         if kept is None:
             self.sealed = SealedChannel(channel, home.keys.device_id)
@@ -267,7 +223,7 @@ class Channel:
         return installed
 
     def _installed(self, installed: Installed) -> None:
-        self._claim(installed.commit.committer, installed.commit.seen)
+        self._reader.claim(installed.commit.committer, installed.commit.seen)
         if installed.alarm is not None:
             code = installed.alarm.code
             self._home.report(Alarm(self.id, AlarmKind.WITHHELD, code, stops_sending=False))
@@ -435,31 +391,16 @@ class Channel:
     # ---- opening
 
     def read(self, entry: Entry) -> Reading:
-        """Open one entry of the content log, in the order of offsets.
-
-        Raises `SealingError` `E_UNKNOWN_EPOCH`: hold it until keys came, 30 s at most, then `give_up`.
-        """
-        if not entry.payload:
-            self._note_seen(entry)
-            verdict = Verdict.PRUNED if entry.lane is Lane.LOG else Verdict.OPENED
-            return Reading(_row(entry, verdict, entry.hash), code="pruned" if entry.hash else "")
-        try:
-            body = self._open(entry.payload, again=False)
-        except SealingError as error:
-            if error.code is SealingCode.E_UNKNOWN_EPOCH:
-                raise
-            self._note_seen(entry)
-            return self._failed(entry, error)
-        reading = self._judge(entry, body)
-        if body.seen is not None and reading.row.verdict is Verdict.OPENED:
-            self._claim(entry.device, body.seen)
-        self._note_seen(entry)
-        return reading
+        """Open one entry of the content log, in the order of offsets: see `Reader.read`."""
+        return self._reader.read(entry)
 
     def give_up(self, entry: Entry) -> Reading:
         """The keys did not come in time: keep the frame, say "cannot decrypt"."""
-        self._note_seen(entry)
-        return Reading(_row(entry, Verdict.UNKNOWN_EPOCH, entry.payload), code="no_key")
+        return self._reader.give_up(entry)
+
+    def reopen(self) -> tuple[Reading, ...]:
+        """Try the frames that could not be opened before; those that opened now."""
+        return self._reader.reopen()
 
     def open_stream(self, device: DeviceId, frame: bytes) -> Body:
         """The body of a stream value. Raises `SealingError`; it is then dropped, the next will do."""
@@ -467,84 +408,6 @@ class Channel:
         if opened.header.sender != device:
             raise SealingError(SealingCode.E_AUTHZ, "another device's frame")
         return opened.body
-
-    def reopen(self) -> tuple[Reading, ...]:
-        """Try the frames that could not be opened before; those that opened now."""
-        opened: list[Reading] = []
-        for row in self._home.history.unopened(self.content):
-            entry = Entry(
-                row.offset, row.lane, row.key, row.device, row.id, row.at_ms, row.value, row.urgency, row.mark
-            )
-            try:
-                body = self._open(entry.payload, again=True)
-            except SealingError as error:
-                if error.code in {SealingCode.E_NO_KEY, SealingCode.E_UNKNOWN_EPOCH}:
-                    continue
-                reading = self._failed(entry, error)
-            else:
-                reading = self._judge(entry, body)
-            self._home.history.settle(self.content, reading.row)
-            opened.append(reading)
-        return tuple(opened)
-
-    def _open(self, frame: bytes, *, again: bool) -> Body:
-        directories = self._home.directories.by_agency
-        try:
-            return self.sealed.open(frame, directories, again=again).body
-        except SealingError as error:
-            if error.code is not SealingCode.E_REPLAY:
-                raise
-            # The window outlived a crash that the local store did not, or the log begins anew: whether this
-            # message was taken before is for the store to say (`_judge`).
-            return self.sealed.open(frame, directories, again=True).body
-
-    def _judge(self, entry: Entry, body: Body) -> Reading:
-        """What a frame that opened is worth: is it the message that its envelope says, and a new one?"""
-        taken_at = self._home.history.known_at(self.content, entry.device, entry.id)
-        sender = DeviceId(entry.payload[44:60])
-        if body.msg_id != entry.id or sender != entry.device:
-            return self._failed(
-                entry, SealingError(SealingCode.E_FORMAT, "another message than the envelope says")
-            )
-        if taken_at is not None and taken_at != entry.offset:
-            return self._failed(entry, SealingError(SealingCode.E_REPLAY, "a message taken before"))
-        try:
-            content = read_content(body.type, body.data)
-        except BodyError as error:
-            return Reading(_row(entry, Verdict.UNREADABLE, error.code.encode()), body, code=error.code)
-        return Reading(_row(entry, Verdict.OPENED, encode_body(body)), body, content)
-
-    def _failed(self, entry: Entry, error: SealingError) -> Reading:
-        if error.code is SealingCode.E_NO_KEY:
-            return Reading(_row(entry, Verdict.NOT_GRANTED, entry.payload), code="not_granted")
-        if error.code is SealingCode.E_FORK:
-            # One signed branch here, an unproven one there: tell, and let the commits prove it.
-            self._home.report(
-                Alarm(self.id, AlarmKind.HISTORY, error.code, stops_sending=False, device=entry.device)
-            )
-        return Reading(_row(entry, Verdict.UNREADABLE, error.code.encode()), code=error.code)
-
-    # ---- what others have seen
-
-    def _note_seen(self, entry: Entry) -> None:
-        if entry.lane is not Lane.LOG or entry.offset <= self.sealed.seen.head.seq:
-            return
-        self.sealed.seen.append(entry.offset, entry.hash or sha256(entry.payload))
-        waiting, self._claims = self._claims, []
-        for device, claim in waiting:
-            self._claim(device, claim)
-
-    def _claim(self, device: DeviceId, claim: LogHead) -> None:
-        """Compare what a member signed about the log with what came here."""
-        if self.foreign_history or claim.seq == 0:
-            return
-        try:
-            if self.sealed.compare_seen(claim) is Seen.AHEAD and len(self._claims) < _PENDING_CLAIMS:
-                self._claims.append((device, claim))
-        except SealingError as error:
-            self._home.report(
-                Alarm(self.id, AlarmKind.HISTORY, error.code, stops_sending=False, device=device)
-            )
 
     # ---- earlier context
 
@@ -615,8 +478,7 @@ class Channel:
     def begin_again(self) -> None:
         """The content log's history is another one: forget the running hash of the old one."""
         self.sealed.seen = SeenLog()
-        self._claims.clear()
-        self.foreign_history = True
+        self._reader.begin_again()
 
     async def post_lost_commits(self, server_epochs: int) -> int:
         """The store lost commits (a restored backup): post again those that this device made. Returns how many
@@ -640,19 +502,4 @@ def commit_post(made: MadeCommit) -> r.CommitPost:
         r.SignedObject(signed.payload, signed.signer, signed.signature),
         tuple(r.Box(box.recipient, box.kid, box.suite, box.sealed) for box in made.boxes),
         made.box_list.signature,
-    )
-
-
-def _row(entry: Entry, verdict: Verdict, value: bytes) -> Row:
-    return Row(
-        entry.offset,
-        entry.lane,
-        entry.key,
-        entry.device,
-        entry.id,
-        entry.at_ms,
-        entry.urgency,
-        entry.mark,
-        verdict,
-        value,
     )

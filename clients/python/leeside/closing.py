@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import Final
 
 from leeside.api import ApiError
-from leeside.channels import Channel, Home
+from leeside.channels import Channel
+from leeside.home import Home
 from leeside.outbox import Outbox
 from leeside_protocol import resources as r
 from leeside_protocol.ids import DeviceId

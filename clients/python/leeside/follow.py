@@ -17,10 +17,11 @@ from contextlib import suppress
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from leeside.api import ApiError
-from leeside.channels import Channel, Reading
+from leeside.channels import Channel
 from leeside.errors import Offline
 from leeside.history import History, Place
 from leeside.link import Clock
+from leeside.reading import Reading
 from leeside_protocol.errors import WireError
 from leeside_protocol.follow import (
     CaughtUp,

@@ -19,7 +19,7 @@ import msgspec
 from leeside.api import Api, ApiError, every
 from leeside.board import Board
 from leeside.bodies import Acknowledged, Content, Marks, Text, encode_content
-from leeside.channels import Channel, Home, Reading
+from leeside.channels import Channel
 from leeside.connection import Connection, LinkStatus, Push, Uniform, backoff_s
 from leeside.directories import Directories
 from leeside.errors import ChannelUnknown, LeesideError, Offline, Stopped
@@ -42,9 +42,11 @@ from leeside.events import (
 from leeside.feeds import Feeds
 from leeside.follow import ChannelFollow, Head
 from leeside.history import History, Place, Verdict
+from leeside.home import Home
 from leeside.link import Clock, Dialer
 from leeside.lockbox import Keystore
 from leeside.outbox import Draft, Outbox
+from leeside.reading import Reading
 from leeside.receipts import Receipts
 from leeside.sending import Sending
 from leeside.session import Session

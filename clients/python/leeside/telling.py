@@ -27,7 +27,6 @@ from leeside.bodies import (
     lane_of,
     read_content,
 )
-from leeside.channels import Reading
 from leeside.events import (
     Acknowledgement,
     ContextRequest,
@@ -40,6 +39,7 @@ from leeside.events import (
     Unreadable,
 )
 from leeside.history import Row, Verdict
+from leeside.reading import Reading
 from leeside_protocol.ids import ChannelId, DeviceId, MemberId, StateKind, state_key
 from leeside_protocol.sealing.errors import SealingError
 from leeside_protocol.sealing.opening.body import Body, decode_body

@@ -13,10 +13,11 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from leeside.api import Api, ApiError
-from leeside.channels import Channel, Home
+from leeside.channels import Channel
 from leeside.closing import Closing
 from leeside.connection import Connection, Uniform
 from leeside.errors import LeesideError
+from leeside.home import Home
 from leeside.lockbox import Keystore
 from leeside.outbox import Outbox
 from leeside_protocol import messages as m
