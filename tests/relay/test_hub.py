@@ -105,6 +105,7 @@ class Ear:
             self.at[log] = offset
         elif isinstance(message, Batch):
             assert not self.shut, "nothing comes after access was lost"
+            assert not self.congested, "who takes no more keeps a cursor, not a buffer"
             assert message.channel in self.at, "nothing comes before the answer, or of a log that was left"
             assert message.after == self.at[message.channel] < message.to, "the range continues the last"
             assert [e.offset for e in message.entries] == list(range(message.after + 1, message.to + 1))

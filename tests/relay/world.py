@@ -335,11 +335,6 @@ class Client:
             if isinstance(message, kind):
                 return message
 
-    async def expect_soon(self, kind: type[M]) -> M:
-        """As `expect`, for what may not come by itself; `TimeoutError` then."""
-        async with asyncio.timeout(0.05):
-            return await self.expect(kind)
-
     async def subscribe(self, log: ChannelAddress, generation: int = 0, offset: int = 0) -> Subscribed:
         await self.send(Subscribe(self.req(), log, generation, offset))
         return await self.expect(Subscribed)
