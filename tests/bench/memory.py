@@ -66,7 +66,7 @@ async def run(result: Result) -> None:
 
             async def visit(contender: Contender) -> None:
                 for owner, dialled in held:
-                    sign_of_life(owner, dialled)
+                    sign_of_life(owner, dialled.sockets)
                 before = rss_kib(contender.pid)
                 openings = [contender.reader() for _ in range(plan.connections)]
                 held.append((contender, dial(contender.port, openings, beat=contender.beat)))

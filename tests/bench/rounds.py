@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.contenders import Contender
-from tests.bench.dial import DialFailed, Dialled
+from tests.bench.dial import DialFailed
 from tests.bench.peers import Missing, PeerKind, peer_running
 from tests.bench.programs import PLACE, MeasureFailed
 
@@ -94,14 +95,14 @@ async def interleaved(
                 tell(f"{contender.name} failed: {problem}")
 
 
-def sign_of_life(contender: Contender, dialled: Dialled) -> None:
+def sign_of_life(contender: Contender, handles: Sequence[socket.socket]) -> None:
     """Tell the server that these connections live; without it ours would give them up after half a minute.
 
     Raises `MeasureFailed` when it has.
     """
     if not contender.beat:
         return
-    for handle in dialled.sockets:
+    for handle in handles:
         try:
             handle.send(contender.beat)
         except BlockingIOError:
