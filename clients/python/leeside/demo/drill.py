@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from leeside import events as e
@@ -258,7 +261,10 @@ class Drill:
 def taking_part(agency: Agency) -> list[str]:
     """What to type in another terminal."""
     home = f"LEESIDE_HOME={agency.root} LEESIDE_PASSPHRASE_FILE={agency.root / 'passphrase'}"
+    # `./dev demo` runs this from a folder of its own that is on nobody's PATH.
+    found = [] if shutil.which("leeside") else [f'export PATH="{Path(sys.executable).parent}:$PATH"']
     return [
+        *found,
         f"export {home}",
         *(
             f'leeside chat "{UNITS[max(c.unit, 0)]}" --profile {c.name:6}  # {c.shown}, {c.role.value}'
