@@ -158,5 +158,9 @@ def _rows(result: Result, figures: Figures, plan: Plan) -> None:
         )
     )
     result.notes.append(
+        "resident memory of the process: what the kernel holds for a socket (ours asks for 128 KiB at most) is not in it, "
+        "and bytes that wait for many stalled clients are there once"
+    )
+    result.notes.append(
         f"{plan.rounds} steps of {plan.connections:,} connections; {plan.stalled} stalled while {plan.pushed:,} messages passed"
     )
