@@ -79,11 +79,17 @@ async def test_a_second_device_of_ones_own_is_held_back_until_its_person_says_th
     profile = ("--json", "--profile", "ana")
     await shell.leeside(*profile, "chat", channel.hex(), "--send", "alone")
     tablet = await town.enrol("tablet", Role.RESPONDER, Discipline.CLINICIAN, member=ana.member)
+    # What is said before the phone hears of the tablet is sealed without it; from then on nothing is.
     async with deniz.open(stage.url(1)) as desk:
         await settled(desk, channel)
         await desk.openings.admit(channel, [tablet.device])
+        await desk.send(channel, "under the new keys")
+        async with shell.following(*profile, "chat", channel.hex(), "--follow") as screen:
+            await line_with(screen, "under the new keys")
     send = ("chat", channel.hex(), "--timeout", "2", "--send")
     await shell.leeside(*profile, *send, "who is this?", code=5)
+    # Not forgotten when the next command starts.
+    await shell.leeside(*profile, *send, "who is this, again?", code=5)
     # Nobody but its own person can say so.
     deniz.save_profile(shell.home, stage.url(1))
     await shell.leeside("--json", "--profile", "deniz", "device", "confirm", tablet.device.hex(), code=1)

@@ -164,11 +164,12 @@ class Directories:
 
     def _meet(self, device: DeviceId) -> None:
         """A device under this person's own name: known, or a ghost until they say otherwise."""
-        if device in self._known:
+        if device in self._known and device != self._device:
             return
         mine = self.own.device(self._device)
         if device == self._device or mine is None:
-            # What was certified before this device came is what its person enrolled from.
+            # What was certified before this device came is what its person enrolled from. Written down with the own
+            # device at the latest: from then on a stranger is a ghost on every later start too.
             self._known.add(device)
             self._keep_known()
             return
