@@ -39,13 +39,23 @@ def environment(person: Prompt, **more: str) -> dict[str, str]:
     """What the process sees: this person's profiles, and nothing that the machine says about Leeside."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("LEESIDE_") and k != "COLUMNS"}
     ours = {"LEESIDE_HOME": str(person.home), "LEESIDE_PASSPHRASE_FILE": str(person.home / "passphrase")}
-    # Terminals answer where the cursor is; this one is asked not to be.
-    return {**kept, **ours, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **more}
+    return {**kept, **ours, "TERM": "xterm-256color", **more}
 
 
 def command(person: Prompt, *args: object) -> list[str]:
     """The command line of that person's profile."""
     return [str(LEESIDE), "--profile", person.name, *person.more, *(str(arg) for arg in args)]
+
+
+class Answering(pyte.HistoryScreen):
+    """A screen that answers when it is asked where its cursor is, as terminals do."""
+
+    def __init__(self, master: int) -> None:
+        super().__init__(COLUMNS, ROWS, history=1_000)
+        self._master = master
+
+    def write_process_input(self, data: str) -> None:
+        os.write(self._master, data.encode())
 
 
 @dataclass(slots=True)
@@ -54,10 +64,8 @@ class Terminal:
 
     process: subprocess.Popen[bytes]
     master: int
-    screen: pyte.HistoryScreen = field(
-        default_factory=lambda: pyte.HistoryScreen(COLUMNS, ROWS, history=1_000)
-    )
-    stream: pyte.ByteStream = field(default_factory=pyte.ByteStream)
+    screen: Answering
+    stream: pyte.ByteStream
 
     @classmethod
     @contextlib.contextmanager
@@ -67,15 +75,13 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         process = subprocess.Popen(
             command(person, *args),
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
             env=environment(person, **more),
-            start_new_session=True,
+            # Its own terminal, so that Ctrl-C reaches it and nobody else.
+            preexec_fn=lambda: os.login_tty(slave),  # noqa: PLW1509 - these tests have one thread
         )
         os.close(slave)
-        terminal = cls(process, master)
-        terminal.stream.attach(terminal.screen)
+        screen = Answering(master)
+        terminal = cls(process, master, screen, pyte.ByteStream(screen))
         try:
             yield terminal
         finally:
@@ -100,7 +106,7 @@ class Terminal:
     def text(self) -> str:
         """The whole screen, with what has scrolled out above."""
         above = ["".join(line[x].data for x in range(COLUMNS)).rstrip() for line in self.screen.history.top]
-        return "\n".join([*above, *(line.rstrip() for line in self.screen.display)])
+        return "\n".join([*above, *(line.rstrip() for line in self.screen.display)]).rstrip()
 
     @property
     def bottom(self) -> str:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from leeside.api import Api, TokenSource
 from leeside.cli.exits import Exit
+from leeside.cli.manual import PANELS
 from leeside.cli.root import build, hoist
 from leeside.keystore import Cost, Keystore, Passphrase
 from leeside.profile import Settings, profile, save_enrolment
@@ -30,6 +31,7 @@ COMMANDS = [
     ["channel", "grant"], ["channel", "archive"], ["incident", "open"], ["incident", "list"], ["incident", "show"],
     ["incident", "assign"], ["incident", "close"], ["status", "set"], ["status", "show"], ["records", "open"],
     ["records", "log"], ["chat"], ["watch"], ["share"], ["doctor"], ["backup"], ["restore"], ["sign-out"],
+    ["device", "confirm"], ["demo"],
 ]  # fmt: skip
 
 
@@ -76,6 +78,14 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0
     assert "Usage" in result.output
+
+
+def test_help_shows_every_command_in_one_panel_and_no_names_of_types() -> None:
+    named = [name for names in PANELS.values() for name in names]
+    assert sorted(named) == sorted({command[0] for command in COMMANDS})
+    for command in COMMANDS:
+        shown = run(*command, "--help").output
+        assert not [kind for kind in ("<str>", "<path>", "<int>", "<list[") if kind in shown], command
 
 
 def test_the_list_of_commands_is_whole() -> None:

@@ -71,6 +71,8 @@ def test_a_person_may_have_two_devices(office: Office) -> None:
     found = {f["what"]: f for f in second.value("doctor")}
     assert found["my devices"]["grade"] == "warn"
     device = second.value("device", "show")["id"]
+    assert office["ana"].value("device", "confirm", device) == {"id": device, "confirmed": True}
+    assert office["ben"].refused("device", "confirm", device, code=1) == "not_yours"
     office.admin.value("device", "revoke", device)
 
 

@@ -111,9 +111,9 @@ def _backup_folder(run: Invocation, data_dir: Path, target: Path, step: Step) ->
     if not database.is_file():
         raise CommandError(f"There is no {DATABASE} in {data_dir}.", Exit.NOT_FOUND, "not_found")
     _copy_database(database, target / DATABASE, step)
-    generation = _check_database(target / DATABASE)
+    generation = database_generation(target / DATABASE)
     files = [_described(target, target / DATABASE)]
-    sources = list(_other_files(data_dir))
+    sources = list(other_files(data_dir))
     for number, source in enumerate(sources):
         copy = target / source.relative_to(data_dir)
         copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def _backup_folder(run: Invocation, data_dir: Path, target: Path, step: Step) ->
     return Manifest(1, run.now_ms(), "sqlite", generation, tuple(files))
 
 
-def _other_files(data_dir: Path) -> Iterator[Path]:
+def other_files(data_dir: Path) -> Iterator[Path]:
     for path in sorted(data_dir.rglob("*")):
         beside = path.parent == data_dir and path.name.startswith(DATABASE)
         if path.is_file() and not path.is_symlink() and not beside:
@@ -151,7 +151,7 @@ def _copy_database(source: Path, target: Path, step: Step) -> None:
     _sync(target)
 
 
-def _check_database(path: Path) -> int:
+def database_generation(path: Path) -> int:
     """That the copy is whole; its generation."""
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         try:
@@ -226,7 +226,7 @@ def verify(source: Path, manifest: Manifest, step: Step) -> None:
 
 def _restore_folder(run: Invocation, source: Path, manifest: Manifest, data_dir: Path, step: Step) -> int:
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(data_dir):
+    with alone(data_dir):
         if any(p.name != f"{DATABASE}-lock" for p in data_dir.iterdir()):
             raise CommandError(
                 f"{data_dir} is not empty. Move it away first; nothing was changed.", Exit.CONFLICT
@@ -239,7 +239,7 @@ def _restore_folder(run: Invocation, source: Path, manifest: Manifest, data_dir:
             _copy(source / file.path, target)
             step(number + 1, len(manifest.files))
         fresh = data_dir / f"{DATABASE}.restoring"
-        generation = _raise_generation(fresh, run.now_ms())
+        generation = raise_generation(fresh, run.now_ms())
         _sync(fresh)
         for folder in sorted({p.parent for p in data_dir.rglob("*")} | {data_dir}):
             _sync(folder)
@@ -248,7 +248,7 @@ def _restore_folder(run: Invocation, source: Path, manifest: Manifest, data_dir:
         return generation
 
 
-def _raise_generation(path: Path, now_ms: int) -> int:
+def raise_generation(path: Path, now_ms: int) -> int:
     """The same rule as the server's: the time, and above the last one anyway."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA synchronous=FULL")
@@ -259,7 +259,7 @@ def _raise_generation(path: Path, now_ms: int) -> int:
 
 
 @contextlib.contextmanager
-def _alone(data_dir: Path) -> Generator[None]:
+def alone(data_dir: Path) -> Generator[None]:
     """The lock that a running server holds: nobody restores under its feet."""
     descriptor = os.open(data_dir / f"{DATABASE}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

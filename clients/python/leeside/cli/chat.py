@@ -34,8 +34,6 @@ _Word = TypeVar("_Word", PrimaryStatus, SecondaryStatus)
 
 HISTORY: Final = 30
 SETTLE_S: Final = 5.0
-LINK_S: Final = 4.0
-"""How long the screen waits for a link before it opens without one."""
 HELP: Final = (
     "/urgent TEXT   repeats at every receiver until acknowledged\n"
     "/important TEXT\n"
@@ -86,7 +84,7 @@ def chat(
     urgency = Urgency.URGENT if urgent else Urgency.IMPORTANT if important else Urgency.ROUTINE
 
     async def work() -> None:
-        async with live(run, wait_s=LINK_S) as found:
+        async with live(run) as found:
             info = found.channel(channel)
             identifier = ChannelId(bytes.fromhex(info.id))
             if send is not None:
@@ -318,9 +316,11 @@ class Conversation:
                 ", absence proves nothing" if presence.stale else ""
             )
         show(self._screen, Line(f"Can read this channel ({as_of}):", "quiet"))
-        for device in client.readers(self._channel):
-            mark = "●" if device in online else "○"
-            show(self._screen, Line(f"  {mark} {self._live.who(device, None)}"))
+        shown = [
+            (device not in online, self._live.who(device, None)) for device in client.readers(self._channel)
+        ]
+        for away, who in sorted(shown):
+            show(self._screen, Line(f"  {'○' if away else '●'} {who}"))
 
     async def _status(self, text: str) -> None:
         if self._info.subject is None or self._info.purpose.value != "unit":

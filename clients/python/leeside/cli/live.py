@@ -21,7 +21,9 @@ from leeside_protocol.ids import ChannelId, DeviceId, MemberId, UnitId
 from leeside_protocol.words import ChannelPurpose
 
 ONLINE_S: Final = 15.0
-"""How long a command waits for a link before it says that there is none."""
+"""How long a command that needs a link waits for it before it says that there is none."""
+LINK_S: Final = 4.0
+"""How long a command that can do without waits for a link before it goes on."""
 NAMES_S: Final = 3.0
 
 
@@ -91,7 +93,7 @@ async def client_of(run: Invocation, desk: SignedIn) -> AsyncGenerator[Live]:
 
 
 @asynccontextmanager
-async def live(run: Invocation, *, wait_s: float = ONLINE_S) -> AsyncGenerator[Live]:
+async def live(run: Invocation, *, wait_s: float = LINK_S) -> AsyncGenerator[Live]:
     """The client of this profile, once it is online or `wait_s` are over: everything kept can be read without a link."""
     async with run.signed_in() as desk, client_of(run, desk) as found:
         with suppress(TimeoutError):

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from leeside.cli.exits import Ending, Exit, ending_of
 from leeside.cli.invocation import Connect, Dial, Invocation, connect, dial, first_of
+from leeside.cli.manual import show_plainly
 from leeside.cli.screen import Screen
 from leeside.profile import profile
 
@@ -52,6 +53,10 @@ def hoist(args: Sequence[str]) -> list[str]:
 
 class Root(TyperGroup):
     """Hoists the global options, and ends every failure with a sentence, its code and an exit code."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        show_plainly(self)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, hoist(args))

@@ -8,6 +8,7 @@ from typing import Final
 from leeside.channels import commit_post
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import Invocation, SignedIn
+from leeside.cli.names import names_for
 from leeside.cli.registry import device_keys, fetch_directory
 from leeside_protocol import resources as r
 from leeside_protocol.ids import IncidentId, MemberId
@@ -18,17 +19,17 @@ from leeside_protocol.words import ChannelPurpose, Compartment, Role
 
 _DESK: Final = frozenset({Role.DISPATCHER, Role.SUPERVISOR})
 _FIELD: Final = frozenset({Role.RESPONDER, Role.DISPATCHER, Role.PSYCHIATRIST, Role.SUPERVISOR})
-_CLINICAL: Final = frozenset({Role.RESPONDER, Role.PSYCHIATRIST, Role.RECEIVING_FACILITY, Role.INTERPRETER})
+_PASSING_BY: Final = frozenset({Role.INTERPRETER, Role.RECEIVING_FACILITY})
 
 SEATED: Final[dict[ChannelPurpose, frozenset[Role]]] = {
     ChannelPurpose.UNIT: frozenset({Role.RESPONDER}) | _DESK,
     ChannelPurpose.DESK: _DESK,
     ChannelPurpose.AGENCY: frozenset(Role),
     ChannelPurpose.ON_CALL: _FIELD,
-    ChannelPurpose.INCIDENT: _FIELD,
-    ChannelPurpose.CONSULT: _FIELD,
+    ChannelPurpose.INCIDENT: _FIELD | _PASSING_BY,
+    ChannelPurpose.CONSULT: _FIELD | _PASSING_BY,
 }
-"""Roles that a channel of this purpose may seat; the server holds every roster to the same."""
+"""Roles that a channel of this purpose may seat; the server holds every roster to the same (tests/guards)."""
 
 EVERYONE: Final = frozenset({ChannelPurpose.AGENCY, ChannelPurpose.DESK})
 """Purposes whose roster is all who have such a role, not only those named."""
@@ -91,6 +92,7 @@ async def make_genesis(
 ) -> MadeCommit:
     """The signed first commit of a channel with its boxes; nothing is posted yet."""
     now_ms = run.now_ms()
+    members = frozenset(members)
     directory = await fetch_directory(desk.api, desk.identity.root_pub, run.profile.directory_log)
     seats = seated(directory, purpose, compartment, {*members, desk.member}, now_ms)
     if desk.device not in {seat.device_id for seat in seats}:
@@ -100,10 +102,30 @@ async def make_genesis(
             Exit.FAILED,
             "no_seat",
         )
+    await _tell_unseated(run, desk, directory, seats, members)
     book = await device_keys(desk.api, directory)
     committer = Committer(desk.keys, {directory.agency_id: directory}, book, run.random)
     genesis = Genesis(seats, policy_of(directory, compartment, now_ms), compartment, incident, auth)
     return committer.create(genesis, now_ms=now_ms)
+
+
+async def _tell_unseated(
+    run: Invocation,
+    desk: SignedIn,
+    directory: Directory,
+    seats: Iterable[Seat],
+    members: Collection[MemberId],
+) -> None:
+    """Whoever was named and gets no seat is named to the person: a channel that lacks somebody must not look whole."""
+    certificates = [directory.device(seat.device_id) for seat in seats]
+    there = {certificate.member_id for certificate in certificates if certificate is not None}
+    missing = sorted(set(members) - there)
+    if missing:
+        names = await names_for(desk, (member.hex() for member in missing))
+        run.screen.warn(
+            f"NOT IN IT: {', '.join(names.show(m) for m in missing)}. They have no device that is certified for such a "
+            "channel."
+        )
 
 
 def channel_post(purpose: ChannelPurpose, subject: bytes, made: MadeCommit) -> r.ChannelPost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,6 +13,10 @@ from leeside.cli.screen import age, short
 from leeside.connection import LinkState
 from leeside_protocol.ids import ChannelId
 from leeside_protocol.words import ChannelPurpose, Mark, PrimaryStatus, SecondaryStatus
+
+SENT_S: Final = 15.0
+UNSENT_S: Final = 1.0
+"""Without a link nobody waits: the status is kept, and goes out later."""
 
 app = typer.Typer(help="Unit status.", no_args_is_help=True)
 
@@ -44,7 +48,8 @@ def set_status(
             sent = await found.client.set_status(
                 channel, identifier, primary, secondary, note=note, destination=destination, mark=chosen
             )
-            if not await accepted(sent, 15.0):
+            online = found.client.link.state is LinkState.ONLINE
+            if not await accepted(sent, SENT_S if online else UNSENT_S):
                 raise CommandError(
                     "Not sent yet: there is no link. It is kept and goes out later.",
                     Exit.TRY_AGAIN,
