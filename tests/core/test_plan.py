@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -355,8 +356,9 @@ def test_needs_name_everything_once_and_logs_in_order() -> None:
 
 
 def test_a_value_replaced_within_its_batch_is_written_without_payload() -> None:
-    state = replace(says(1, b"old"), lane=Lane.STATE, key=b"k")
-    done = plan([item(state), item(replace(state, id=message_id(2), payload=b"new"))], Facts(GENERATION))
+    state = msgspec.structs.replace(says(1, b"old"), lane=Lane.STATE, key=b"k")
+    newer = msgspec.structs.replace(state, id=message_id(2), payload=b"new")
+    done = plan([item(state), item(newer)], Facts(GENERATION))
     assert [row[10] for row in done.messages] == [None, b"new"]
     assert done.messages[0][11] == sha256(b"old").digest()
     assert done.replaced == [(AGENCY, LOG, b"k")]

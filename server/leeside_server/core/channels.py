@@ -87,8 +87,7 @@ class ChannelRow(msgspec.Struct, frozen=True, dict=True):
         return {DeviceId(bytes.fromhex(d.device)): d.class_mask for d in self.devices}
 
 
-@dataclass(frozen=True, slots=True)
-class StreamValue:
+class StreamValue(msgspec.Struct, frozen=True, gc=False):
     """A stream publish that may be passed on: newest wins, nothing is stored."""
 
     channel: ChannelAddress
@@ -241,13 +240,13 @@ def _check_frame(header: FrameHeader, publish: Publish, device: DeviceId, key_cl
 
 def _epoch_stands(header: FrameHeader, row: ChannelRow, now_ms: int) -> Refusal | Ahead | None:
     """None when the frame's epoch may be used now."""
-    stale = Refusal(WireError.STALE, "seal anew under the newest epoch", row.epoch)
-    if header.epoch > row.epoch:
-        return Ahead(stale)
     if header.epoch == row.epoch:
         if header.commit_prefix == row.commit_hash[:16]:
             return None
         return Refusal(WireError.SEALING_REFUSED, "another branch of this epoch")
+    stale = Refusal(WireError.STALE, "seal anew under the newest epoch", row.epoch)
+    if header.epoch > row.epoch:
+        return Ahead(stale)
     in_grace = (
         header.epoch == row.epoch - 1
         and row.reason != REASON_REVOKE

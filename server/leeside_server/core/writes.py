@@ -2,12 +2,17 @@
 
 An `Item` is all or nothing. Its parts are checked in order under the store's locks and then written
 together; many items share one commit (group commit), and none is answered before that commit is durable.
+
+What is made for each message is a `msgspec.Struct`: that is made in a tenth of a frozen dataclass's time, and the
+collector need not look at it, because nothing here can be part of a cycle.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId, DeviceId, MessageId
@@ -17,8 +22,7 @@ NO_DEVICE = DeviceId(bytes(16))
 """The sender of what the server itself writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, gc=False):
     """One message behind the head of a log, exactly once per (agency, device, message id).
 
     A repeat of an id that stands is not written again: its first offset is the answer, `differs` telling
@@ -104,8 +108,7 @@ class Audit:
 Part: TypeAlias = Append | Save | Remove | PutBoxes | Fence | Audit
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, gc=False):
     """Parts that stand together or not at all, in one agency. `at_ms` is the server's time."""
 
     agency: AgencyId
@@ -113,16 +116,14 @@ class Item:
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """The item is durable. `offsets` has one entry for each `Append` of the item, in order."""
 
     generation: int
     offsets: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
+class Repeated(msgspec.Struct, frozen=True, gc=False):
     """The message stood already; nothing was written."""
 
     generation: int
@@ -142,8 +143,7 @@ class NotStored:
 Outcome: TypeAlias = Stored | Repeated | NotStored
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
+class StoredEntry(msgspec.Struct, frozen=True, gc=False):
     """A row of a log as read back. `payload` None: pruned (its SHA-256 in `hash`)."""
 
     offset: int

@@ -7,8 +7,9 @@ and the padded body.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from leeside_protocol.ids import ChannelId, DeviceId
 from leeside_protocol.limits import PAYLOAD_BYTES
@@ -25,8 +26,7 @@ MAX_FRAME_BYTES: Final = PAYLOAD_BYTES
 FRAME_VERSION: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class FrameHeader:
+class FrameHeader(msgspec.Struct, frozen=True, gc=False):
     """The clear part of a frame.  It is authenticated by the ciphertext behind it."""
 
     key_class: int
