@@ -114,6 +114,12 @@ Hint = Callable[[str, bytes], None]
 class Bus(Protocol):
     """Hints between nodes: fast, and allowed to lose, double and reorder. Never the truth."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether another node may ever hear what is published here; the same for as long as the bus lives. When it
+        is False a node need not make hints: it alone would get them back."""
+        ...
+
     async def start(self, on_hint: Hint) -> None:
         """Begin; every hint on a subscribed topic, own ones included, reaches `on_hint`."""
         ...

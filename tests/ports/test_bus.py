@@ -102,6 +102,17 @@ class TestContract:
         assert b.heard == [("t", b"one"), ("u", b"two")]
         assert c.heard == [("u", b"two")]
 
+    async def test_a_bus_whose_hints_another_node_hears_is_shared(self, node: NodeMaker) -> None:
+        a, b = await node(), await node()
+        await b.bus.subscribe(["t"])
+        await a.bus.publish([("t", b"one")])
+        await b.hears("t", b"one")
+        assert a.bus.shared
+        assert b.bus.shared
+
+    async def test_a_bus_that_one_node_has_to_itself_is_not(self) -> None:
+        assert not MemoryBus().shared
+
     async def test_hints_of_one_node_on_one_topic_keep_their_order(self, node: NodeMaker) -> None:
         a, b = await node(), await node()
         await b.bus.subscribe(["t"])

@@ -51,6 +51,18 @@ class BadBus(MemoryBus):
         return not self.down and super().healthy()
 
 
+class CountingBus(MemoryBus):
+    """Counts what is published."""
+
+    def __init__(self, exchange: MemoryExchange | None) -> None:
+        super().__init__(exchange)
+        self.published = 0
+
+    async def publish(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        self.published += len(batch)
+        await super().publish(batch)
+
+
 def entries(client: Client) -> list[Entry]:
     """All entries that a client was given."""
     return [entry for batch in client.batches for entry in batch.entries]
@@ -79,6 +91,23 @@ async def test_a_message_reaches_the_other_node(tmp_path: Path) -> None:
             frame = room.frame(anna.id, b"here", key_class=2)
             await a.send(Publish(a.req(), room.content, Lane.STREAM, key, MessageId(os.urandom(16)), frame))
             assert (await b.expect(Live)).payload == frame
+
+
+@pytest.mark.parametrize("exchange", [None, MemoryExchange()], ids=["alone", "shared"])
+async def test_hints_are_made_when_another_node_may_hear_them(
+    tmp_path: Path, exchange: MemoryExchange | None
+) -> None:
+    bus = CountingBus(exchange)
+    async with world(tmp_path, buses=[bus]) as w, serving(w) as port:
+        anna = await w.phone(AGENCY)
+        room = await w.room(anna)
+        async with joined(w, port, anna) as a, joined(w, port, anna) as b:
+            await b.subscribe(room.content)
+            await a.publish(room, b"one")
+            assert (await b.expect(Batch)).to == 1
+            await a.publish(room, b"two")
+            assert (await b.expect(Batch)).to == 2
+    assert bool(bus.published) is (exchange is not None)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -52,12 +52,21 @@ class MemoryExchange:
 
 
 class MemoryBus:
-    """The `Bus` port in one process. Hints arrive before `publish` returns, each once and in order."""
+    """The `Bus` port in one process. Hints arrive before `publish` returns, each once and in order.
+
+    Without an `exchange` it is one node's own, and not `shared`.
+    """
 
     def __init__(self, exchange: MemoryExchange | None = None) -> None:
-        self._exchange = exchange or MemoryExchange()
+        self._shared = exchange is not None
+        self._exchange = MemoryExchange() if exchange is None else exchange
         self._topics: set[str] = set()
         self._on_hint: Hint | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether it was given an exchange, which other nodes may have too."""
+        return self._shared
 
     async def start(self, on_hint: Hint) -> None:
         """Begin; what was subscribed before counts."""

@@ -67,6 +67,11 @@ class RedisBus:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
+    @property
+    def shared(self) -> bool:
+        """True: which nodes are there, Redis does not say."""
+        return True
+
     async def start(self, on_hint: Hint) -> None:
         """Begin in the background; an absent Redis is waited for, and `healthy` says so."""
         if self._task is not None:

@@ -307,7 +307,8 @@ class Hub:
             self._deliver(log)
         values, self._values = self._values, {}
         self._flush_values(values)
-        self._queue_hints(fresh, values)
+        if self._bus.shared:
+            self._queue_hints(fresh, values)
 
     async def hint_forever(self) -> None:
         """Send hints, a tick's together, until cancelled. What the bus does not take is lost: nodes poll."""
