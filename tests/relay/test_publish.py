@@ -44,6 +44,8 @@ async def test_a_repeat_gets_the_first_offset_and_stands_once(w: World, port: in
         differs = await a.expect(Accepted)
     assert [first.repeat, again.repeat, differs.repeat] == [0, 1, 2]
     assert {first.offset, again.offset, differs.offset} == {1}
+    counted = w.node.metrics.registry.get_sample_value
+    assert (counted("leeside_published_total"), counted("leeside_repeated_total")) == (1, 2)
     assert (await w.node.store.read(AGENCY, room.content, 0, 10, 1 << 20)).head == 1
 
 

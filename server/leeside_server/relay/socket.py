@@ -378,12 +378,9 @@ class Socket:
 
     def _published(self, publish: Publish, epoch: int, result: Outcome | WireError) -> None:
         self._unanswered_writes -= 1
-        metrics = self.node.metrics
         if isinstance(result, Stored):
-            metrics.published.inc()
             self._done(publish, Accepted(publish.req, result.offsets[0], result.generation))
         elif isinstance(result, Repeated):
-            metrics.repeated.inc()
             repeat = 2 if result.differs else 1
             self._done(publish, Accepted(publish.req, result.offset, result.generation, repeat))
         elif isinstance(result, NotStored):
