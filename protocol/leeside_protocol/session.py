@@ -61,6 +61,8 @@ class ServerSession:
             if self.phase is not Phase.HELLO:
                 return self.close(CloseCode.PROTOCOL)
             self.phase = Phase.CHECKING
+            # The peer did its part in time: what a server with thousands of them to verify takes is not its fault.
+            self._deadline_s = now_s + HELLO_TIMEOUT_S
             return message
         if self.phase is not Phase.OPEN:
             return self.close(CloseCode.PROTOCOL)

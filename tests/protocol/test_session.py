@@ -106,6 +106,14 @@ def test_a_hello_that_is_never_verified_is_overdue_too() -> None:
     assert session.overdue(NOW_S + HELLO_TIMEOUT_S) is CloseCode.HELLO_TIMEOUT
 
 
+def test_verifying_a_hello_has_a_time_of_its_own() -> None:
+    session = ServerSession(NOW_S)
+    came_s = NOW_S + HELLO_TIMEOUT_S - 1
+    session.receive(encode(HELLO), came_s)
+    assert session.overdue(came_s + HELLO_TIMEOUT_S - 0.01) is None
+    assert session.overdue(came_s + HELLO_TIMEOUT_S) is CloseCode.HELLO_TIMEOUT
+
+
 def test_the_session_ends_with_its_token() -> None:
     session = opened()
     session.heard(NOW_S + TOKEN_TTL_S - 1)

@@ -102,6 +102,21 @@ async def test_no_hello_in_time(w: World, port: int) -> None:
         assert await client.closed() == CloseCode.HELLO_TIMEOUT
 
 
+async def test_a_hello_that_came_in_time_counts_though_it_was_not_read_yet(w: World) -> None:
+    anna = await w.phone(AGENCY)
+    async with serving(w) as port, dial(port) as socket:
+        client = Client(socket, anna)
+        challenge = await client.expect(Challenge)
+        token = w.token(anna)
+        hello = Hello(token, anna.key.sign(proof_input(challenge.nonce, token)))
+        # Nothing between here and the check gives the server's side a turn.
+        await client.send(hello)
+        assert isinstance(w.clock, FakeClock)
+        w.clock.advance(10)
+        await w.node.beats.check()
+        await client.expect(Welcome)
+
+
 async def test_silence_ends_a_session(w: World, port: int) -> None:
     async with joined(w, port, await w.phone(AGENCY)) as a:
         assert isinstance(w.clock, FakeClock)

@@ -55,6 +55,10 @@ class Beats:
         """Deadlines and heartbeats of every socket."""
         node = self._node
         now_s, now_ms, degraded = node.clock.monotonic_s(), node.clock.now_ms(), node.degraded
+        # A loop that was held up has timers due before it looks at its sockets: what came by now is read first, so that
+        # nobody is closed for a Hello or a beat that waits in our buffers. The first turn sees it, the second is behind it.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         for number, socket in enumerate(node.sockets.all()):
             socket.check(now_s, now_ms, degraded)
             if number % 256 == 255:
