@@ -1,5 +1,7 @@
 """What holds for every test: real servers by fixture, and the same random examples each time."""
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.service_fixtures"]
@@ -10,3 +12,6 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, max_examples=2_000)
 settings.load_profile("steady")
+
+# A shell that starts us in the background has us ignore Ctrl-C, and every process that a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -234,6 +234,30 @@ def test_the_secret_is_made_once_and_read_by_its_owner_alone(tmp_path: Path) -> 
         load_secret(path, os.urandom)
 
 
+def test_nodes_that_start_together_agree_on_one_secret(tmp_path: Path) -> None:
+    path = tmp_path / "server-secret"
+    others: list[bytes] = []
+
+    def while_another_starts(count: int) -> bytes:
+        others.append(load_secret(path, os.urandom))
+        return os.urandom(count)
+
+    assert load_secret(path, while_another_starts) == others[0] == path.read_bytes()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["server-secret"]
+
+
+def test_a_node_killed_while_it_makes_the_secret_leaves_none(tmp_path: Path) -> None:
+    path = tmp_path / "server-secret"
+
+    def killed(_: int) -> bytes:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_secret(path, killed)
+    assert not path.exists()
+    assert len(load_secret(path, os.urandom)) == 32
+
+
 def test_a_secret_of_another_length_is_refused_and_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "server-secret"
     path.touch(mode=0o600)

@@ -15,9 +15,11 @@ time to read it, and an old one verifies until its last token ended.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
+import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,15 +94,8 @@ def load_secret(path: Path, random: Callable[[int], bytes]) -> bytes:
     Made when it is not there. `StoreRefused` when others may read it or it has another length: every node of a
     cluster needs the same file, so a wrong one must not be replaced in silence.
     """
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(handle, "wb") as file:
-            file.write(random(SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
+    if not path.exists():
+        _make_secret(path, random)
     mode = path.stat().st_mode
     if stat.S_IMODE(mode) & 0o077:
         raise StoreRefused("the key-encryption secret can be read by others: set its mode to 0600")
@@ -108,6 +103,27 @@ def load_secret(path: Path, random: Callable[[int], bytes]) -> bytes:
     if len(secret) != SECRET_BYTES:
         raise StoreRefused("the key-encryption secret must hold exactly 32 bytes")
     return secret
+
+
+def _make_secret(path: Path, random: Callable[[int], bytes]) -> None:
+    """Whole or not at all: nodes that share a folder start together, and any of them may be killed in the middle."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+    made = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(random(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        # Another node may have been first: then its secret stands.
+        with contextlib.suppress(FileExistsError):
+            os.link(made, path)
+    finally:
+        made.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class Tokens:
