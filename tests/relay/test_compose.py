@@ -62,9 +62,9 @@ def test_every_part_gets_its_settings(tmp_path: Path) -> None:
     assert http_settings(made).bootstrap_codes == made.code_path
 
 
-def test_an_embedded_node_starts_without_the_libraries_of_a_cluster() -> None:
-    """Importing them costs more than a second, and clients wait for a server that was killed."""
-    unwanted = ("alembic", "asyncpg", "redis", "sqlalchemy")
+def test_an_embedded_node_starts_without_what_it_does_not_use() -> None:
+    """The libraries of a cluster, and colour: they cost more than a second, and clients wait for a server that was killed."""
+    unwanted = ("alembic", "asyncpg", "pygments", "redis", "rich", "sqlalchemy")
     asked = f"import sys, leeside_server.cli, leeside_server.compose; print([m for m in {unwanted} if m in sys.modules])"
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True, text=True)
     assert told.stdout == "[]\n"
