@@ -29,7 +29,7 @@ import msgspec
 from leeside_protocol.messages import LOGGABLE
 
 # structlog takes rich, where it is there, for tracebacks in colour, which the filter below never lets through. Loading it
-# is a fifth of the time that a server needs to start, with clients waiting. None means "not there" to an import.
+# is a fifth of what a server imports at its start, with clients waiting. None means "not there" to an import.
 _modules = cast("dict[str, ModuleType | None]", sys.modules)
 _rich = _modules.setdefault("rich", None)
 try:
