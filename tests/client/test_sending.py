@@ -29,9 +29,11 @@ MESSAGE = MessageId(b"m" * 16)
 class StubChannel:
     """A channel that let this device in with the commit `admitted`, of which `epoch` have come so far."""
 
-    def __init__(self, admitted: int | None) -> None:
+    def __init__(self, admitted: int | None, *, newest: bool = True) -> None:
         self.content = LOG
         self.epoch = 0
+        self.newest = newest
+        self.sealed: list[int] = []
         self._admitted = admitted
 
     async def prepare(self) -> None:
@@ -42,6 +44,7 @@ class StubChannel:
         self.epoch = 3
 
     def seal(self, draft: Draft) -> tuple[bytes, int]:
+        self.sealed.append(self.epoch)
         return b"frame", self.epoch
 
 
@@ -76,7 +79,12 @@ def sent(folder: Path, channel: StubChannel) -> Told:
         draft = Draft(LOG, MESSAGE, Lane.LOG, b"", b"body", 1, Urgency.ROUTINE, Mark.NONE)
         outbox.add(draft)
         sending = Sending(
-            outbox, cast("Any", told), lambda _: cast("Channel", channel), told, lambda _, high: high
+            outbox,
+            cast("Any", told),
+            lambda _: cast("Channel", channel),
+            told,
+            lambda _, high: high,
+            lambda _: channel.newest,
         )
         sending.online()
         task = asyncio.ensure_future(sending.run())
@@ -94,6 +102,13 @@ def sent(folder: Path, channel: StubChannel) -> Told:
 def test_who_was_let_in_by_a_commit_that_has_still_to_come_is_not_refused(tmp_path: Path) -> None:
     told = sent(tmp_path, StubChannel(admitted=2))
     assert (told.accepted, told.refused) == ([MESSAGE], [])
+
+
+@pytest.mark.parametrize(("newest", "epoch"), [(True, 0), (False, 3)])
+def test_nothing_is_sealed_for_the_members_of_yesterday(tmp_path: Path, newest: bool, epoch: int) -> None:
+    channel = StubChannel(admitted=0, newest=newest)
+    told = sent(tmp_path, channel)
+    assert (told.accepted, channel.sealed) == ([MESSAGE], [epoch])
 
 
 @pytest.mark.parametrize("admitted", [None, 9])

@@ -92,6 +92,10 @@ class Listener(Protocol):
 
     def on_caught_up(self, channel: Channel) -> None: ...
 
+    def on_newest(self, channel: Channel) -> None:
+        """Every commit that the server knows is here: see `ChannelFollow.newest`."""
+        ...
+
     def on_lost(self, channel: Channel) -> None:
         """The server says that this log is not ours."""
         ...
@@ -130,6 +134,12 @@ class ChannelFollow:
         """Whether all of the content up to the head that the server named is here. Before the first commit was
         processed nothing is: an empty log of a channel without members says nothing."""
         return self._followers[self.channel.content].live and self.channel.epoch >= 0
+
+    @property
+    def newest(self) -> bool:
+        """Whether every commit that the server named on this connection was processed."""
+        epochs = self._followers[self.channel.epochs]
+        return epochs.live and self.channel.epoch + 1 >= epochs.head
 
     @property
     def position(self) -> Position:
@@ -228,7 +238,10 @@ class ChannelFollow:
                     await self._keep_trying(self._give_back_commits)
             case SubscribeAgain():
                 self._subscribe(log)
-            case Trimmed() | CaughtUp():
+            case CaughtUp():
+                if log == self.channel.epochs:
+                    self._listener.on_newest(self.channel)
+            case Trimmed():
                 pass
 
     async def _take_keys(self, log: ChannelAddress, step: Take, *, live: bool) -> None:

@@ -26,6 +26,8 @@ from leeside_protocol.limits import IN_FLIGHT_MESSAGES
 from leeside_protocol.sealing.errors import SealingError
 
 BLOCKED_S: Final = 30.0
+CHAIN_WAIT_S: Final = 1.0
+"""How long a message waits for its channel's commits to come over the link, before they are fetched."""
 """How long a channel that may not send waits before it looks again, unless something changes."""
 _WAIT_CODES: Final = frozenset(
     {WireError.TOKEN_EXPIRED, WireError.NOT_SUBSCRIBED, WireError.PENDING, WireError.CONFLICT}
@@ -65,7 +67,8 @@ class _Publish:
 
 
 class Sending:
-    """Works the outbox off while `online` is set. `channel_of` finds a channel by its content log."""
+    """Works the outbox off while `online` is set. `channel_of` finds a channel by its content log; `newest` says
+    whether the link has brought every commit of it that the server knows."""
 
     def __init__(
         self,
@@ -74,12 +77,14 @@ class Sending:
         channel_of: Callable[[ChannelAddress], Channel | None],
         listener: SendListener,
         uniform: Uniform,
+        newest: Callable[[ChannelAddress], bool],
     ) -> None:
         self._outbox = outbox
         self._publisher = publisher
         self._channel_of = channel_of
         self._listener = listener
         self._uniform = uniform
+        self._newest = newest
         self._online = asyncio.Event()
         self._nudges: dict[ChannelAddress, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -135,6 +140,10 @@ class Sending:
         if channel is None or channel.epoch < 0:
             await self._pause(log, BLOCKED_S)
             return False
+        if waiting.frame is None and not attempt and not self._newest(log):
+            # Who was let in while this device was away shall read what it sends now.
+            await self._pause(log, CHAIN_WAIT_S)
+            return False
         try:
             async with self._room:
                 return await self._send(channel, waiting, attempt)
@@ -158,6 +167,8 @@ class Sending:
         draft = waiting.draft
         frame = waiting.frame
         if frame is None:
+            if not self._newest(draft.channel):
+                await channel.sync()
             try:
                 await channel.prepare()
             except NotPermitted:

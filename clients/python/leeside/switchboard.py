@@ -126,7 +126,7 @@ class Switchboard:
             self.emit,
             self.report,
         )
-        self.sending: Final = Sending(outbox, self.connection, self.by_log, self, uniform)
+        self.sending: Final = Sending(outbox, self.connection, self.by_log, self, uniform, self._newest)
         self.keystore: Final = keystore
         self.upkeep: Final = Upkeep(self)
         self.error: LeesideError | None = None
@@ -217,6 +217,10 @@ class Switchboard:
     def by_log(self, log: ChannelAddress) -> Channel | None:
         """The channel whose content log this is."""
         return self._channels.get(ChannelId(split_address(log)[1]))
+
+    def _newest(self, log: ChannelAddress) -> bool:
+        follow = self._follows.get(ChannelId(split_address(log)[1]))
+        return follow is not None and follow.newest
 
     def board(self, channel: ChannelId) -> Board:
         """The present of a channel."""
@@ -507,6 +511,10 @@ class Switchboard:
         self.repeats.relieve_channel(channel.id)
         self.board(channel.id).clear()
         self.emit(channel.id, Reset(channel.id, again))
+        self.sending.nudge(channel.content)
+
+    def on_newest(self, channel: Channel) -> None:
+        """Part of `Listener`."""
         self.sending.nudge(channel.content)
 
     def on_caught_up(self, channel: Channel) -> None:
