@@ -2,14 +2,18 @@
 
 Promises: everybody gets everything in order, exactly once; meanwhile a live conversation in another room stays under
 one second at the 99th percentile (G9). The conversation is measured by a process of its own (`probe`).
+
+How long a storm lasts is the server's to say, so a fast one would end before the conversation had said enough to judge:
+then the same crowd comes back once more, as new sockets, until enough was said.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from leeside_protocol.ids import ChannelAddress
 from leeside_protocol.messages import Entry
@@ -25,20 +29,27 @@ PUBLISHING: Final = 4
 LIVE_LIMIT_S: Final = 1.0
 CAUGHT_UP_S: Final = 240.0
 ALONE_S: Final = 3.0
+MARGIN: Final = 2.0
+"""Storm to have had, over what the conversation needs at its pace: a busy machine keeps it from every second word."""
+
+Span: TypeAlias = tuple[float, float]
+"""When a storm began and ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much a mode does. More clients than devices: a device may hold several sockets."""
+    """How much a mode does. More clients than devices: a device may hold several sockets. `talk`: live messages that
+    a verdict needs."""
 
     clients: int
     devices: int
     messages: int
+    talk: int
 
 
 PLANS: Final = {
-    "short": Plan(60, 20, 200),
-    "full": Plan(600, ROSTER - 1, 2_000),
+    "short": Plan(60, 20, 200, 20),
+    "full": Plan(600, ROSTER - 1, 2_000, 100),
 }
 
 
@@ -57,28 +68,37 @@ async def run(findings: Findings) -> None:
         entropy = Entropy()
         lines = seal(talk, talk.devices[0], int((CAUGHT_UP_S + ALONE_S) / PACE_S), entropy=entropy)
         checker = Checker(behind.address, {a.offset: (a.id, a.digest) for a in diary.history.acked})
-        clients = [
-            Client(world.devices[n % plan.devices], site.first.port, [behind.address], diary, checker.take)
-            for n in range(plan.clients)
-        ]
         loop = asyncio.get_running_loop()
         async with conversation(site.first, talk, talk.devices[0], talk.devices[1], lines) as probe:
             os.nice(5)
             alone_s = loop.time()
             await asyncio.sleep(ALONE_S)
-            began_s = loop.time()
-            async with running(clients, diary) as crowd:
-                findings.injected = len(clients)
-                await crowd.all_live(CAUGHT_UP_S)
-            ended_s = loop.time()
+            storms: list[Span] = []
+            while sum(ended - began for began, ended in storms) < plan.talk * PACE_S * MARGIN:
+                clients = [
+                    Client(
+                        world.devices[n % plan.devices],
+                        site.first.port,
+                        [behind.address],
+                        diary,
+                        checker.take,
+                    )
+                    for n in range(plan.clients)
+                ]
+                began_s = loop.time()
+                async with running(clients, diary) as crowd:
+                    findings.injected += len(clients)
+                    await crowd.all_live(CAUGHT_UP_S)
+                storms.append((began_s, loop.time()))
             report = await probe.report()
-        await _judge(findings, report, alone_s, began_s, ended_s)
-        whole = plan.clients * len(written)
+        _judge(findings, plan, report, alone_s, storms)
+        whole = findings.injected * len(written)
+        took_s = sum(ended - began for began, ended in storms)
         findings.judge(
             "everybody gets everything in order, exactly once",
             checker.taken == whole and not checker.wrong,
-            f"{checker.taken} of {whole} entries in {seconds(ended_s - began_s)}, "
-            f"{checker.taken / (ended_s - began_s):.0f}/s; {checker.wrong} wrong",
+            f"{checker.taken} of {whole} entries in {seconds(took_s)}, {len(storms)} storms, "
+            f"{checker.taken / took_s:.0f}/s; {checker.wrong} wrong",
         )
         diary.delivered += checker.taken
         members = [Client(d, site.first.port, [behind.address], diary) for d in world.devices[: plan.devices]]
@@ -113,24 +133,24 @@ class Checker:
     expected: dict[int, tuple[bytes, bytes]]
     taken: int = 0
     wrong: int = 0
-    _last: dict[int, int] = field(default_factory=dict[int, int])
+    _last: dict[Client, int] = field(default_factory=dict[Client, int])
 
     def take(self, client: Client, room: ChannelAddress, entries: tuple[Entry, ...]) -> None:
         """`load.Taker`: the follower before us has seen to it that the range has no hole."""
-        last = self._last.get(id(client), 0)
+        last = self._last.get(client, 0)
         for entry in entries:
             known = self.expected.get(entry.offset)
             if known != (entry.id, digest_of(entry.payload)) or entry.offset != last + 1:
                 self.wrong += 1
             last = entry.offset
-        self._last[id(client)] = last
+        self._last[client] = last
         self.taken += len(entries)
 
 
-async def _judge(findings: Findings, report: Report, alone_s: float, began_s: float, ended_s: float) -> None:
-    """Judge the live conversation during the storm against itself before it."""
-    before = [row for row in report.sent if alone_s <= row[0] < began_s]
-    during = [row for row in report.sent if began_s <= row[0] < ended_s]
+def _judge(findings: Findings, plan: Plan, report: Report, alone_s: float, storms: Sequence[Span]) -> None:
+    """Judge the live conversation during the storms against itself before them."""
+    before = [row for row in report.sent if alone_s <= row[0] < storms[0][0]]
+    during = [row for row in report.sent if any(began <= row[0] < ended for began, ended in storms)]
     lost = [row for row in report.sent if row[1] < 0 or row[2] < 0]
     findings.judge(
         "every live message is acknowledged and delivered", not lost, f"{len(lost)} of {len(report.sent)} not"
@@ -143,4 +163,4 @@ async def _judge(findings: Findings, report: Report, alone_s: float, began_s: fl
         f"p50 {seconds(percentile(shown, 0.5))} of {len(shown)}; before it p99 {seconds(percentile(shown_before, 0.99))}, "
         f"p50 {seconds(percentile(shown_before, 0.5))}",
     )
-    findings.minimum("live messages during the storm", len(during), 100 if findings.full else 5)
+    findings.minimum("live messages during the storm", len(during), plan.talk)
