@@ -254,3 +254,75 @@ async def test_a_later_request_on_the_same_connection_is_served(w: World, port: 
 def test_the_kernel_leaves_a_stalled_client_to_the_session() -> None:
     # Linux resets a connection whose window stays shut for TCP_USER_TIMEOUT, though the peer answers every probe.
     assert direct.USER_TIMEOUT_MS / 1_000 > STALL_S + 5
+
+
+GOOD = {
+    "Host": "x",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Protocol": "leeside.v1",
+}
+
+
+def request(line: str = "GET /v1/socket HTTP/1.1", **changed: str | None) -> bytes:
+    """An upgrade; headers by name with underscores, None leaves one out."""
+    headers = {**GOOD, **{name.replace("_", "-"): value for name, value in changed.items()}}
+    lines = [line, *(f"{name}: {value}" for name, value in headers.items() if value is not None)]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+
+
+UPGRADES = {
+    "good": request(),
+    "keep-alive too": request(Connection="keep-alive, Upgrade"),
+    "case": request(Upgrade="WebSocket", Connection="upgrade"),
+    "query and escapes": request("GET /v1/socket?a=%20b HTTP/1.1"),
+    "another path": request("GET /v1/other HTTP/1.1"),
+    "latin-1": request(X_Name="caf\xe9"),
+    "two subprotocols": request(Sec_WebSocket_Protocol="other, leeside.v1"),
+    "no subprotocol": request(Sec_WebSocket_Protocol=None),
+    "foreign origin": request(Origin="https://evil.example"),
+    "POST": request("POST /v1/socket HTTP/1.1"),
+    "HTTP/1.0": request("GET /v1/socket HTTP/1.0"),
+    "no key": request(Sec_WebSocket_Key=None),
+    "short key": request(Sec_WebSocket_Key="dGhl"),
+    "no base64": request(Sec_WebSocket_Key="?"),
+    "two keys": request()[:-2] + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    "old version": request(Sec_WebSocket_Version="8"),
+    "no version": request(Sec_WebSocket_Version=None),
+    "not an upgrade": request(Connection="close"),
+    "another upgrade": request(Upgrade="h2c"),
+    "empty body": request(Content_Length="0"),
+}
+
+
+async def answer_to(port: int, data: bytes) -> tuple[bytes, list[bytes], bytes]:
+    """Status line, headers but the date, and what kind of byte follows them."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    async with asyncio.timeout(10):
+        head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+        following = await reader.read(1)
+    writer.close()
+    return head[0], sorted(line for line in head[1:] if not line.lower().startswith(b"date")), following
+
+
+@pytest.mark.parametrize("name", UPGRADES)
+async def test_the_short_way_answers_as_the_long_one(
+    port: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every upgrade, good and bad, gets what `websockets` would answer behind its own parser."""
+    short = await answer_to(port, UPGRADES[name])
+    uvicorns = HttpToolsProtocol.handle_websocket_upgrade
+    monkeypatch.setattr(handshake.HeaderDeadline, "handle_websocket_upgrade", uvicorns)
+    assert await answer_to(port, UPGRADES[name]) == short
+
+
+@pytest.mark.parametrize("header", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+async def test_an_upgrade_with_a_body_is_refused_and_closed(port: int, header: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request()[:-2] + header.encode() + b"\r\n\r\n")
+    async with asyncio.timeout(10):
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()

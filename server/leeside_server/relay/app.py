@@ -10,8 +10,8 @@ from typing import Final, cast
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from leeside_protocol.errors import CloseCode
@@ -24,6 +24,7 @@ from leeside_server.relay.socket import Socket
 from leeside_server.relay.sources import ProxiesOnly, source_of
 from leeside_server.relay.wire import QueueWire
 
+SOCKET_PATH: Final = "/v1/socket"
 READY_TIMEOUT_S: Final = 2.0
 NONCE_BYTES: Final = 16
 
@@ -54,15 +55,22 @@ def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
     async def metrics(_request: Request) -> Response:
         return Response(node.metrics.text(), media_type="text/plain; version=0.0.4")
 
-    app = Starlette(
+    routed = Starlette(
         routes=[
-            WebSocketRoute("/v1/socket", socket),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             *routes,
         ]
     )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # The one path that thousands take at the same moment does not pass through the router's layers.
+        if scope["type"] == "websocket" and scope["path"] == SOCKET_PATH:
+            await socket(WebSocket(scope, receive, send))
+        else:
+            await routed(scope, receive, send)
+
     return ProxiesOnly(app, node.config.trusted_proxies) if node.config.proxies_only else app
 
 

@@ -25,6 +25,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Frame
+from websockets.http11 import Request
+from websockets.protocol import Protocol
 
 from leeside_protocol.errors import CloseCode
 from leeside_protocol.limits import FRAME_BYTES, HIGH_WATER_BYTES
@@ -95,6 +97,13 @@ class DirectSocket(WebSocketsSansIOProtocol):
         self.user: WireUser | None = None
         self.detached = False
         self.fragments = 0
+
+    def take_request(self, request: Request) -> None:
+        """Answer an upgrade whose header was parsed already; call once, after `connection_made`. The parser goes on
+        with frames, as it would behind a header of its own."""
+        self.conn.parser = Protocol.parse(self.conn)
+        next(self.conn.parser)
+        self.handle_connect(request)
 
     # ---- Wire, as the session uses it
 
