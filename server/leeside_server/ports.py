@@ -65,6 +65,10 @@ class Store(Protocol):
         """One object, or None."""
         ...
 
+    async def get_many(self, names: Sequence[tuple[AgencyId, str, bytes]]) -> Sequence[Object | None]:
+        """`get` for many (agency, kind, id) at once, in the order asked; a name may stand there twice."""
+        ...
+
     async def objects(
         self, agency: AgencyId, kind: str, parent: bytes | None, after: bytes, limit: int
     ) -> Sequence[Object]:

@@ -45,6 +45,18 @@ async def test_an_object_that_does_not_exist_is_none_and_cannot_be_changed(store
     assert await write(store, saves("unit", b"u", 1)) == CONFLICT
 
 
+async def test_many_objects_come_in_the_order_asked(store: Store) -> None:
+    for number in range(70):
+        await stored(store, saves("unit", b"%d" % number, 0, b"%d" % number))
+    await stored(store, saves("unit", b"3", 0, b"theirs"), agency=OTHER_AGENCY)
+    names = [(AGENCY, "unit", b"%d" % number) for number in range(70)]
+    found = await store.get_many([*names, (OTHER_AGENCY, "unit", b"3"), (AGENCY, "member", b"3"), names[3]])
+    bodies = [b"%d" % number for number in range(70)]
+    assert [one and one.body for one in found] == [*bodies, b"theirs", None, b"3"]
+    assert found[3] == await store.get(AGENCY, "unit", b"3")
+    assert list(await store.get_many([])) == []
+
+
 async def test_objects_of_kinds_and_agencies_are_apart(store: Store) -> None:
     await stored(store, saves("unit", b"x", 0, b"1"))
     await stored(store, saves("member", b"x", 0, b"2"))

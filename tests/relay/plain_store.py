@@ -73,6 +73,9 @@ class PlainStore:
         await asyncio.sleep(0)
         return found
 
+    async def get_many(self, names: Sequence[tuple[AgencyId, str, bytes]]) -> Sequence[Object | None]:
+        return [await self.get(*name) for name in names]
+
     async def close(self) -> None: ...
 
     # ---- what the socket half never asks

@@ -55,6 +55,11 @@ class FaultyStore(SqliteStore):
             raise StoreUnavailable
         return await super().get(agency, kind, key)
 
+    async def get_many(self, names: Sequence[tuple[AgencyId, str, bytes]]) -> Sequence[Object | None]:
+        if self.away:
+            raise StoreUnavailable
+        return await super().get_many(names)
+
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncGenerator[FaultyStore]:

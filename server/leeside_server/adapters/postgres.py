@@ -32,7 +32,8 @@ from leeside_server.adapters.postgres_connection import (
 from leeside_server.adapters.postgres_writer import PostgresWriter
 from leeside_server.adapters.reads import PRUNE_ROWS, WAITING_ITEMS, WAITING_READS, StoreReads
 from leeside_server.adapters.statements import POSTGRES
-from leeside_server.core.writes import Item, LogPage, NotStored, Outcome
+from leeside_server.core.plan import ObjectName
+from leeside_server.core.writes import Item, LogPage, NotStored, Object, Outcome
 from leeside_server.ports import StoreUnavailable
 
 _QUERIES: Final = POSTGRES
@@ -107,6 +108,14 @@ class PostgresStore(StoreReads):
         rows = await self._fetch(postgres_batch.HEADS, postgres_batch.columns(asked))
         known = {(row[0], row[1]): row[2] for row in rows}
         return [known.get(log, 0) for log in channels]
+
+    async def get_many(self, names: Sequence[ObjectName]) -> Sequence[Object | None]:
+        asked = list(dict.fromkeys(names))
+        if not asked:
+            return ()
+        rows = await self._fetch(postgres_batch.OBJECTS, postgres_batch.columns(asked))
+        known = queries.named_objects(rows)
+        return [known.get(name) for name in names]
 
     async def now_ms(self) -> int:
         return int((await self._fetch(_NOW_MS, ()))[0][0])

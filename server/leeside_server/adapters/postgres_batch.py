@@ -110,6 +110,11 @@ HEADS: Final = (
     "JOIN unnest($1::bytea[], $2::bytea[]) w (agency, address) USING (agency, address)"
 )
 
+OBJECTS: Final = (
+    "SELECT o.kind, o.id, o.revision, o.body, o.parent, o.due_ms, o.agency FROM objects o "
+    "JOIN unnest($1::bytea[], $2::text[], $3::bytea[]) w (agency, kind, id) USING (agency, kind, id)"
+)
+
 
 class LogsVanished(Exception):
     """Logs that existed do not any more: another database answers. The batch must be begun again."""

@@ -111,6 +111,11 @@ def due_objects(rows: Iterable[Row]) -> list[tuple[AgencyId, Object]]:
     return [(AgencyId(row[6]), Object(row[0], row[1], row[2], row[3], row[4], row[5])) for row in rows]
 
 
+def named_objects(rows: Iterable[Row]) -> dict[tuple[AgencyId, str, bytes], Object]:
+    """Make objects by agency, kind and id of rows like those of `due`."""
+    return {(agency, found.kind, found.id): found for agency, found in due_objects(rows)}
+
+
 def audit_rows(rows: Iterable[Row]) -> list[AuditRow]:
     """Make security events of the rows of `audits`."""
     return [AuditRow(row[0], row[1], row[2], row[3], row[4], row[5]) for row in rows]

@@ -27,7 +27,8 @@ from leeside_server.adapters.sqlite_file import (
 from leeside_server.adapters.sqlite_readers import Readers
 from leeside_server.adapters.sqlite_writer import SqliteWriter
 from leeside_server.adapters.statements import SQLITE
-from leeside_server.core.writes import Item, LogPage, NotStored, Outcome
+from leeside_server.core.plan import ObjectName
+from leeside_server.core.writes import Item, LogPage, NotStored, Object, Outcome
 from leeside_server.ports import StoreRefused, StoreUnavailable
 
 T = TypeVar("T")
@@ -145,6 +146,11 @@ class SqliteStore(StoreReads):
     async def heads(self, channels: Sequence[tuple[AgencyId, ChannelAddress]]) -> Sequence[int]:
         known = await self._read(lambda db: sqlite_batch.heads(db, channels))
         return [known.get(log, 0) for log in channels]
+
+    async def get_many(self, names: Sequence[ObjectName]) -> Sequence[Object | None]:
+        asked = list(dict.fromkeys(names))
+        known = await self._read(lambda db: sqlite_batch.objects(db, asked)) if asked else {}
+        return [known.get(name) for name in names]
 
     async def now_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -12,8 +12,9 @@ from itertools import chain
 from typing import Any, Final
 
 from leeside_protocol.ids import ChannelAddress
+from leeside_server.adapters import queries
 from leeside_server.core.plan import Facts, IdName, LogName, Needs, ObjectName, Plan, Standing, needs, plan
-from leeside_server.core.writes import Item, Outcome
+from leeside_server.core.writes import Item, Object, Outcome
 
 _STEPS: Final = (256, 64, 16, 4, 1)
 """Rows of one statement: few different texts, so that all stay prepared."""
@@ -61,6 +62,10 @@ _REVISIONS: Final = _Bulk(
     "SELECT o.agency, o.kind, o.id, o.revision FROM (VALUES ", 3,
     ") w CROSS JOIN objects o ON o.agency = w.column1 AND o.kind = w.column2 AND o.id = w.column3",
 )  # fmt: skip
+_OBJECTS: Final = _Bulk(
+    "SELECT o.kind, o.id, o.revision, o.body, o.parent, o.due_ms, o.agency FROM (VALUES ", 3,
+    ") w CROSS JOIN objects o ON o.agency = w.column1 AND o.kind = w.column2 AND o.id = w.column3",
+)  # fmt: skip
 _EPOCHS: Final = _Bulk(
     "SELECT b.agency, b.channel, b.epoch FROM (VALUES ", 3,
     ") w CROSS JOIN boxes_shared b ON b.agency = w.column1 AND b.channel = w.column2 AND b.epoch = w.column3",
@@ -99,6 +104,11 @@ _SET_AUDIT_HEADS: Final = _Bulk(
 def heads(db: sqlite3.Connection, logs: Sequence[LogName]) -> dict[LogName, int]:
     """The head of every log that exists."""
     return {(row[0], row[1]): row[2] for row in _LOGS.rows(db, logs)}
+
+
+def objects(db: sqlite3.Connection, names: Sequence[ObjectName]) -> dict[ObjectName, Object]:
+    """Every one of these objects that exists."""
+    return queries.named_objects(_OBJECTS.rows(db, names))
 
 
 def apply(db: sqlite3.Connection, items: Sequence[Item], generation: int) -> list[Outcome]:

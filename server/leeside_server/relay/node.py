@@ -83,7 +83,7 @@ class Node:
         self.sockets = Sockets(self.metrics)
         self.access = Access(store, clock, self.hub, self.sockets.out)
         self.intake = Intake(self._publish)
-        self.sign_ins = SignIns()
+        self.sign_ins = SignIns(self)
         self.door = Door(config.handshakes_per_source, config.handshakes)
         self.beats = Beats(self)
         self.hub.rows = self.heads

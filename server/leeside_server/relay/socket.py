@@ -64,7 +64,6 @@ from leeside_server.core.writes import Item, NotStored, Outcome, Repeated, Store
 from leeside_server.ports import StoreUnavailable
 from leeside_server.relay.frames import frame
 from leeside_server.relay.logs import CHANNEL_KINDS, Follow
-from leeside_server.relay.signin import SignInRefused, sign_in
 
 if TYPE_CHECKING:
     from leeside_server.relay.node import Node
@@ -78,7 +77,7 @@ RETRY_MS: Final = 1_000
 
 
 class Socket:
-    """A `WireUser` and a `Receiver`: between one connection and the hub."""
+    """A `WireUser`, an `Arrival` and a `Receiver`: between one connection and the hub."""
 
     __slots__ = (
         "_answers",
@@ -205,6 +204,28 @@ class Socket:
         self._forget()
         self.node.sockets.gone(self)
 
+    # ---- Arrival
+
+    def admitted(self, claims: Claims) -> None:
+        if self.session.phase is not Phase.CHECKING:
+            return
+        self.claims = claims
+        now_s, now_ms = self.node.clock.monotonic_s(), self.node.clock.now_ms()
+        self.session.opened(now_s + (claims.until_ms - now_ms) / 1000)
+        self._nonce = b""
+        self.beat_due_s = now_s + BEAT_S
+        self.node.sockets.signed_in(self)
+        self._answer(
+            Welcome(
+                now_ms,
+                claims.until_ms,
+                int(BEAT_S),
+                self.node.hub.generation,
+                IN_FLIGHT_MESSAGES,
+                IN_FLIGHT_BYTES,
+            )
+        )
+
     # ---- Receiver
 
     def deliver_value(self, channel: ChannelAddress, key: bytes, frames: bytes) -> None:
@@ -288,39 +309,11 @@ class Socket:
             case Renew():
                 self._renew(message)
             case Hello():
-                hello = message
-                self.node.sign_ins.add(lambda: self._hello(hello))
+                self.node.sign_ins.add(message, self._nonce, self)
             case ClientBeat():
                 pass
             case _:
                 assert_never(message)
-
-    async def _hello(self, hello: Hello) -> None:
-        if self.closed:
-            return
-        try:
-            claims = await sign_in(self.node, hello, self._nonce)
-        except SignInRefused as refused:
-            self.close(refused.code)
-            return
-        if self.session.phase is not Phase.CHECKING:
-            return
-        self.claims = claims
-        now_s, now_ms = self.node.clock.monotonic_s(), self.node.clock.now_ms()
-        self.session.opened(now_s + (claims.until_ms - now_ms) / 1000)
-        self._nonce = b""
-        self.beat_due_s = now_s + BEAT_S
-        self.node.sockets.signed_in(self)
-        self._answer(
-            Welcome(
-                now_ms,
-                claims.until_ms,
-                int(BEAT_S),
-                self.node.hub.generation,
-                IN_FLIGHT_MESSAGES,
-                IN_FLIGHT_BYTES,
-            )
-        )
 
     def _renew(self, renew: Renew) -> None:
         now_ms = self.node.clock.now_ms()
