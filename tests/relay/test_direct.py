@@ -44,7 +44,7 @@ def test_uvicorn_is_the_one_this_class_was_written_for() -> None:
     source = inspect.getsource(WebSocketsSansIOProtocol)
     for name in ATTRIBUTES:
         assert f"self.{name}" in source, name
-    for name in ("max_message_size", "max_fragment_size"):
+    for name in ("max_message_size", "max_fragment_size", "current_size", "parser_exc", "state"):
         assert f"self.{name}" in inspect.getsource(Protocol.__init__)
     for name in (
         "connection_made",

@@ -5,6 +5,10 @@ finds the extension `leeside.direct` in the scope: a `Direct`, which is the conn
 session, accepts, *detaches* and returns; from then on messages arrive by a plain call in the read callback,
 and whole frames are written straight to the transport. What ASGI needed for the connection is let go.
 
+Nearly all that clients send are whole, masked, final binary frames. `data_received` takes these apart itself, and gives
+every other frame to the parser of `websockets`, whole, so that this always stands at a frame's beginning; what is wrong
+with a frame is the parser's to say. `tests/relay/test_frames.py` holds both ways to the same answers.
+
 What is ugly here, and said: this subclass leans on names of uvicorn that are not public, so uvicorn is pinned
 exactly and `tests/relay/test_direct.py` holds every one of those names in place.
 
@@ -26,12 +30,17 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.frames import Frame
 from websockets.http11 import Request
-from websockets.protocol import Protocol
+from websockets.protocol import OPEN, Protocol
 
 from leeside_protocol.errors import CloseCode
 from leeside_protocol.limits import FRAME_BYTES, HIGH_WATER_BYTES
 from leeside_server.relay.frames import close_frame
 from leeside_server.relay.wire import LOW_WATER_BYTES, WireUser
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # where its C part was not built
+    from websockets.utils import apply_mask
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveEvent
@@ -44,6 +53,12 @@ USER_TIMEOUT_MS: Final = 40_000
 """Beyond `STALL_S`: the kernel counts a peer that answers and takes nothing as gone, and would reset it before the
 session could close it with `slow`."""
 CLOSE_WAIT_S: Final = 5.0
+BINARY_FINAL: Final = 0x82
+MASKED: Final = 0x80
+MASK_BYTES: Final = 4
+LENGTH_16: Final = 126
+LENGTH_64: Final = 127
+"""What a frame's second byte says (RFC 6455, section 5.2): masked, and where its length stands."""
 PAYLOAD_TOO_BIG: Final = 1009
 """The standard close code that the parser chooses for what exceeds `FRAME_BYTES`."""
 
@@ -97,6 +112,7 @@ class DirectSocket(WebSocketsSansIOProtocol):
         self.user: WireUser | None = None
         self.detached = False
         self.fragments = 0
+        self.rest: bytes | None = b""
 
     def take_request(self, request: Request) -> None:
         """Answer an upgrade whose header was parsed already; call once, after `connection_made`. The parser goes on
@@ -168,6 +184,43 @@ class DirectSocket(WebSocketsSansIOProtocol):
         user, self.user = self.user, None
         if user is not None:
             user.on_close()
+
+    def data_received(self, data: bytes) -> None:
+        user, rest = self.user, self.rest
+        if user is None or rest is None:
+            super().data_received(data)
+            return
+        if rest:
+            data = rest + data
+        at, size, conn = 0, len(data), self.conn
+        while size - at >= 2:
+            length, begin = data[at + 1] - MASKED, at + 2
+            sized = 0 <= length < LENGTH_64
+            if length == LENGTH_16:
+                # Where these two bytes are not there yet, the end lies beyond what is, whatever they make.
+                length, begin = int.from_bytes(data[begin : begin + 2], "big"), begin + 2
+            body = begin + MASK_BYTES
+            end = body + length
+            if (
+                data[at] == BINARY_FINAL
+                and sized
+                and conn.current_size is None
+                and not self.close_sent
+                and conn.state is OPEN
+            ):
+                if end > size:
+                    break
+                user.on_message(apply_mask(data[body:end], data[begin:body]))
+            else:
+                if not sized or end > size:
+                    # Wrong by its header, or unusual and not all there: all that follows is the parser's.
+                    self.rest, end = None, size
+                super().data_received(data[at:end])
+                if self.rest is None or conn.parser_exc is not None:
+                    self.rest = None
+                    return
+            at = end
+        self.rest = data[at:]
 
     def pause_writing(self) -> None:
         super().pause_writing()
