@@ -47,6 +47,9 @@ class ChannelKind(Enum):
     """Notices that the server writes for one device."""
 
 
+_CHANNEL_KINDS: Final = {kind.value: kind for kind in ChannelKind}
+
+
 class StateKind(Enum):
     """What a key of the `state` and `stream` lanes names; the value is its first byte (spec 03, "Keys")."""
 
@@ -73,10 +76,10 @@ def split_address(value: bytes) -> tuple[ChannelKind, bytes]:
     """Take an address apart into its kind and the 16-byte id of its owner; `invalid` when it is none."""
     if len(value) != ADDRESS_BYTES:
         raise ProtocolError(WireError.INVALID, "a channel address has 17 bytes")
-    try:
-        return ChannelKind(value[:1]), value[1:]
-    except ValueError:
-        raise ProtocolError(WireError.INVALID, "unknown kind of channel address") from None
+    kind = _CHANNEL_KINDS.get(value[:1])
+    if kind is None:
+        raise ProtocolError(WireError.INVALID, "unknown kind of channel address")
+    return kind, value[1:]
 
 
 def state_key(kind: StateKind, owner: bytes) -> bytes:
