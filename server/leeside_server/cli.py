@@ -8,8 +8,10 @@ People never see a traceback, unless LEESIDE_DEBUG=1 asks for it.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -17,15 +19,16 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
-import typer
 
 from leeside_server import config_file, log, places
 from leeside_server.config import Config
 from leeside_server.errors import (
     EXIT_FAILED,
+    EXIT_OK,
+    EXIT_USAGE,
     NotReachable,
     Problem,
     ServerError,
@@ -34,82 +37,88 @@ from leeside_server.errors import (
 
 T = TypeVar("T")
 
-app: Final = typer.Typer(
-    name="leeside-server",
-    help="The Leeside server: carries what it cannot read, and loses nothing that it acknowledged.",
-    epilog=(
-        "Exit codes: 0 done; 1 a check or the server failed; 2 wrong command line; 69 a disk, store or bus does "
-        "not answer now, try again; 78 something must be changed first."
-    ),
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+_ABOUT: Final = "The Leeside server: carries what it cannot read, and loses nothing that it acknowledged."
+_EXIT_CODES: Final = (
+    "Exit codes: 0 done; 1 a check or the server failed; 2 wrong command line; 69 a disk, store or bus does "
+    "not answer now, try again; 78 something must be changed first."
 )
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="The configuration; LEESIDE_CONFIG or ./leeside.toml when not given.",
-        metavar="FILE",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")]
+
+def command_line() -> argparse.ArgumentParser:
+    """Reads what was typed: `command` is the function to call with all the rest, None when nothing was asked.
+
+    With argparse and not with Typer, as `leeside` is: that brings pydantic, and the two are a quarter of the time until a
+    killed server listens again.
+    """
+    parser = argparse.ArgumentParser(
+        "leeside-server", description=_ABOUT, epilog=_EXIT_CODES, allow_abbrev=False
+    )
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, work: Callable[..., None], *, configured: bool = True) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=work.__doc__, description=work.__doc__, allow_abbrev=False)
+        added.set_defaults(command=work)
+        if configured:
+            says = "The configuration; LEESIDE_CONFIG or ./leeside.toml when not given."
+            added.add_argument("-c", "--config", type=Path, metavar="FILE", help=says)
+        return added
+
+    serving = command("serve", serve)
+    serving.add_argument("--roles", metavar="ROLES", help="What this process does, separated by commas.")
+    checking = command("check-config", check_config)
+    checking.add_argument("file", nargs="?", type=Path, metavar="FILE", help="The file to check.")
+    command("default-config", default_config, configured=False)
+    command("migrate", migrate)
+    for spoken in (command("doctor", doctor), command("bootstrap-code", bootstrap_code)):
+        spoken.add_argument("--json", action="store_true", help="Print one JSON object instead of sentences.")
+    return parser
 
 
-@app.command()
-def serve(
-    config: ConfigOption = None,
-    roles: Annotated[
-        str | None, typer.Option(help="What this process does, separated by commas.", metavar="ROLES")
-    ] = None,
-) -> None:
+def serve(config: Path | None, roles: str | None) -> None:
     """Run the server until it is told to stop (SIGTERM or Ctrl-C)."""
     settings = load(config, {} if roles is None else {"LEESIDE_ROLES": roles})
     if problems := tuple(places.problems(settings)):
         raise StartRefused(*problems)
     log.set_up(settings.log.level, settings.log.format)
-    from leeside_server.compose import serve as run_server
-    from leeside_server.machine import raise_open_files
-
-    raise_open_files()
     signals = Signals()
-    run(run_server(settings, signals.serving))
+    # Next to nothing that a start makes is garbage: the collector would look at all of it again and again, with clients
+    # waiting.
+    gc.disable()
+    try:
+        from leeside_server.compose import serve as run_server
+        from leeside_server.machine import raise_open_files
+
+        raise_open_files()
+        run(run_server(settings, signals.serving))
+    finally:
+        gc.enable()
 
 
-@app.command("check-config")
-def check_config(
-    file: Annotated[Path | None, typer.Argument(help="The file to check.", metavar="FILE")] = None,
-    config: ConfigOption = None,
-) -> None:
+def check_config(config: Path | None, file: Path | None) -> None:
     """Say everything that is wrong with a configuration; nothing is started."""
     settings = load(file or config, {})
     if problems := tuple(places.problems(settings)):
         raise StartRefused(*problems)
     for path in places.open_to_others(settings):
         tell(f"{path} may be read by other users of this machine. Close it: chmod o-rwx {path}")
-    typer.echo("The configuration is in order.")
+    print("The configuration is in order.")
 
 
-@app.command("default-config")
 def default_config() -> None:
     """Print a configuration with every setting, what it is for, and its default."""
-    typer.echo(config_file.sample(), nl=False)
+    print(config_file.sample(), end="")
 
 
-@app.command()
-def migrate(config: ConfigOption = None) -> None:
+def migrate(config: Path | None) -> None:
     """Bring the database up to date. `serve` does so by itself; several nodes may want it done before."""
     settings = load(config, {})
     places.make_data_dir(settings)
     schema = run(_migrate(settings))
-    typer.echo(f"The database is up to date (schema {schema}).")
+    print(f"The database is up to date (schema {schema}).")
 
 
-@app.command()
-def doctor(config: ConfigOption = None, json: JsonOption = False) -> None:
+def doctor(config: Path | None, json: bool) -> None:
     """Measure whether this machine can keep what the server promises."""
     settings = load(config, {})
     from leeside_server.doctor import examine
@@ -117,19 +126,18 @@ def doctor(config: ConfigOption = None, json: JsonOption = False) -> None:
 
     report = run(examine(settings))
     if json:
-        typer.echo(msgspec.json.encode(report).decode())
+        print(msgspec.json.encode(report).decode())
     else:
         signs = {Verdict.WELL: "ok     ", Verdict.WARNING: "warning", Verdict.BAD: "BAD    "}
         for finding in report.findings:
-            typer.echo(f"{signs[finding.verdict]}  {finding.check:17} {finding.says}")
+            print(f"{signs[finding.verdict]}  {finding.check:17} {finding.says}")
             if finding.fix:
-                typer.echo(f"{'':28}→ {finding.fix}")
+                print(f"{'':28}→ {finding.fix}")
     if report.bad:
-        raise typer.Exit(EXIT_FAILED)
+        sys.exit(EXIT_FAILED)
 
 
-@app.command("bootstrap-code")
-def bootstrap_code(config: ConfigOption = None, json: JsonOption = False) -> None:
+def bootstrap_code(config: Path | None, json: bool) -> None:
     """Make a one-time code with which one agency can be created. It is shown once: only its hash is kept."""
     settings = load(config, {})
     from leeside_server.core.identity import CODE_BYTES, bootstrap_hash, enrolment_code
@@ -139,9 +147,9 @@ def bootstrap_code(config: ConfigOption = None, json: JsonOption = False) -> Non
     code = enrolment_code(secrets.token_bytes(CODE_BYTES))
     keep_code(settings.code_path, bootstrap_hash(code))
     if json:
-        typer.echo(msgspec.json.encode({"code": code}).decode())
+        print(msgspec.json.encode({"code": code}).decode())
         return
-    typer.echo(code)
+    print(code)
     tell("Give it to whoever creates the agency (leeside agency create). It works once.")
 
 
@@ -190,6 +198,7 @@ class Signals:
     def serving(self, port: int) -> None:
         """Connections are taken from now on: tell systemd, where it asked (Type=notify), and the person."""
         self._serving = True
+        gc.enable()
         notify_systemd("READY=1")
         tell(f"Serving on port {port}. Ctrl-C stops it.")
 
@@ -262,26 +271,37 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def tell(text: str) -> None:
     """Say something to the person; standard output stays free for results."""
-    typer.echo(f"leeside-server: {text}", err=True)
+    print(f"leeside-server: {text}", file=sys.stderr)
 
 
 def main() -> NoReturn:
     """The entry point of the command."""
+    parser = command_line()
+    given = vars(parser.parse_args())
+    command = given.pop("command")
+    if command is None:
+        parser.print_help(sys.stderr)
+        sys.exit(EXIT_USAGE)
     try:
-        app()
+        command(**given)
+        sys.stdout.flush()
     except ServerError as error:
         for problem in error.problems:
             tell(str(problem))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the results has seen enough, as `head` does. What is left must not fail at the very end again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
     except Exception as error:
         if os.environ.get("LEESIDE_DEBUG") == "1":
             raise
         log.get_logger("leeside.cli").error("command_failed", exc_info=True)
         tell(f"Something failed that should not ({type(error).__name__}). LEESIDE_DEBUG=1 shows where.")
         sys.exit(EXIT_FAILED)
-    sys.exit(0)
+    sys.exit(EXIT_OK)
 
 
 if __name__ == "__main__":

@@ -287,7 +287,28 @@ class TestServe:
 
 class TestCommandLine:
     def test_a_command_that_is_not_there(self, command: Command) -> None:
-        assert command("sevre").code == EXIT_USAGE
+        done = command("sevre")
+        assert done.code == EXIT_USAGE
+        assert "'serve'" in done.err
+
+    def test_an_option_is_written_out(self, command: Command) -> None:
+        assert command("serve", "--conf", "none.toml").code == EXIT_USAGE
+
+    def test_nothing_asked_is_answered_with_what_can_be(self, command: Command) -> None:
+        done = command()
+        assert done.code == EXIT_USAGE
+        assert done.out == ""
+        assert "check-config" in done.err
+
+    def test_a_reader_that_has_seen_enough(self, tmp_path: Path) -> None:
+        gone, results = os.pipe()
+        os.close(gone)
+        words = [sys.executable, "-m", "leeside_server.cli", "default-config"]
+        done = subprocess.run(
+            words, cwd=tmp_path, stdout=results, stderr=subprocess.PIPE, check=False, timeout=30
+        )
+        os.close(results)
+        assert (done.returncode, done.stderr) == (EXIT_FAILED, b"")
 
     def test_help_names_every_command(self, command: Command) -> None:
         done = command("--help")
