@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+import msgspec
 
 from leeside_protocol import resources as r
 from leeside_protocol.messages import Batch
@@ -15,8 +16,7 @@ Access = Literal["open", "operator", "device"]
 """`open`: nobody is asked. `operator`: the operator's one-time code. `device`: a session token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One operation: `request` None means no body; `response` None means 204."""
 
     name: str

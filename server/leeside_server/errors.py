@@ -13,8 +13,9 @@ Nothing of a secret, of a request or of a library's own text stands in any of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Final
+
+import msgspec
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -27,8 +28,7 @@ EXIT_CONFIG: Final = 78
 """Something must be changed first (EX_CONFIG of sysexits.h); a supervisor need not try again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong and what to do about it, each a sentence."""
 
     wrong: str

@@ -8,8 +8,9 @@ named here; an adapter translates its library's own and never lets their texts o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from leeside_protocol.ids import AgencyId, BlobId, ChannelAddress, ChannelId, DeviceId
 from leeside_server.core.writes import AuditRow, Item, LogPage, Object, Outcome
@@ -147,8 +148,7 @@ class Bus(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class LatestValue:
+class LatestValue(msgspec.Struct, frozen=True):
     """The newest value of one stream key."""
 
     key: bytes
@@ -191,8 +191,7 @@ class Presence(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class OnlineView:
+class OnlineView(msgspec.Struct, frozen=True):
     """`stale` when a node's lease ran out without it leaving, or the adapter cannot be reached: then
     absence proves nothing. A node that vanished counts for ten minutes, until it reports, leaves or is forgotten.
     `as_of_ms` is 0 when no report could be used at all."""

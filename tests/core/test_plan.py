@@ -1,11 +1,12 @@
 """The planner of batches: against a naive model, and what the model does not show."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import (

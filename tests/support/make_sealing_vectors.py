@@ -10,12 +10,13 @@ sealed by the reference with fixed ephemeral keys.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec.structs import replace
 
 from leeside_protocol.sealing.opening import hpke
 from leeside_protocol.sealing.opening.attachments import CHUNK_BYTES, AttachmentKey
@@ -408,7 +409,7 @@ def _attachments() -> list[Json]:
     key = AttachmentKey(seed("file")[:16], seed("file key"), 5)
     fields = {"file_id": key.file_id.hex(), "key": key.key.hex(), "size_bytes": 5}
     good = key.seal_chunk(0, b"photo")
-    longer = replace(key, size_bytes=2 * CHUNK_BYTES)
+    longer = dataclasses.replace(key, size_bytes=2 * CHUNK_BYTES)
     pieces = list(longer.seal_all([bytes(2 * CHUNK_BYTES)]))
     return [
         {"name": "five bytes", **fields, "chunks": [good.hex()], "plain": b"photo".hex(), "code": None},

@@ -8,8 +8,9 @@ has its own way of moving many rows at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from leeside_protocol.ids import AgencyId, DeviceId, MessageId
 from leeside_protocol.words import Lane, Mark, Urgency
@@ -26,13 +27,12 @@ AGENCY_KIND: Final = "agency"
 """The kind of the object that makes an agency known to `agencies`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """A compiled statement and the order in which it takes its values."""
 
     sql: str
     names: tuple[str, ...]
-    fixed: Mapping[str, object] = field(default_factory=dict[str, object])
+    fixed: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
     """What the dialect itself put in, like SQLite's OFFSET 0."""
 
     def args(self, **values: object) -> tuple[object, ...]:
@@ -41,8 +41,7 @@ class Statement:
         return tuple([fixed[name] if name in fixed else values[name] for name in self.names])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queries:
+class Queries(msgspec.Struct, frozen=True, kw_only=True):
     """Every statement, for one dialect."""
 
     entries: Statement
@@ -62,8 +61,7 @@ class Queries:
     forget_states: Statement
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostgresQueries(Queries):
+class PostgresQueries(Queries, frozen=True, kw_only=True):
     """And what PostgreSQL alone is asked."""
 
     sized_page: Statement

@@ -9,7 +9,6 @@ head; it never sees, and never needs, what the frame holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -97,8 +96,7 @@ class StreamValue(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """A request that must not be carried out. `head` is the epoch to fetch when `stale`, else 0."""
 
     code: WireError
@@ -110,8 +108,7 @@ NOT_FOUND: Final = Refusal(WireError.NOT_FOUND)
 """The one answer for what does not exist, is another agency's, or is not yours: same number, same shape."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
+class Ahead(msgspec.Struct, frozen=True):
     """The frame names an epoch beyond `row`: read the row anew, ask again, then answer `refusal`."""
 
     refusal: Refusal

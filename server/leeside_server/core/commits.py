@@ -10,7 +10,6 @@ the boxes, the channel's row, the fence that refuses frames of epochs past, noti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -54,8 +53,7 @@ _shared: Final = msgspec.msgpack.Decoder(tuple[tuple[bytes, ...], bytes])
 INCIDENT_PURPOSES: Final = frozenset({ChannelPurpose.INCIDENT, ChannelPurpose.CONSULT})
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """A commit that may be stored, with its verified box list."""
 
     commit: Commit

@@ -7,8 +7,9 @@ the signed bytes behind the head of the agency's DIRECTORY log, and what follows
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import AgencyId, ChannelKind, DeviceId, MemberId, MessageId, address
@@ -24,8 +25,7 @@ POSTED_ENTRIES: Final = 64
 """Entries of one post: each costs a signature check."""
 
 
-@dataclass(frozen=True, slots=True)
-class People:
+class People(msgspec.Struct, frozen=True):
     """The rows that the entries name, and who is told: supervisors' and administrators' active devices."""
 
     devices: Mapping[DeviceId, Held[DeviceRow]]

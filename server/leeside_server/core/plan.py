@@ -21,9 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, NamedTuple, TypeAlias, assert_never
+
+import msgspec
 
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId, DeviceId, MessageId
@@ -78,8 +79,7 @@ class Standing(NamedTuple):
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(msgspec.Struct, frozen=True):
     """What a batch depends on; every sequence is free of repeats. `logs` is in the order in which rows are locked."""
 
     logs: Sequence[LogName]
@@ -89,40 +89,38 @@ class Needs:
     audited: Sequence[AgencyId]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What stands before the batch; what a mapping lacks does not stand (head, fence and revision 0)."""
 
     generation: int
-    heads: Mapping[LogName, int] = field(default_factory=dict[LogName, int])
-    fences: Mapping[LogName, int] = field(default_factory=dict[LogName, int])
-    ids: Mapping[IdName, Standing] = field(default_factory=dict[IdName, Standing])
-    revisions: Mapping[ObjectName, int] = field(default_factory=dict[ObjectName, int])
+    heads: Mapping[LogName, int] = msgspec.field(default_factory=dict[LogName, int])
+    fences: Mapping[LogName, int] = msgspec.field(default_factory=dict[LogName, int])
+    ids: Mapping[IdName, Standing] = msgspec.field(default_factory=dict[IdName, Standing])
+    revisions: Mapping[ObjectName, int] = msgspec.field(default_factory=dict[ObjectName, int])
     epochs: AbstractSet[EpochName] = frozenset()
-    audit_heads: Mapping[AgencyId, int] = field(default_factory=dict[AgencyId, int])
+    audit_heads: Mapping[AgencyId, int] = msgspec.field(default_factory=dict[AgencyId, int])
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(msgspec.Struct):
     """Outcomes in the order of the items, and the rows to write. Write `replaced` before `messages`."""
 
-    outcomes: list[Outcome] = field(default_factory=list[Outcome])
-    replaced: list[tuple[AgencyId, ChannelAddress, bytes]] = field(
+    outcomes: list[Outcome] = msgspec.field(default_factory=list[Outcome])
+    replaced: list[tuple[AgencyId, ChannelAddress, bytes]] = msgspec.field(
         default_factory=list[tuple[AgencyId, ChannelAddress, bytes]]
     )
     """(agency, address, key) whose standing state value loses its payload."""
-    messages: list[MessageRow] = field(default_factory=list[MessageRow])
-    channels: list[tuple[AgencyId, ChannelAddress, int, int]] = field(
+    messages: list[MessageRow] = msgspec.field(default_factory=list[MessageRow])
+    channels: list[tuple[AgencyId, ChannelAddress, int, int]] = msgspec.field(
         default_factory=list[tuple[AgencyId, ChannelAddress, int, int]]
     )
     """(agency, address, head, min_epoch) of every log that changed."""
-    created: list[ObjectRow] = field(default_factory=list[ObjectRow])
-    updated: list[ObjectRow] = field(default_factory=list[ObjectRow])
-    removed: list[ObjectName] = field(default_factory=list[ObjectName])
-    boxes: list[BoxRow] = field(default_factory=list[BoxRow])
-    shared: list[SharedRow] = field(default_factory=list[SharedRow])
-    audits: list[AuditRowOut] = field(default_factory=list[AuditRowOut])
-    audit_heads: list[tuple[AgencyId, int]] = field(default_factory=list[tuple[AgencyId, int]])
+    created: list[ObjectRow] = msgspec.field(default_factory=list[ObjectRow])
+    updated: list[ObjectRow] = msgspec.field(default_factory=list[ObjectRow])
+    removed: list[ObjectName] = msgspec.field(default_factory=list[ObjectName])
+    boxes: list[BoxRow] = msgspec.field(default_factory=list[BoxRow])
+    shared: list[SharedRow] = msgspec.field(default_factory=list[SharedRow])
+    audits: list[AuditRowOut] = msgspec.field(default_factory=list[AuditRowOut])
+    audit_heads: list[tuple[AgencyId, int]] = msgspec.field(default_factory=list[tuple[AgencyId, int]])
 
     @property
     def writes(self) -> bool:

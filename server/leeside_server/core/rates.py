@@ -10,22 +10,21 @@ device would only let a stranger lock a responder out.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 KEYS_KEPT: Final = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(msgspec.Struct, frozen=True):
     """`per_s` requests a second in the long run, `burst` at once."""
 
     per_s: float
     burst: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True):
     """Tokens left at a moment of the monotonic clock."""
 
     tokens: float

@@ -13,7 +13,6 @@ A row is JSON. Fields may be added with a default: a row of the version before m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -79,8 +78,7 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Held(Generic[R]):
+class Held(msgspec.Struct, Generic[R], frozen=True):
     """A row as it was read: what a change of it is compared with."""
 
     id: bytes

@@ -9,7 +9,6 @@ collector need not look at it, because nothing here can be part of a cycle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
@@ -47,8 +46,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     through the same queue as writes, so that `stale` really means "provably not stored"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(msgspec.Struct, frozen=True):
     """One object by compare-and-set on its revision; `expect` 0 creates. `conflict` when it has another."""
 
     kind: str
@@ -62,8 +60,7 @@ class Save:
     """When `Store.due` hands it out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(msgspec.Struct, frozen=True):
     """One object, gone for good, by compare-and-set on its revision; `conflict` when it has another or is not there.
 
     Only for what may be forgotten: a new object of the same id begins at revision 1 again, so that whoever still
@@ -75,8 +72,7 @@ class Remove:
     expect: int
 
 
-@dataclass(frozen=True, slots=True)
-class PutBoxes:
+class PutBoxes(msgspec.Struct, frozen=True):
     """The boxes of one epoch, each readable by its recipient alone; one row a recipient."""
 
     channel: ChannelId
@@ -87,16 +83,14 @@ class PutBoxes:
     """What every recipient needs to verify its own (box hashes and the committer's signature)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(msgspec.Struct, frozen=True):
     """Frames of epochs below `min_epoch` are refused from this commit on, on every node."""
 
     channel: ChannelAddress
     min_epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(msgspec.Struct, frozen=True):
     """One append-only security event; `actor` and `subject` are ids, never names or content."""
 
     event: str
@@ -131,8 +125,7 @@ class Repeated(msgspec.Struct, frozen=True, gc=False):
     differs: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NotStored:
+class NotStored(msgspec.Struct, frozen=True):
     """The item was refused and provably left nothing behind. `head` is the head offset at `conflict`, the
     fence at `stale`, else 0."""
 
@@ -158,8 +151,7 @@ class StoredEntry(msgspec.Struct, frozen=True, gc=False):
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LogPage:
+class LogPage(msgspec.Struct, frozen=True):
     """What stands in a log in the range (after, to]: replaced state values are left out. `to` equals `head`
     when the page reaches the end. `floor` is the offset up to which log payloads were pruned, 0 for none."""
 
@@ -171,8 +163,7 @@ class LogPage:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(msgspec.Struct, frozen=True):
     """An object as read back."""
 
     kind: str
@@ -183,8 +174,7 @@ class Object:
     due_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRow:
+class AuditRow(msgspec.Struct, frozen=True):
     """A security event as read back; `seq` grows within its agency."""
 
     seq: int

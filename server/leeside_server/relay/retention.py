@@ -20,7 +20,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -60,8 +59,7 @@ REMOVED_AT_ONCE: Final = 500
 _log = get_logger("leeside.retention")
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionSettings:
+class RetentionSettings(msgspec.Struct, frozen=True):
     """Days; 0 keeps for good. `ids_days` is how long the ids of replaced values are remembered."""
 
     incident_days: int = 0

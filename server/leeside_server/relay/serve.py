@@ -11,9 +11,9 @@ import gc
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -25,8 +25,7 @@ BACKLOG: Final = 4_096
 KEEP_ALIVE_S: Final = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """Where to listen, and how. `tls` None: plain, behind a proxy or on loopback."""
 
     host: str

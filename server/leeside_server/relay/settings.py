@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+
+import msgspec
 
 from leeside_server.core.rates import Rate
 
 
-@dataclass(frozen=True, slots=True)
-class RelaySettings:
+class RelaySettings(msgspec.Struct, frozen=True):
     """`public_origins`: where our own pages are served from, as browsers send it in `Origin`; a client
     without `Origin` is not a browser. `sockets`: how many connections this node takes at once.
     `handshakes_per_source` and `handshakes`: how fast it lets new ones in, of one source and of all; beyond, they are
@@ -18,7 +18,7 @@ class RelaySettings:
 
     public_origins: frozenset[str] = frozenset()
     sockets: int = 20_000
-    handshakes_per_source: Rate = field(default_factory=lambda: Rate(250.0, 6_000))
-    handshakes: Rate = field(default_factory=lambda: Rate(2_000.0, 20_000))
+    handshakes_per_source: Rate = Rate(250.0, 6_000)
+    handshakes: Rate = Rate(2_000.0, 20_000)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     proxies_only: bool = False

@@ -22,7 +22,6 @@ import stat
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -57,8 +56,7 @@ TOKENS_KEPT: Final = 10_000
 _REQUIRED: Final = ["iss", "aud", "sub", "exp", "iat", "jti", "sid", "agency", "member", "roles"]
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(msgspec.Struct, frozen=True):
     """Who a verified token stands for. Ids have 16 bytes; `until_ms` is when the token ends."""
 
     agency: AgencyId
@@ -80,8 +78,7 @@ class SigningKeyRow(msgspec.Struct, frozen=True):
     signs_until_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(msgspec.Struct, frozen=True):
     kid: str
     row: SigningKeyRow
     private: Ed25519PrivateKey

@@ -6,10 +6,10 @@ The tests run them; the vector file is written from them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import msgpack
+from msgspec.structs import replace
 
 from leeside_protocol.ids import AgencyId, DeviceId
 from leeside_protocol.sealing.opening.committer import Change, Genesis, Seat

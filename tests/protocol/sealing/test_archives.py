@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec.structs import replace
 
 from leeside_protocol.sealing.errors import SealingCode
 from leeside_protocol.sealing.opening import hpke

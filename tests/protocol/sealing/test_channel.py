@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from leeside_protocol.ids import DeviceId
 from leeside_protocol.sealing.errors import SealingCode
@@ -92,9 +93,9 @@ def test_a_withheld_box_is_the_servers_fault() -> None:
 
 def test_a_right_box_beside_a_wrong_list_opens_with_an_alarm() -> None:
     world = small_world()
-    made = replace(world.genesis("dispatcher", "unit"))
+    made = dataclasses.replace(world.genesis("dispatcher", "unit"))
     wrong = replace(made.box_list, signature=bytes(64))
-    installed = boxed(world, replace(made, box_list=wrong), lambda b: b, relist=False)
+    installed = boxed(world, dataclasses.replace(made, box_list=wrong), lambda b: b, relist=False)
     assert installed.opened
     assert installed.alarm is not None
     assert installed.alarm.code is SealingCode.E_BOXLIST

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgpack
 import pytest
+from msgspec.structs import replace
 
 from leeside_protocol.ids import MemberId
 from leeside_protocol.sealing.errors import SealingCode

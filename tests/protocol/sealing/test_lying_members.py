@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from leeside_protocol.sealing.errors import SealingCode
 from leeside_protocol.sealing.opening import hpke

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
+from msgspec.structs import replace
 
 from leeside_protocol.sealing.errors import SealingCode
 from leeside_protocol.sealing.opening.attachments import CHUNK_BYTES, AttachmentKey
@@ -241,8 +242,8 @@ def test_attachments_altered_cut_or_reordered() -> None:
         (key, [flipped, *sealed[1:]]),
         (key, [sealed[0][:-1], *sealed[1:]]),
         (other, sealed),
-        (replace(key, file_id=bytes(16)), sealed),
-        (replace(key, size_bytes=2 * CHUNK_BYTES), sealed[:2]),
+        (dataclasses.replace(key, file_id=bytes(16)), sealed),
+        (dataclasses.replace(key, size_bytes=2 * CHUNK_BYTES), sealed[:2]),
     ]
     for name, chunks in bad:
         with refused(SealingCode.E_ATTACHMENT):

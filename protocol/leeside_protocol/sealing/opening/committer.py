@@ -6,7 +6,9 @@ so whoever sends next also cleans up.  Spec chapter 04, "Commit" and "Boxes".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from leeside_protocol.ids import AgencyId, ChannelId, DeviceId, IncidentId
 from leeside_protocol.sealing.errors import SealingCode, SealingError

@@ -9,8 +9,9 @@ Spec chapter 04, "Acceptance".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from leeside_protocol.ids import AgencyId, ChannelId, DeviceId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
@@ -47,8 +48,7 @@ AUTH_COMPARTMENTS: Final = frozenset({CLINICAL, RECORD, SUBSTANCE_USE})
 Directories = Mapping[AgencyId, Directory]
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """How a commit comes in, which decides what is compared with the present.
 
     `Receipt()` replays stored history: no clock.  `Receipt(now_ms, keys)` is live receipt
@@ -167,8 +167,7 @@ def _check_passed(line: ChannelLine, commit: Commit, directories: Directories) -
     raise SealingError(SealingCode.E_AUTHZ, "committer was not a member")
 
 
-@dataclass(slots=True)
-class _Rules:
+class _Rules(msgspec.Struct):
     """One commit against the table, rule by rule."""
 
     prev: Commit | None

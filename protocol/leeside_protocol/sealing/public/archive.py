@@ -5,9 +5,10 @@ An observer verifies everything but what is inside.  Spec chapter 04, "Records".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from leeside_protocol.ids import ChannelId, DeviceId, IncidentId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
@@ -29,8 +30,7 @@ MAX_ARCHIVE_BYTES: Final = 48 * 1024
 MAX_ARCHIVE_EPOCHS: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveLabel:
+class ArchiveLabel(msgspec.Struct, frozen=True):
     """What an archive's signature says is inside: the secrets of `epochs`, of the classes in `class_mask`.
 
     `epoch` and `head_hash` name the channel's newest commit then; `archiver` is who signed.
@@ -49,8 +49,7 @@ class ArchiveLabel:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Archive:
+class Archive(msgspec.Struct, frozen=True):
     """The secrets of one channel of an incident, sealed to a records key, as it is stored and sent:
     `[[payload, signer, signature], suite, sealed key, wrapped]`.
 
@@ -61,6 +60,9 @@ class Archive:
     suite: int
     key_box: bytes
     wrapped: bytes
+
+    def __repr__(self) -> str:
+        return f"<Archive of {len(self.wrapped)} bytes>"
 
     def encode(self) -> bytes:
         s = self.signed

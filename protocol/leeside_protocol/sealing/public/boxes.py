@@ -9,8 +9,9 @@ made so by the committer.  Spec chapter 04, "Boxes".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.sealing.public.commit import Commit
@@ -22,8 +23,7 @@ from leeside_protocol.sealing.public.signed import KIND_BOXES, signing_input, ve
 MAX_BOX_BYTES: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(msgspec.Struct, frozen=True):
     """One recipient's sealed secret of an epoch."""
 
     recipient: bytes
@@ -44,8 +44,7 @@ class Box:
         return digest(b"box", self.recipient, self.kid, u64(self.suite), self.sealed)
 
 
-@dataclass(frozen=True, slots=True)
-class BoxList:
+class BoxList(msgspec.Struct, frozen=True):
     """The hashes of all boxes of a commit, ordered by recipient, and the committer's signature."""
 
     hashes: tuple[bytes, ...]

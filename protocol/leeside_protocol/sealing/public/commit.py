@@ -7,10 +7,11 @@ This module is the shape: parse and encode.  The rules by which a commit is acce
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from leeside_protocol.ids import AgencyId, ChannelId, DeviceId, IncidentId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
@@ -56,8 +57,7 @@ class Authorisation(IntEnum):
     BREAK_GLASS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Guest:
+class Guest(msgspec.Struct, frozen=True):
     """A key that the committer vouched for, at most four hours; it is in no directory."""
 
     public: bytes
@@ -65,8 +65,7 @@ class Guest:
     not_after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class RosterEntry:
+class RosterEntry(msgspec.Struct, frozen=True):
     """Who can read: a certified device, or a guest.  `kid` is 8 zero bytes for a dormant one."""
 
     device_id: DeviceId
@@ -81,16 +80,14 @@ class RosterEntry:
         return self.guest is None and self.class_mask == FULL_CLASS_MASK
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsEntry:
+class RecordsEntry(msgspec.Struct, frozen=True):
     records_id: RecordsId
     agency_id: AgencyId
     class_mask: int
     kid: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """A directory head that the committer acted on."""
 
     agency_id: AgencyId
@@ -98,24 +95,21 @@ class Head:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AuthRecord:
+class AuthRecord(msgspec.Struct, frozen=True):
     """The legal ground for a sensitive channel: SHA-256 of the sealed record's frame."""
 
     kind: Authorisation
     record_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """Which agencies' devices may be here, and which records keys must read along; sorted."""
 
     agencies: tuple[AgencyId, ...]
     records: tuple[RecordsId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """A parsed commit.  Only `acceptance` says whether it holds."""
 
     suite: int

@@ -6,8 +6,9 @@ device's identity as "devkey"; kid = SHA-256(payload)[:8].  Spec chapter 04, "De
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from leeside_protocol.ids import DeviceId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
@@ -27,8 +28,7 @@ MAX_DEVICE_KEY_BYTES: Final = 4096
 _KEPT_PER_DEVICE: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceKey:
+class DeviceKey(msgspec.Struct, frozen=True):
     """A parsed DeviceKey.  Times in ms since 1970 UTC."""
 
     device_id: DeviceId

@@ -11,8 +11,9 @@ failed entry leaves the directory as it was.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
 
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
@@ -38,8 +39,7 @@ from leeside_protocol.sealing.public.entries import (
 CLOCK_BOUND_MS: Final = 10 * 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """A certified device, as its directory has it.  Times in ms since 1970 UTC."""
 
     agency_id: AgencyId
@@ -61,8 +61,7 @@ class Certificate:
         return self.not_before_ms <= ts_ms <= self.not_after_ms
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsKey:
+class RecordsKey(msgspec.Struct, frozen=True):
     """A records custodian's HPKE key: it can read what its masks say, and never send."""
 
     agency_id: AgencyId
@@ -85,8 +84,7 @@ class RecordsKey:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Authority:
+class Authority(msgspec.Struct, frozen=True):
     """Who may certify devices: the root's delegate, full or (with `limits`) delegated."""
 
     authority_id: AuthorityId
@@ -98,8 +96,7 @@ class Authority:
     devices_certified: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedEntry:
+class CheckedEntry(msgspec.Struct, frozen=True):
     """An entry that a directory has verified, ready to be applied and stored verbatim."""
 
     signed: SignedEntry
@@ -332,7 +329,7 @@ class Directory:
                 )
             case AuthorityRemoved():
                 old = self._authorities[op.authority_id]
-                self._authorities[op.authority_id] = replace(old, revoked_seq=seq)
+                self._authorities[op.authority_id] = msgspec.structs.replace(old, revoked_seq=seq)
             case DeviceAdded():
                 self._devices[op.device_id] = Certificate(
                     self.agency_id,
@@ -350,7 +347,7 @@ class Directory:
                 self._count(checked.signed)
             case DeviceRemoved():
                 device = self._devices[op.device_id]
-                self._devices[op.device_id] = replace(device, revoked_seq=seq)
+                self._devices[op.device_id] = msgspec.structs.replace(device, revoked_seq=seq)
             case RecordsAdded():
                 self._records[op.records_id] = RecordsKey(
                     self.agency_id,
@@ -365,7 +362,7 @@ class Directory:
                 )
             case RecordsRemoved():
                 key = self._records[op.records_id]
-                self._records[op.records_id] = replace(key, revoked_seq=seq)
+                self._records[op.records_id] = msgspec.structs.replace(key, revoked_seq=seq)
         self.seq, self.head, self.ts_ms = seq, checked.hash, entry.ts_ms
         self._hashes.append(checked.hash)
 
@@ -373,6 +370,6 @@ class Directory:
         for signer in (signed.signed.signer, signed.cosigner):
             authority = self._authorities.get(AuthorityId(signer)) if signer else None
             if authority is not None:
-                self._authorities[authority.authority_id] = replace(
+                self._authorities[authority.authority_id] = msgspec.structs.replace(
                     authority, devices_certified=authority.devices_certified + 1
                 )

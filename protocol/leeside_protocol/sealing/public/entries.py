@@ -8,8 +8,9 @@ does.  Spec chapter 04, "Directory".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NewType, TypeAlias
+
+import msgspec
 
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
@@ -95,8 +96,7 @@ def kid_of(data: bytes) -> bytes:
     return sha256(data)[:8]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What a delegated authority may do: never more than `max_lifetime_ms` of 24 h."""
 
     compartments: int
@@ -104,8 +104,7 @@ class Limits:
     max_devices: int
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorityAdded:
+class AuthorityAdded(msgspec.Struct, frozen=True):
     """`ea+`: [pub, not_after, limits or nil]; limits = [compartments, lifetime_ms, count]."""
 
     public: bytes
@@ -117,8 +116,7 @@ class AuthorityAdded:
         return authority_id_of(self.public)
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorityRemoved:
+class AuthorityRemoved(msgspec.Struct, frozen=True):
     """`ea-`: [authority_id, reason, ts]."""
 
     authority_id: AuthorityId
@@ -126,8 +124,7 @@ class AuthorityRemoved:
     ts_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceAdded:
+class DeviceAdded(msgspec.Struct, frozen=True):
     """`dev+`: [pub, member_id, role, compartments, caps, not_before, not_after]."""
 
     public: bytes
@@ -143,8 +140,7 @@ class DeviceAdded:
         return device_id_of(self.public)
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRemoved:
+class DeviceRemoved(msgspec.Struct, frozen=True):
     """`dev-`: [device_id, reason, ts]."""
 
     device_id: DeviceId
@@ -152,8 +148,7 @@ class DeviceRemoved:
     ts_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsAdded:
+class RecordsAdded(msgspec.Struct, frozen=True):
     """`rec+`: [suite, pub, compartments, class_mask, not_before, not_after]."""
 
     suite: int
@@ -168,8 +163,7 @@ class RecordsAdded:
         return records_id_of(self.public)
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsRemoved:
+class RecordsRemoved(msgspec.Struct, frozen=True):
     """`rec-`: [records_id, reason, ts]."""
 
     records_id: RecordsId
@@ -191,8 +185,7 @@ OP_NAMES: Final[dict[type[object], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SignedEntry:
+class SignedEntry(msgspec.Struct, frozen=True):
     """A directory entry as it travels: one signature, or two."""
 
     signed: Signed
@@ -252,8 +245,7 @@ def cosigning_input(signed: Signed, cosigner: bytes) -> bytes:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A parsed directory entry."""
 
     agency_id: AgencyId

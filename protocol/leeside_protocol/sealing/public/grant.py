@@ -6,9 +6,10 @@ granter as "grant"; beside it an HPKE box.  Spec chapter 04, "History grants".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+import msgspec
 
 from leeside_protocol.ids import ChannelId, DeviceId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
@@ -29,8 +30,7 @@ MAX_GRANT_EPOCHS: Final = 256
 MAX_GRANT_BYTES: Final = 48 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """A parsed grant.  `to` is a device in the roster, or a records id."""
 
     channel_id: ChannelId
@@ -46,8 +46,7 @@ class Grant:
     signed: Signed
 
 
-@dataclass(frozen=True, slots=True)
-class SealedGrant:
+class SealedGrant(msgspec.Struct, frozen=True):
     """A grant with its box, as it is stored and sent: `[grant, suite, enc||ct]`."""
 
     signed: Signed

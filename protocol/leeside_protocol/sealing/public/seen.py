@@ -10,9 +10,10 @@ Spec chapter 04, "Seen".
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+import msgspec
 
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.sealing.public.encoding import ZERO32, sha256, u64
@@ -20,8 +21,7 @@ from leeside_protocol.sealing.public.encoding import ZERO32, sha256, u64
 KEPT_HEADS: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class LogHead:
+class LogHead(msgspec.Struct, frozen=True):
     """The offset of the last entry seen and the running hash after it; (0, zeros) at first."""
 
     seq: int = 0

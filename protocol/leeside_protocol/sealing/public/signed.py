@@ -7,9 +7,9 @@ Spec chapter 04, "Signed objects".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -35,8 +35,7 @@ KIND_ARCHIVE: Final = b"archive"
 KIND_ENROLMENT: Final = b"enrol"
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(msgspec.Struct, frozen=True):
     """A payload with who signed it.  Nothing is verified by its mere existence."""
 
     payload: bytes

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+import msgspec
 
 from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId, from_hex
@@ -26,8 +27,7 @@ B = TypeVar("B")
 DEFAULT_PAGE: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(msgspec.Struct, frozen=True):
     """Who asks: verified, and for every change read anew from the store."""
 
     agency: AgencyId
@@ -44,8 +44,7 @@ class Actor:
         return policy.permits(self.roles, action)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A request to a route. `actor` is None where nobody is asked who they are."""
 
     host: Host

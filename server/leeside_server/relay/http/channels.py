@@ -6,8 +6,9 @@ What a commit must fulfil is in `core.commits`; here are the reading and the one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from leeside_protocol import resources as r
 from leeside_protocol.errors import ProtocolError, WireError
@@ -50,8 +51,7 @@ SCANNED: Final = 4 * PAGE_ENTRIES
 """Channels that one page of a listing looks at, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Genesis:
+class Genesis(msgspec.Struct, frozen=True):
     """A channel about to be opened: what was posted, and its commit, parsed."""
 
     post: r.ChannelPost

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+
+import msgspec
 
 from leeside_protocol.limits import BLOB_BYTES
 from leeside_server.core.rates import Rate
 
 
-@dataclass(frozen=True, slots=True)
-class HttpSettings:
+class HttpSettings(msgspec.Struct, frozen=True):
     """Limits and places. The defaults suit one city behind one address (a whole agency may share it).
 
     `bootstrap_codes` is a file with one SHA-256 (hexadecimal) of an operator's one-time code a line; without it
@@ -23,8 +23,8 @@ class HttpSettings:
     tls: bool = False
     blob_bytes: int = BLOB_BYTES
     body_deadline_s: float = 30.0
-    requests_per_source: Rate = field(default_factory=lambda: Rate(200.0, 2_000))
-    requests_per_device: Rate = field(default_factory=lambda: Rate(50.0, 500))
-    sign_ins_per_source: Rate = field(default_factory=lambda: Rate(20.0, 1_000))
-    enrolments_per_source: Rate = field(default_factory=lambda: Rate(0.2, 20))
-    agencies_per_source: Rate = field(default_factory=lambda: Rate(0.1, 10))
+    requests_per_source: Rate = Rate(200.0, 2_000)
+    requests_per_device: Rate = Rate(50.0, 500)
+    sign_ins_per_source: Rate = Rate(20.0, 1_000)
+    enrolments_per_source: Rate = Rate(0.2, 20)
+    agencies_per_source: Rate = Rate(0.1, 10)
