@@ -14,7 +14,7 @@ import msgspec
 
 from leeside_protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES, SUBPROTOCOL
 from leeside_server.adapters.definitions import source
-from leeside_server.relay.http.openapi import DOCUMENT
+from leeside_server.relay.http.openapi import encoded
 from tests.support.message_vectors import message_vectors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ def generated() -> dict[Path, str]:
         PROTOCOL / "messages.schema.json": _text(_schema()),
         PROTOCOL / "asyncapi.json": _text(_asyncapi()),
         PROTOCOL / "vectors/messages.json": _text(message_vectors()),
-        PROTOCOL / "openapi.json": DOCUMENT.decode(),
+        PROTOCOL / "openapi.json": encoded().decode(),
         ROOT / "server/leeside_server/adapters/statements.py": source(),
     }
 

@@ -15,7 +15,7 @@ from schemathesis import GenerationMode
 
 from leeside_protocol.errors import WireError
 from leeside_protocol.routes import BY_NAME, ROUTES
-from leeside_server.relay.http.openapi import DOCUMENT, document
+from leeside_server.relay.http.openapi import document, encoded
 from tests.relay.http.world import Agency, City
 
 FILE = Path(__file__).resolve().parents[3] / "protocol" / "openapi.json"
@@ -24,12 +24,12 @@ SLOW = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_
 
 
 def test_the_file_is_what_the_server_serves() -> None:
-    assert FILE.read_bytes() == DOCUMENT
+    assert FILE.read_bytes() == encoded()
 
 
 async def test_it_is_served(city: City) -> None:
     response = await city.client.get("/openapi.json")
-    assert response.content == DOCUMENT
+    assert response.content == encoded()
     assert response.headers["content-type"] == "application/json"
 
 
@@ -38,7 +38,7 @@ def test_every_route_is_in_it_and_every_reference_leads_somewhere() -> None:
     found = {(path, method) for path, item in whole["paths"].items() for method in item}
     assert found == {(route.path, route.method.lower()) for route in ROUTES}
 
-    for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', DOCUMENT.decode())):
+    for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', encoded().decode())):
         target: Any = whole
         for step in reference.split("/"):
             target = target[step]
@@ -52,7 +52,7 @@ def as_it_is(_: schemathesis.SerializationContext, value: Any) -> Any:
     return value if isinstance(value, bytes) else json.dumps(value, default=repr).encode()
 
 
-SCHEMA = schemathesis.openapi.from_dict(json.loads(DOCUMENT))
+SCHEMA = schemathesis.openapi.from_dict(json.loads(encoded()))
 
 
 def gather(name: str, mode: GenerationMode) -> list[schemathesis.Case[Any]]:
@@ -123,7 +123,7 @@ def check(name: str, response: httpx.Response) -> None:
 
 
 def validate(schema: str, content: bytes) -> None:
-    components = json.loads(DOCUMENT)["components"]
+    components = json.loads(encoded())["components"]
     whole = {"$ref": f"#/components/schemas/{schema}", "components": components}
     checker: Any = Draft202012Validator(whole)
     checker.validate(json.loads(content))

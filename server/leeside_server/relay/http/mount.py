@@ -27,7 +27,7 @@ from leeside_server.relay.http import (
 from leeside_server.relay.http.endpoint import Endpoint, Handler, Resource, nothing_here
 from leeside_server.relay.http.host import Host
 from leeside_server.relay.http.limits import RequestLimits
-from leeside_server.relay.http.openapi import DOCUMENT
+from leeside_server.relay.http.openapi import encoded
 from leeside_server.relay.http.settings import HttpSettings
 
 HANDLERS: Final[Mapping[str, Handler]] = {
@@ -63,7 +63,7 @@ _METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 async def _openapi(_: Request) -> Response:
-    return Response(DOCUMENT, media_type="application/json")
+    return Response(encoded(), media_type="application/json")
 
 
 async def _nothing(_: Request) -> Response:

@@ -9,6 +9,7 @@ the schema of the value inside, in which `bytes` stand for MessagePack `bin`.
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -130,9 +131,8 @@ def _ref(kind: type[Any]) -> Json:
     return {"$ref": _REF.format(name=kind.__name__)}
 
 
+@functools.cache
 def encoded() -> bytes:
-    """The document as it stands in the file and is served."""
+    """The document as it stands in the file and is served. Made when it is first asked for: at the start of a server,
+    clients wait."""
     return msgspec.json.format(msgspec.json.encode(document(), order="deterministic"), indent=2) + b"\n"
-
-
-DOCUMENT: Final = encoded()
