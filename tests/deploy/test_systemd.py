@@ -18,13 +18,16 @@ from leeside_server.errors import EXIT_CONFIG
 UNIT: Final = ROOT / "deploy/systemd/leeside.service"
 EXPOSURE_MOST: Final = 2.0
 """systemd's own scale from 0 (closed) to 10 (open)."""
+RESTART_MOST_MS: Final = 200
+"""A fifth of the second within which a killed server is to listen again."""
 SYSTEMD: Final = shutil.which("systemd-analyze")
 
 
-def settings() -> dict[str, list[str]]:
-    """Every setting of [Service] with its values, in order."""
+def settings(section: str = "Service") -> dict[str, list[str]]:
+    """Every setting of a section with its values, in order."""
     found: dict[str, list[str]] = {}
-    inside = UNIT.read_text().partition("[Service]")[2].partition("[Install]")[0]
+    parts = re.split(r"^\[(\w+)\]$", UNIT.read_text(), flags=re.MULTILINE)
+    inside = dict(zip(parts[1::2], parts[2::2], strict=True))[section]
     for name, value in re.findall(r"^(\w+)=(.*)$", inside, re.MULTILINE):
         found.setdefault(name, []).append(value)
     return found
@@ -61,6 +64,13 @@ def test_it_is_given_the_time_to_drain_and_is_not_started_again_where_a_person_m
     assert float(unit["TimeoutStopSec"][0]) > ServerSection().drain_s
     assert unit["RestartPreventExitStatus"] == [str(EXIT_CONFIG)]
     assert unit["Restart"] == ["always"]
+
+
+def test_after_a_crash_it_is_started_again_at_once_however_often() -> None:
+    pause = re.fullmatch(r"(\d+)ms", settings()["RestartSec"][0])
+    assert pause is not None
+    assert int(pause[1]) <= RESTART_MOST_MS
+    assert settings("Unit")["StartLimitIntervalSec"] == ["0"]
 
 
 def test_it_is_a_unit_file() -> None:
