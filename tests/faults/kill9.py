@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,9 +47,11 @@ async def run(findings: Findings) -> None:
             for _ in range(plan.kills):
                 # The moment is the point here: anywhere in a batch, a commit, a delivery.
                 await asyncio.sleep(random.uniform(*plan.pause_s))
+                killed_s = time.monotonic()
                 await site.first.kill()
                 findings.injected += 1
-                listening.append(await site.first.start())
+                await site.first.start()
+                listening.append(time.monotonic() - killed_s)
                 progress.append(await scene.progress(PROGRESS_S))
             await scene.quiet()
             findings.judge(

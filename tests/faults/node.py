@@ -132,7 +132,12 @@ class Node:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data.mkdir(parents=True, exist_ok=True)
         config = settings_file(self.folder, self.data, self.port, self.settings)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("LEESIDE_")}
+        # An installation has bytecode, which a start without would make anew each time: the first one keeps it.
+        environment = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith("LEESIDE_") and k != "PYTHONDONTWRITEBYTECODE"
+        }
         with on_cores(server_cores()), (self.folder / "server.log").open("ab") as log:
             return subprocess.Popen(
                 [*self.program, "serve", "--config", str(config)],
