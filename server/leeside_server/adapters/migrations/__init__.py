@@ -18,6 +18,7 @@ A server refuses a database whose `usable_by` is above its own `SCHEMA`, with th
 
 from __future__ import annotations
 
+import functools
 import time
 from io import StringIO
 from typing import Any, Final
@@ -39,9 +40,11 @@ def revision(schema: int) -> str:
 def statements(dialect: str, current: int) -> str:
     """The SQL that brings a database from schema `current` (0: empty) to `SCHEMA`; "" when there is nothing
     to do. `dialect` is `sqlite` or `postgresql`. The text has no BEGIN or COMMIT: the caller owns both."""
-    target = SCHEMA
-    if current >= target:
-        return ""
+    return "" if current >= SCHEMA else _rendered(dialect, current, SCHEMA, VERSIONS)
+
+
+@functools.cache  # the scripts do not change while a process runs, and a test suite makes a thousand databases
+def _rendered(dialect: str, current: int, target: int, versions: tuple[str, ...]) -> str:
     # Only when there is work: a server that comes back after a crash does not wait for alembic.
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
@@ -50,7 +53,7 @@ def statements(dialect: str, current: int) -> str:
 
     config = Config()
     config.set_main_option("script_location", "leeside_server.adapters:migrations")
-    config.set_main_option("version_locations", "\n".join(VERSIONS))
+    config.set_main_option("version_locations", "\n".join(versions))
     config.set_main_option("path_separator", "newline")
     script = ScriptDirectory.from_config(config)
     buffer = StringIO()
