@@ -21,6 +21,7 @@ from leeside_server.adapters.postgres import PostgresStore
 from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.core.writes import Append, Item, Outcome, Part, Save, Stored
 from leeside_server.ports import Store
+from tests.support.sqlite import RESERVE_BYTES
 
 AGENCY = AgencyId(b"A" * 16)
 OTHER_AGENCY = AgencyId(b"B" * 16)
@@ -114,7 +115,7 @@ class Place:
 
     async def reopen(self) -> Store:
         if self.path is not None:
-            return await SqliteStore.open(self.path)
+            return await SqliteStore.open(self.path, reserve_bytes=RESERVE_BYTES)
         assert self.dsn is not None
         return await PostgresStore.open(self.dsn)
 

@@ -24,6 +24,7 @@ from leeside_server.core.identity import NO_AGENCY
 from leeside_server.ports import StoreRefused
 from leeside_server.relay.tokens import KEY_LEAD_MS, KEY_LIFE_MS, KIND, Tokens, load_secret
 from tests.support.clock import FakeClock
+from tests.support.sqlite import open_store
 
 SECRET = bytes(range(32))
 AGENCY, MEMBER, DEVICE = AgencyId(b"A" * 16), MemberId(b"M" * 16), DeviceId(b"D" * 16)
@@ -32,7 +33,7 @@ SESSION = b"S" * 16
 
 @pytest_asyncio.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = await SqliteStore.open(tmp_path / "t.db")
+    opened = await open_store(tmp_path / "t.db")
     yield opened
     await opened.close()
 

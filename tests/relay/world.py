@@ -46,7 +46,6 @@ from leeside_protocol.messages import (
 from leeside_protocol.sealing.public.frame import FrameHeader
 from leeside_protocol.words import ChannelPurpose, Compartment, Lane, Role
 from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence
-from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.core.channels import ACTIVE, CHANNEL, ChannelRow, RosterDevice
 from leeside_server.core.identity import DeviceRow, DeviceState
 from leeside_server.core.notices import Access, access_entry
@@ -60,10 +59,13 @@ from leeside_server.relay.node import Node
 from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.signin import proof_input
 from tests.support.clock import FakeClock
+from tests.support.sqlite import open_store
 
 M = TypeVar("M")
 SECRET = bytes(range(32))
 DEADLINE_S = 10.0
+GRACE_S = 2.0
+"""How long connections have to finish when their server ends."""
 
 
 class NoBlobs:
@@ -231,7 +233,7 @@ async def world(
 ) -> AsyncGenerator[World]:
     """Nodes over one SQLite store (or the one given) and one exchange."""
     clock = SteadyClock()
-    opened = store or await SqliteStore.open(folder / "relay.db")
+    opened = store or await open_store(folder / "relay.db")
     exchange = MemoryExchange()
     latest, presence = MemoryLatest(clock), MemoryPresence()
     running: list[Node] = []
@@ -258,6 +260,34 @@ async def world(
             await opened.close()
 
 
+class PromptServer(uvicorn.Server):
+    """uvicorn's server, which ends when it is told to: the original looks ten times a second whether it should."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    def end(self) -> None:
+        """Take nothing new, have the connections finish, and return from `serve`."""
+        self.should_exit = True
+        self._told.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._told.wait()
+
+    async def shutdown(self, sockets: list[sockets.socket] | None = None) -> None:
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        async with asyncio.timeout(GRACE_S):
+            while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            for listening in self.servers:
+                await listening.wait_closed()
+
+
 @contextlib.asynccontextmanager
 async def served(app: ASGIApp, *, direct: bool = True) -> AsyncGenerator[int]:
     """The app on a real uvicorn on loopback; yields the port."""
@@ -273,9 +303,8 @@ async def served(app: ASGIApp, *, direct: bool = True) -> AsyncGenerator[int]:
         proxy_headers=False,
         ws_ping_interval=None,
         ws_per_message_deflate=False,
-        timeout_graceful_shutdown=2,
     )
-    server = uvicorn.Server(config)
+    server = PromptServer(config)
     # Signals belong to the test run.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     faults: list[str] = []
@@ -288,7 +317,7 @@ async def served(app: ASGIApp, *, direct: bool = True) -> AsyncGenerator[int]:
         try:
             yield int(listener.getsockname()[1])
         finally:
-            server.should_exit = True
+            server.end()
             await task
     loop.set_exception_handler(None)
     assert not faults

@@ -16,6 +16,7 @@ from leeside_server.adapters import queries, sqlite_batch
 from leeside_server.adapters.migrations import new_generation
 from leeside_server.adapters.reads import PRUNE_ROWS, WAITING_ITEMS, WAITING_READS, StoreReads
 from leeside_server.adapters.sqlite_file import (
+    RESERVE_BYTES,
     ProcessLock,
     Reserve,
     Synchronous,
@@ -55,12 +56,14 @@ class SqliteStore(StoreReads):
         *,
         synchronous: str = "full",
         readers: int = 2,
+        reserve_bytes: int = RESERVE_BYTES,
         factory: type[sqlite3.Connection] = sqlite3.Connection,
     ) -> SqliteStore:
         """Open or create the database and bring its tables up to date.
 
         `synchronous` is `full`, or `extra` (which also syncs the folder). Anything weaker, another process, a
         foreign or newer database: `StoreRefused`, with what to change. `StoreUnavailable` when the disk fails.
+        `reserve_bytes` is how much room `Reserve` puts by, a multiple of 65,536: less only where no disk fills.
         """
         if synchronous not in {"full", "extra"}:
             raise StoreRefused(
@@ -68,7 +71,7 @@ class SqliteStore(StoreReads):
             )
         level: Synchronous = "extra" if synchronous == "extra" else "full"
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, cls._open, path, level, readers, factory, loop)
+        return await loop.run_in_executor(None, cls._open, path, level, readers, reserve_bytes, factory, loop)
 
     @classmethod
     def _open(
@@ -76,6 +79,7 @@ class SqliteStore(StoreReads):
         path: Path,
         synchronous: Synchronous,
         readers: int,
+        reserve_bytes: int,
         factory: type[sqlite3.Connection],
         loop: asyncio.AbstractEventLoop,
     ) -> SqliteStore:
@@ -91,7 +95,7 @@ class SqliteStore(StoreReads):
             if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 raise StoreUnavailable("another program is reading the database")
             pool = Readers(path, readers, factory)
-            reserve = Reserve(path.with_name(path.name + "-reserve"))
+            reserve = Reserve(path.with_name(path.name + "-reserve"), reserve_bytes)
             writer = SqliteWriter(path, db, generation, pool, reserve, synchronous, factory, loop)
             return cls(lock, writer, pool, readers)
         except BaseException as error:

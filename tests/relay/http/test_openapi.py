@@ -1,5 +1,6 @@
 """The OpenAPI: equal to its file, complete, and kept by the server under generated requests."""
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -122,8 +123,11 @@ def check(name: str, response: httpx.Response) -> None:
             validate(route.response.__name__, response.content)
 
 
-def validate(schema: str, content: bytes) -> None:
+@functools.cache
+def checker(schema: str) -> Any:
     components = json.loads(encoded())["components"]
-    whole = {"$ref": f"#/components/schemas/{schema}", "components": components}
-    checker: Any = Draft202012Validator(whole)
-    checker.validate(json.loads(content))
+    return Draft202012Validator({"$ref": f"#/components/schemas/{schema}", "components": components})
+
+
+def validate(schema: str, content: bytes) -> None:
+    checker(schema).validate(json.loads(content))

@@ -43,7 +43,6 @@ from leeside_protocol.sealing.public.entries import (
 from leeside_protocol.sealing.public.signed import Signed
 from leeside_protocol.words import ChannelPurpose, Role
 from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence
-from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.core.identity import bootstrap_hash
 from leeside_server.ports import ChunkDiffers
 from leeside_server.relay.app import build_app
@@ -51,6 +50,7 @@ from leeside_server.relay.http import HttpSettings, routes
 from leeside_server.relay.node import Node
 from leeside_server.relay.settings import RelaySettings
 from tests.support.clock import FakeClock
+from tests.support.sqlite import open_store
 
 YEAR_MS = 365 * 86_400_000
 SECRET = bytes(range(32))
@@ -380,7 +380,7 @@ def redeem(keys: DeviceKeys, code: str) -> r.Redeem:
 async def city(folder: Path, settings: HttpSettings | None = None) -> AsyncGenerator[City]:
     """A node on SQLite with a standing clock."""
     clock = FakeClock()
-    store = await SqliteStore.open(folder / "leeside.db")
+    store = await open_store(folder / "leeside.db")
     blobs = MemoryBlobs()
     node = Node(
         RelaySettings(),
