@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from deploy.devtool.checks import check
 from deploy.devtool.doctor import doctor
 from deploy.devtool.packages import install, lock
-from deploy.devtool.place import ROOT, VENV_BIN, run, say
+from deploy.devtool.place import ROOT, VENV_BIN, keep_bytecode, run, say
 from deploy.devtool.sections import LEFT_OUT, run_pytest, run_sections, tell
 from deploy.devtool.services import POSTGRES, REDIS, provide
 
@@ -139,6 +139,7 @@ def main(arguments: Sequence[str]) -> int:
     command = COMMANDS.get(arguments[0])
     if command is None:
         return usage(f"{arguments[0]}: no such command")
+    keep_bytecode(os.environ)
     try:
         return command(arguments[1:])
     except KeyboardInterrupt:

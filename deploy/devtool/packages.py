@@ -14,7 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.devtool.place import OWN, ROOT, VENV, VENV_BIN, run, say, stop
+from deploy.devtool.place import BYTECODE, OWN, ROOT, VENV, VENV_BIN, run, say, stop
 
 LOCK = ROOT / "requirements.lock"
 SERVICES_LOCK = ROOT / "deploy/devtool/services.lock"
@@ -66,6 +66,7 @@ def install() -> None:
         say("installing Python packages into .venv/ …")
         other = STAMP.exists() and STAMP.read_text().split(" ")[0] != version
         STAMP.unlink(missing_ok=True)
+        shutil.rmtree(BYTECODE, ignore_errors=True)  # it belongs to the packages of before
         pip = (uv(), "pip", "install", "-q", "--python", VENV_BIN / "python")
         for step in (
             (uv(), "venv", "-q", "--clear" if other else "--allow-existing", "--python", python, VENV),

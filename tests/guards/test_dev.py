@@ -4,17 +4,27 @@ import dataclasses
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Generator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from deploy.devtool import commands, packages, sections, services
+from deploy.devtool import commands, packages, place, sections, services
 from deploy.devtool.place import EXIT_CONFIG, ROOT, Stop
 from deploy.devtool.sections import Outcome
 from deploy.devtool.services import NGINX, POSTGRES, PROGRAMS, REDIS
 
 REPORT = """<?xml version="1.0"?><testsuites><testsuite name="pytest" errors="{errors}" failures="{failures}" skipped="1"
 tests="6" time="1.5"><testcase classname="a" name="b"><skipped message="needs loop mounts"/></testcase></testsuite></testsuites>"""
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Generator[None]:
+    """`./dev` sets the environment of what it starts, which must not reach other tests."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 def make_program(path: Path) -> Path:
@@ -164,6 +174,37 @@ def test_a_report_is_counted(
 @pytest.mark.parametrize(("exit_code", "failed"), [(0, 0), (5, 0), (1, 1), (3, 1), (139, 1)])
 def test_a_run_that_died_without_a_report_is_a_failure(tmp_path: Path, exit_code: int, failed: int) -> None:
     assert sections.read_outcome("core", tmp_path / "none.xml", exit_code).failed == failed
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"PYTHONDONTWRITEBYTECODE": "1"}, {"PYTHONPYCACHEPREFIX": str(place.BYTECODE)}),
+        ({"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/mine"}, {"PYTHONPYCACHEPREFIX": "/mine"}),
+        ({"PYTHONDONTWRITEBYTECODE": ""}, {}),
+        ({}, {}),
+    ],
+)
+def test_compiled_python_is_kept_out_of_the_sources_where_that_is_wanted(
+    before: dict[str, str], after: dict[str, str]
+) -> None:
+    place.keep_bytecode(before)
+    assert before == after
+
+
+def test_programs_that_are_started_find_what_was_compiled_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    monkeypatch.setattr(place, "BYTECODE", tmp_path / "kept")
+    assert commands.main(["help"]) == 0
+    (tmp_path / "compiled_once.py").touch()
+    assert place.run((sys.executable, "-c", "import compiled_once"), {"PYTHONPATH": str(tmp_path)}) == 0
+    assert [path.name.partition(".")[0] for path in (tmp_path / "kept").rglob("compiled_once*.pyc")] == [
+        "compiled_once"
+    ]
+    assert not (tmp_path / "__pycache__").exists()
 
 
 @pytest.mark.parametrize(
