@@ -61,7 +61,7 @@ def test(arguments: Sequence[str]) -> int:
         os.environ.update(provide())
     if any(word.startswith("tests/") and (ROOT / word.partition("::")[0]).exists() for word in options):
         chosen = ["-m", f"not ({LEFT_OUT})"] if fast else []
-        outcomes = [run_pytest("chosen", [*chosen, *options])]
+        outcomes = run_pytest("chosen", [*chosen, *options])
     else:
         outcomes = run_sections(options, fast=fast)
     return tell(outcomes, time.monotonic() - started_s)

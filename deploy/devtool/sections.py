@@ -1,8 +1,9 @@
-"""`./dev test`: the folders of tests, one after the other, then what each took and one line with the sum.
+"""`./dev test`: the folders of tests, what each took, and one line with the sum.
 
 Every folder under tests/ that holds test files is a section; those named here come first, in this order, and a folder
-that is not named comes after them: none is left out. `--fast` leaves out what needs servers or is slow by marker, and
-says how many tests of which file that are.
+that is not named comes after them: none is left out. What shares nothing runs in one pytest on both cores: its start
+costs as much as a hundred tests. `--fast` runs all sections so; it leaves out what needs servers or is slow by marker,
+and says how many tests of which file that are.
 """
 
 import os
@@ -15,20 +16,23 @@ from pathlib import Path
 from deploy.devtool.place import OWN, ROOT, VENV_BIN, run, say
 
 ORDER = ("guards", "protocol", "core", "ports", "relay", "client", "journeys", "faults", "deploy")
-ON_BOTH_CORES = frozenset({"protocol", "core", "ports", "relay", "client"})
-"""Sections whose tests share nothing between processes. The others start processes of their own and measure them."""
+ON_BOTH_CORES = frozenset({"guards", "protocol", "core", "ports", "relay", "client"})
+"""Sections whose tests share nothing between processes. The others start processes of their own and measure them; what
+`--fast` keeps of those bears a busy neighbour."""
 
 LEFT_OUT = "services or slow or nginx"
 """The markers that `--fast` leaves out."""
 
 RESULTS = OWN / "results"
+TOGETHER = "together"
+"""The name of a run of several sections."""
 NOTHING_COLLECTED = 5
 """pytest's exit code when no test was selected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run of pytest gave."""
+    """What one section gave; `took_s` is the time of its tests, on both cores together."""
 
     section: str
     passed: int
@@ -49,39 +53,62 @@ def sections(tests: Path) -> tuple[str, ...]:
     return (*(name for name in ORDER if name in there), *sorted(there - set(ORDER)))
 
 
-def read_outcome(section: str, report: Path, exit_code: int) -> Outcome:
-    """Read pytest's JUnit report. A run that left no report, or failed without naming a test, counts as one failure."""
+def runs(names: Sequence[str], *, fast: bool) -> list[tuple[str, ...]]:
+    """Which sections share a run of pytest; those of a run of several stand on both cores."""
+    if fast:
+        return [tuple(names)]
+    together = tuple(name for name in names if name in ON_BOTH_CORES)
+    return [group for group in (together, *((name,) for name in names if name not in together)) if group]
+
+
+def section_of(case: ET.Element, run_name: str) -> str:
+    """The folder of a test; the name of the run for what pytest says of no test."""
+    # A file that cannot be imported has no class, and its module as name.
+    words = (case.get("classname") or case.get("name") or "").split(".")
+    return words[1] if words[0] == "tests" and len(words) > 2 else run_name
+
+
+def read_outcomes(run_name: str, report: Path, exit_code: int) -> list[Outcome]:
+    """Read pytest's JUnit report, by section. A run that left no report, or failed without naming a test, counts as
+    one failure."""
+    died = exit_code not in (0, NOTHING_COLLECTED)
     if not report.exists():
-        empty = exit_code in (0, NOTHING_COLLECTED)
-        return Outcome(section, 0, 0 if empty else 1, 0, 0.0)
+        return [Outcome(run_name, 0, 1 if died else 0, 0, 0.0)]
     # Our own file, written a moment ago by our own pytest: no stranger's XML is read here.
-    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314
-    total = failed = skipped = 0
-    took_s = 0.0
+    root = ET.parse(report).getroot()  # noqa: S314
+    cases: dict[str, list[ET.Element]] = {}
+    for case in root.iter("testcase"):
+        cases.setdefault(section_of(case, run_name), []).append(case)
+    outcomes = [outcome_of(section, found) for section, found in cases.items()]
+    if died and all(outcome.holds for outcome in outcomes):
+        outcomes.append(Outcome(run_name, 0, 1, 0, 0.0))
+    return outcomes
+
+
+def outcome_of(section: str, cases: Sequence[ET.Element]) -> Outcome:
+    """Count the tests of one section."""
+    failed = skipped = 0
     reasons: list[str] = []
-    for suite in suites:
-        total += int(suite.get("tests", "0"))
-        failed += int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
-        skipped += int(suite.get("skipped", "0"))
-        took_s += float(suite.get("time", "0"))
-        for case in suite.iter("testcase"):
-            mark = case.find("skipped")
-            if mark is not None:
-                reasons.append(
-                    f"{case.get('classname')}.{case.get('name')}: {mark.get('message', 'no reason given')}"
-                )
-    if not failed and exit_code not in (0, NOTHING_COLLECTED):
-        failed = 1
-    return Outcome(section, max(0, total - failed - skipped), failed, skipped, took_s, tuple(reasons))
+    for case in cases:
+        mark = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed += 1
+        elif mark is not None:
+            skipped += 1
+            reasons.append(
+                f"{case.get('classname')}.{case.get('name')}: {mark.get('message', 'no reason given')}"
+            )
+    took_s = sum(float(case.get("time", "0")) for case in cases)
+    return Outcome(section, len(cases) - failed - skipped, failed, skipped, took_s, tuple(reasons))
 
 
-def run_pytest(section: str, arguments: Sequence[str]) -> Outcome:
+def run_pytest(run_name: str, arguments: Sequence[str]) -> list[Outcome]:
     """Run pytest with these arguments in a process of its own and read what came of it."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    report = RESULTS / f"{section}.xml"
+    report = RESULTS / f"{run_name}.xml"
     report.unlink(missing_ok=True)
     code = run((VENV_BIN / "python", "-m", "pytest", "-q", f"--junitxml={report}", *arguments))
-    return read_outcome(section, report, code)
+    return read_outcomes(run_name, report, code)
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
@@ -132,11 +159,17 @@ def run_sections(options: Sequence[str], *, fast: bool) -> list[Outcome]:
             env=dict(os.environ),
         )
     outcomes: list[Outcome] = []
-    for section in sections(ROOT / "tests"):
-        print(f"\n== {section}", flush=True)
-        both = ["-n", "2", "--dist", "loadfile"] if section in ON_BOTH_CORES else []
+    names = sections(ROOT / "tests")
+    for group in runs(names, fast=fast):
+        print(f"\n== {', '.join(group)}", flush=True)
+        # A process that has done its half takes over from the other.
+        both = ["-n", "2", "--dist", "worksteal"] if len(group) > 1 else []
         chosen = ["-m", f"not ({LEFT_OUT})"] if fast else []
-        outcomes.append(run_pytest(section, [*both, *chosen, *options, f"tests/{section}"]))
+        folders = [f"tests/{name}" for name in group]
+        run_name = group[0] if len(group) == 1 else TOGETHER
+        outcomes += run_pytest(run_name, [*both, *chosen, *options, *folders])
+    rank = {name: number for number, name in enumerate(names)}
+    outcomes.sort(key=lambda outcome: rank.get(outcome.section, len(rank)))
     if counting is not None:
         listed, _ = counting.communicate()
         print("\nleft out by --fast (they need servers, or are slow): tests by file")

@@ -16,8 +16,15 @@ from deploy.devtool.place import EXIT_CONFIG, ROOT, Stop
 from deploy.devtool.sections import Outcome
 from deploy.devtool.services import NGINX, POSTGRES, PROGRAMS, REDIS
 
-REPORT = """<?xml version="1.0"?><testsuites><testsuite name="pytest" errors="{errors}" failures="{failures}" skipped="1"
-tests="6" time="1.5"><testcase classname="a" name="b"><skipped message="needs loop mounts"/></testcase></testsuite></testsuites>"""
+REPORT = """<?xml version="1.0"?><testsuites><testsuite name="pytest" tests="7">
+<testcase classname="tests.core.test_a" name="b" time="0.5"/>
+<testcase classname="tests.core.test_a.TestC" name="d" time="1.0"/>
+<testcase classname="tests.core.test_a" name="e" time="0.5"><skipped message="needs loop mounts"/></testcase>
+<testcase classname="tests.relay.http.test_f" name="g" time="0.25"/>
+{more}</testsuite></testsuites>"""
+
+FAILED = """<testcase classname="tests.relay.test_h" name="i" time="0.25"><failure message="no"/></testcase>
+<testcase classname="" name="tests.relay.test_j" time="0"><error message="cannot be imported"/></testcase>"""
 
 
 @pytest.fixture(autouse=True)
@@ -157,23 +164,43 @@ def test_no_folder_of_tests_is_left_out(tmp_path: Path) -> None:
     assert sections.sections(tmp_path) == ("guards", "protocol", "core", "zebra")
 
 
-@pytest.mark.parametrize(
-    ("errors", "failures", "exit_code", "failed", "passed"),
-    [(0, 0, 0, 0, 5), (1, 1, 1, 2, 3), (0, 0, 2, 1, 4)],
-)
-def test_a_report_is_counted(
-    tmp_path: Path, errors: int, failures: int, exit_code: int, failed: int, passed: int
-) -> None:
-    report = tmp_path / "report.xml"
-    report.write_text(REPORT.format(errors=errors, failures=failures))
-    outcome = sections.read_outcome("core", report, exit_code)
-    assert (outcome.failed, outcome.passed, outcome.skipped, outcome.took_s) == (failed, passed, 1, 1.5)
-    assert outcome.reasons == ("a.b: needs loop mounts",)
+def test_what_shares_nothing_runs_in_one_pytest() -> None:
+    names = ("guards", "core", "journeys", "faults", "zebra")
+    assert sections.runs(names, fast=False) == [("guards", "core"), ("journeys",), ("faults",), ("zebra",)]
+    assert sections.runs(names, fast=True) == [names]
+    assert sections.runs(("zebra",), fast=False) == [("zebra",)]
+
+
+def read(folder: Path, exit_code: int, more: str = "") -> list[Outcome]:
+    report = folder / "report.xml"
+    report.write_text(REPORT.format(more=more))
+    return sections.read_outcomes("together", report, exit_code)
+
+
+CORE = Outcome("core", 2, 0, 1, 2.0, ("tests.core.test_a.e: needs loop mounts",))
+
+
+def test_a_report_is_counted_by_section(tmp_path: Path) -> None:
+    assert read(tmp_path, 0) == [CORE, Outcome("relay", 1, 0, 0, 0.25)]
+
+
+def test_failures_and_files_that_cannot_be_imported_are_counted(tmp_path: Path) -> None:
+    assert read(tmp_path, 1, FAILED) == [CORE, Outcome("relay", 1, 2, 0, 0.5)]
+
+
+def test_what_belongs_to_no_section_is_counted_all_the_same(tmp_path: Path) -> None:
+    strange = '<testcase classname="pytest" name="internal"><error message="no"/></testcase>'
+    assert read(tmp_path, 3, strange)[-1] == Outcome("together", 0, 1, 0, 0.0)
+
+
+def test_a_run_that_failed_without_naming_a_test_is_a_failure(tmp_path: Path) -> None:
+    assert read(tmp_path, 2)[-1] == Outcome("together", 0, 1, 0, 0.0)
 
 
 @pytest.mark.parametrize(("exit_code", "failed"), [(0, 0), (5, 0), (1, 1), (3, 1), (139, 1)])
 def test_a_run_that_died_without_a_report_is_a_failure(tmp_path: Path, exit_code: int, failed: int) -> None:
-    assert sections.read_outcome("core", tmp_path / "none.xml", exit_code).failed == failed
+    (outcome,) = sections.read_outcomes("core", tmp_path / "none.xml", exit_code)
+    assert outcome.failed == failed
 
 
 @pytest.mark.parametrize(
