@@ -6,13 +6,12 @@ costs as much as a hundred tests. `--fast` runs all sections so; it leaves out w
 and says how many tests of which file that are.
 """
 
-import os
-import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.devtool import left_out
 from deploy.devtool.place import OWN, ROOT, VENV_BIN, run, say
 
 ORDER = ("guards", "protocol", "core", "ports", "relay", "client", "journeys", "faults", "deploy")
@@ -20,7 +19,7 @@ ON_BOTH_CORES = frozenset({"guards", "protocol", "core", "ports", "relay", "clie
 """Sections whose tests share nothing between processes. The others start processes of their own and measure them; what
 `--fast` keeps of those bears a busy neighbour."""
 
-LEFT_OUT = "services or slow or nginx"
+LEFT_OUT = " or ".join(left_out.MARKERS)
 """The markers that `--fast` leaves out."""
 
 RESULTS = OWN / "results"
@@ -127,11 +126,6 @@ def summary(outcomes: Sequence[Outcome]) -> tuple[str, int]:
     return line, 0 if passed and all(outcome.holds for outcome in outcomes) else 1
 
 
-def left_out_command() -> list[str]:
-    """pytest, asked to count by file what `--fast` leaves out."""
-    return [str(VENV_BIN / "python"), "-m", "pytest", "--collect-only", "-qq", "-m", LEFT_OUT, "tests"]
-
-
 def tell(outcomes: Sequence[Outcome], took_s: float) -> int:
     """Print table, reasons and the last line; returns the exit code."""
     print("\n" + table(outcomes))
@@ -148,33 +142,26 @@ def tell(outcomes: Sequence[Outcome], took_s: float) -> int:
 
 def run_sections(options: Sequence[str], *, fast: bool) -> list[Outcome]:
     """Run every section with these further pytest options."""
-    counting = None
-    if fast:
-        counting = subprocess.Popen(  # beside the tests, so that it costs no time of its own
-            left_out_command(),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=dict(os.environ),
-        )
+    left_out.COUNTED.unlink(missing_ok=True)
     outcomes: list[Outcome] = []
     names = sections(ROOT / "tests")
     for group in runs(names, fast=fast):
         print(f"\n== {', '.join(group)}", flush=True)
         # A process that has done its half takes over from the other.
         both = ["-n", "2", "--dist", "worksteal"] if len(group) > 1 else []
-        chosen = ["-m", f"not ({LEFT_OUT})"] if fast else []
+        chosen = ["-p", left_out.__name__, "-m", f"not ({LEFT_OUT})"] if fast else []
         folders = [f"tests/{name}" for name in group]
         run_name = group[0] if len(group) == 1 else TOGETHER
         outcomes += run_pytest(run_name, [*both, *chosen, *options, *folders])
     rank = {name: number for number, name in enumerate(names)}
     outcomes.sort(key=lambda outcome: rank.get(outcome.section, len(rank)))
-    if counting is not None:
-        listed, _ = counting.communicate()
+    if fast:
         print("\nleft out by --fast (they need servers, or are slow): tests by file")
-        print("\n".join(f"  {line}" for line in listed.splitlines() if line.startswith("tests/")) or "  none")
-        if counting.returncode not in (0, NOTHING_COLLECTED):
-            print(listed)
+        try:
+            files = left_out.counted()
+        except (OSError, ValueError):
+            print("  nobody counted")
             outcomes.append(Outcome("left-out", 0, 1, 0, 0.0))
+        else:
+            print("\n".join(f"  {file}: {count}" for file, count in files.items()) or "  none")
     return outcomes

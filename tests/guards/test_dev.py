@@ -1,6 +1,7 @@
 """`./dev`: what it finds, what it refuses and with which fix, and how it counts."""
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from deploy.devtool import commands, packages, place, sections, services
+from deploy.devtool import commands, left_out, packages, place, sections, services
 from deploy.devtool.place import EXIT_CONFIG, ROOT, Stop
 from deploy.devtool.sections import Outcome
 from deploy.devtool.services import NGINX, POSTGRES, PROGRAMS, REDIS
@@ -195,6 +196,28 @@ def test_what_belongs_to_no_section_is_counted_all_the_same(tmp_path: Path) -> N
 
 def test_a_run_that_failed_without_naming_a_test_is_a_failure(tmp_path: Path) -> None:
     assert read(tmp_path, 2)[-1] == Outcome("together", 0, 1, 0, 0.0)
+
+
+def test_what_fast_leaves_out_is_counted_by_file(tmp_path: Path) -> None:
+    """pytest counts while it collects, in each of its processes."""
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow: is slow\n")
+    (folder / "test_a.py").write_text(
+        "import pytest\n@pytest.mark.slow\n@pytest.mark.parametrize('n', [1, 2])\ndef test_slow(n): ...\ndef test_b(): ...\n"
+    )
+    for name in ("place", "left_out"):
+        target = tmp_path / f"deploy/devtool/{name}.py"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text((ROOT / f"deploy/devtool/{name}.py").read_text())
+    (tmp_path / ".dev/results").mkdir(parents=True)
+    chosen = ["-p", "xdist", "-p", left_out.__name__, "-m", f"not ({sections.LEFT_OUT})", "-n", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *chosen, "tests"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert json.loads((tmp_path / ".dev/results/left-out.json").read_text()) == {"tests/test_a.py": 2}
 
 
 @pytest.mark.parametrize(("exit_code", "failed"), [(0, 0), (5, 0), (1, 1), (3, 1), (139, 1)])
