@@ -1,5 +1,6 @@
 """What holds for every test: real servers by fixture, and the same random examples each time."""
 
+import gc
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -15,3 +16,9 @@ settings.load_profile("steady")
 
 # A shell that starts us in the background has us ignore Ctrl-C, and every process that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported until now lives as long as the process: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
