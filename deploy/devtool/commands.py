@@ -15,7 +15,7 @@ HELP = """\
 ./dev COMMAND: sets itself up (into .venv/ and .dev/ of this folder), then runs the command.
 
   demo [options]                       a server, a small agency and a drill, on this machine
-  test [--fast] [pytest arguments]     every test; --fast: no servers, about two minutes
+  test [--fast] [pytest arguments]     every test; --fast: no servers, under a minute
                                        with paths: just those (./dev test -- tests/core -k policy)
   check [rules|format|types|layers]    ruff, mypy --strict, pyright strict, import-linter
   faults NAME [--short|--full] [--json]  break something on purpose; says what held
