@@ -20,7 +20,7 @@ from leeside_server.core.writes import Append, Item, LogPage, Object, Outcome
 from leeside_server.ports import StoreFull, StoreUnavailable
 from leeside_server.relay.app import build_app
 from leeside_server.relay.intake import QUEUE_ITEMS, Intake
-from tests.relay.world import Client, World, dial, joined, say_hello, serving, world
+from tests.relay.world import DEADLINE_S, Client, World, dial, joined, say_hello, serving, world
 
 AGENCY = AgencyId(b"A" * 16)
 
@@ -30,6 +30,8 @@ class FaultyStore(SqliteStore):
 
     away = False
     full = False
+    silent: asyncio.Event | None = None
+    """Set once it answers again: until then it is asked for heads in vain, as behind a broken network."""
 
     async def apply(self, items: Sequence[Item]) -> Sequence[Outcome]:
         if self.full:
@@ -46,6 +48,8 @@ class FaultyStore(SqliteStore):
         return await super().read(agency, channel, after, limit, max_bytes)
 
     async def heads(self, channels: Sequence[tuple[AgencyId, ChannelAddress]]) -> Sequence[int]:
+        if self.silent is not None:
+            await self.silent.wait()
         if self.away:
             raise StoreUnavailable
         return await super().heads(channels)
@@ -113,6 +117,31 @@ async def test_a_subscription_that_cannot_be_read_is_refused(w: World, port: int
         assert (refused.req, refused.error) == (9, WireError.UNAVAILABLE)
         store.away = False
         assert (await a.subscribe(room.content)).status == 0
+
+
+async def test_a_log_that_nobody_waits_for_any_more_is_opened_to_its_end(
+    w: World, port: int, store: FaultyStore
+) -> None:
+    """A sign-in gives up sooner than the store, and tidying up comes in between."""
+    anna = await w.phone(AGENCY)
+    room = await w.room(anna)
+    store.silent = asyncio.Event()
+    log = w.node.hub.pin(AGENCY, room.content)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await w.node.hub.opened(log)
+    w.node.hub.unpin(log)
+    await w.node.beats.sweep()
+    store.away = True
+    store.silent.set()
+    with pytest.raises(StoreUnavailable):
+        async with asyncio.timeout(DEADLINE_S):
+            await w.node.hub.opened(log)
+    store.away, store.silent = False, None
+    async with joined(w, port, anna) as a:
+        await a.subscribe(room.content)
+        await a.publish(room, b"goes on")
+        assert len(await a.entries(1)) == 1
 
 
 async def test_catching_up_goes_on_after_the_store_came_back(w: World, port: int, store: FaultyStore) -> None:

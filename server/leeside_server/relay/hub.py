@@ -192,8 +192,11 @@ class Hub:
                     await self._open(logs)
 
     def sweep(self) -> None:
-        """Let go of logs that nobody needs; call every few seconds."""
-        idle = [log for log in self.logs.values() if log.idle]
+        """Let go of logs that nobody needs; call every few seconds.
+
+        One that is being opened stays, also when whoever waited for it gave up: opening it ends here.
+        """
+        idle = [log for log in self.logs.values() if log.idle and log.ready.done()]
         for log in idle:
             del self.logs[log.agency, log.address]
             del self._topics[log.topic]
