@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 
 from leeside_protocol.errors import CloseCode, WireError
@@ -20,7 +21,8 @@ from leeside_server.core.writes import Append, Item, LogPage, Object, Outcome
 from leeside_server.ports import StoreFull, StoreUnavailable
 from leeside_server.relay.app import build_app
 from leeside_server.relay.intake import QUEUE_ITEMS, Intake
-from tests.relay.world import DEADLINE_S, Client, World, dial, joined, say_hello, serving, world
+from leeside_server.relay.tokens import KEY_LEAD_MS, KEY_LIFE_MS, Tokens
+from tests.relay.world import DEADLINE_S, SECRET, Client, World, dial, joined, say_hello, serving, world
 
 AGENCY = AgencyId(b"A" * 16)
 
@@ -30,11 +32,14 @@ class FaultyStore(SqliteStore):
 
     away = False
     full = False
+    refused: asyncio.Event
+    """Set when something was refused for want of room."""
     silent: asyncio.Event | None = None
     """Set once it answers again: until then it is asked for heads in vain, as behind a broken network."""
 
     async def apply(self, items: Sequence[Item]) -> Sequence[Outcome]:
         if self.full:
+            self.refused.set()
             raise StoreFull
         if self.away:
             raise StoreUnavailable
@@ -69,6 +74,7 @@ class FaultyStore(SqliteStore):
 async def store(tmp_path: Path) -> AsyncGenerator[FaultyStore]:
     opened = await FaultyStore.open(tmp_path / "faulty.db")
     assert isinstance(opened, FaultyStore)
+    opened.refused = asyncio.Event()
     yield opened
     await opened.close()
 
@@ -142,6 +148,37 @@ async def test_a_log_that_nobody_waits_for_any_more_is_opened_to_its_end(
         await a.subscribe(room.content)
         await a.publish(room, b"goes on")
         assert len(await a.entries(1)) == 1
+
+
+async def test_a_store_without_room_for_the_next_signing_key_ends_no_node(
+    w: World, store: FaultyStore
+) -> None:
+    old = jwt.get_unverified_header(w.token(await w.phone(AGENCY)))["kid"]
+    ben = await w.phone(AGENCY)
+    w.clock.advance(KEY_LIFE_MS / 1000 - 60)
+    store.full = True
+    await w.node.beats.refresh_tokens()
+    starting = Tokens(store, w.clock, SECRET, os.urandom)
+    await starting.refresh()
+    starting.verify(w.token(ben), w.clock.now_ms())
+    store.full = False
+    await w.node.beats.refresh_tokens()
+    w.clock.advance(KEY_LEAD_MS / 1000)
+    assert jwt.get_unverified_header(w.token(ben))["kid"] != old
+
+
+async def test_a_node_lives_on_without_any_signing_key(
+    tmp_path: Path, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leeside_server.relay.beats.TOKENS_S", 0.0)
+    async with world(tmp_path, store=store) as w:
+        store.full = True
+        w.clock.advance(2 * KEY_LIFE_MS / 1000)
+        store.refused.clear()
+        async with asyncio.timeout(DEADLINE_S):
+            for _ in range(3):
+                await store.refused.wait()
+                store.refused.clear()
 
 
 async def test_catching_up_goes_on_after_the_store_came_back(w: World, port: int, store: FaultyStore) -> None:

@@ -51,7 +51,7 @@ from leeside_server.core.identity import DeviceRow, DeviceState
 from leeside_server.core.notices import Access, access_entry
 from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import NO_DEVICE, Append, Fence, Item, Outcome, Save, Stored
-from leeside_server.ports import Blobs, Bus, Clock, Store
+from leeside_server.ports import Blobs, Bus, Store
 from leeside_server.relay.app import build_app
 from leeside_server.relay.direct import DirectSocket
 from leeside_server.relay.handshake import HeaderDeadline
@@ -142,7 +142,7 @@ class World:
     """One store and the nodes on it."""
 
     node: Node
-    clock: Clock
+    clock: FakeClock
     nodes: list[Node]
 
     async def phone(self, agency: AgencyId) -> Phone:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from leeside_protocol.ids import ChannelKind
 from leeside_protocol.limits import NODE_BEAT_S
 from leeside_server.log import get_logger
-from leeside_server.ports import StoreRefused, StoreUnavailable
+from leeside_server.ports import StoreFull, StoreRefused, StoreUnavailable
 from leeside_server.relay.logs import UNKNOWN, Log
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ class Beats:
             await asyncio.sleep(wait_s())
             try:
                 await work()
-            except (StoreUnavailable, TimeoutError):
-                # The store is away: the next round tries again.
+            except (StoreUnavailable, StoreFull, TimeoutError):
+                # The store is away, or has no room for a signing key: the next round tries again.
                 continue
             except StoreRefused:
                 _log.error("store_refused")

@@ -40,7 +40,7 @@ from leeside_protocol.limits import TOKEN_BYTES, TOKEN_TTL_S
 from leeside_protocol.words import Role
 from leeside_server.core.identity import NO_AGENCY
 from leeside_server.core.writes import Item, NotStored, Save
-from leeside_server.ports import Clock, Store, StoreRefused
+from leeside_server.ports import Clock, Store, StoreFull, StoreRefused
 
 ISSUER: Final = "leeside"
 AUDIENCE: Final = "leeside"
@@ -140,7 +140,8 @@ class Tokens:
         """Read the keys, drop those whose tokens have all ended, and publish the next one in time.
 
         Call once before the first request, and then every minute. Raises `StoreRefused` when a key does not
-        open with this node's secret, and the store's own errors.
+        open with this node's secret, and the store's own errors. A store without room for the next key is none while
+        there is another: the next call tries again.
         """
         now_ms = self._clock.now_ms()
         keys: dict[str, _Key] = {}
@@ -153,7 +154,11 @@ class Tokens:
         self._keys = keys
         newest_until = max((key.row.signs_until_ms for key in keys.values()), default=0)
         if newest_until - now_ms <= 2 * KEY_LEAD_MS:
-            await self._publish(number, now_ms, newest_until)
+            try:
+                await self._publish(number, now_ms, newest_until)
+            except StoreFull:
+                if not keys:
+                    raise
 
     async def _publish(self, number: int, now_ms: int, newest_until: int) -> None:
         # The very first key signs at once: no other node can hold an older set.
