@@ -215,6 +215,15 @@ async def test_two_nodes_that_start_at_once_share_one_first_key(store: SqliteSto
     }
 
 
+async def test_a_node_whose_clock_is_behind_that_of_the_first_lets_people_in(
+    store: SqliteStore, tokens: Tokens, clock: FakeClock
+) -> None:
+    behind = FakeClock(clock.now_ms() - 1_500)
+    other = Tokens(store, behind, SECRET, os.urandom)
+    await other.refresh()
+    assert tokens.verify(mint(other, behind), clock.now_ms()).device == DEVICE
+
+
 async def test_the_store_alone_signs_nothing(store: SqliteStore, tokens: Tokens, clock: FakeClock) -> None:
     (key,) = tokens._keys.values()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     (found,) = await store.objects(NO_AGENCY, KIND, None, b"", 10)

@@ -204,8 +204,9 @@ class Tokens:
         now_ms: int,
     ) -> tuple[str, Claims]:
         """A token for `TOKEN_TTL_S` from now. `refresh` has run before."""
-        signing = [k for k in self._keys.values() if k.row.signs_from_ms <= now_ms]
-        key = max(signing, key=lambda k: k.row.signs_from_ms)
+        known = sorted(self._keys.values(), key=lambda k: k.row.signs_from_ms)
+        # None signs yet where the clock is behind that of the node that made the first: every node has that one.
+        key = next((k for k in reversed(known) if k.row.signs_from_ms <= now_ms), known[0])
         jti = self._random(16)
         until_s = now_ms // 1000 + TOKEN_TTL_S
         text = jwt.encode(
