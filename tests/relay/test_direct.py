@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 from websockets.protocol import Protocol
 
 from leeside_protocol.codec import decode_server
@@ -25,7 +27,7 @@ from leeside_protocol.messages import Challenge
 from leeside_server.relay import direct, handshake
 from leeside_server.relay.direct import FRAGMENTS
 from leeside_server.relay.frames import close_frame, frame, payloads
-from tests.relay.world import World, serving, world
+from tests.relay.world import World, served, serving, world
 
 METHODS = {
     "connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing", "shutdown",
@@ -52,6 +54,11 @@ def test_uvicorn_is_the_one_this_class_was_written_for() -> None:
         "data_received",
         "on_headers_complete",
         "on_message_complete",
+        "on_response_complete",
+        "handle_websocket_upgrade",
+        "pause_writing",
+        "resume_writing",
+        "timeout_keep_alive_handler",
     ):
         assert hasattr(HttpToolsProtocol, name), name
 
@@ -240,6 +247,103 @@ async def test_a_header_without_bound_is_given_up(w: World, port: int) -> None:
             answer = await reader.read()
     assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
     writer.close()
+
+
+async def test_a_body_that_nobody_waits_for_does_not_hold_a_connection(
+    w: World, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshake, "HEADER_DEADLINE_S", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"x")
+                await writer.drain()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0):
+                        await reader.read(100)
+    writer.close()
+
+
+async def test_requests_sent_ahead_without_end_are_not_taken_in(w: World, port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+    assert answer.count(b"HTTP/1.1 200") <= handshake.PIPELINED + 1
+    writer.close()
+
+
+async def test_a_few_requests_sent_ahead_are_answered(w: World, port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * handshake.PIPELINED)
+    for _ in range(handshake.PIPELINED):
+        async with asyncio.timeout(10):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            await reader.readuntil(b"}")
+    writer.close()
+
+
+async def test_an_answer_that_nobody_reads_does_not_hold_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handshake, "UNREAD_S", 0.05)
+    gone = asyncio.Event()
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(2):
+            await send({"type": "http.response.body", "body": bytes(32_000_000), "more_body": True})
+        # The second waited until the first was taken, or the connection gone.
+        gone.set()
+        await send({"type": "http.response.body", "body": b""})
+
+    async with served(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_024)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            await gone.wait()
+        taken = 0
+        with contextlib.suppress(ConnectionResetError):
+            async with asyncio.timeout(10):
+                while data := await reader.read(1_000_000):
+                    taken += len(data)
+        assert taken < 32_000_000
+        writer.close()
+
+
+class Draining(asyncio.Transport):
+    """A connection whose unsent bytes a test counts."""
+
+    unsent = 0
+    aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_an_answer_that_is_taken_slowly_may_take_long() -> None:
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None: ...
+
+    protocol, transport = handshake.HeaderDeadline(uvicorn.Config(app), ServerState(), {}), Draining()
+    protocol.connection_made(transport)
+    transport.unsent = 1_000_000
+    protocol.pause_writing()
+    look = protocol._look_at_reader  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    for left in (999_999, 100_000):
+        transport.unsent = left
+        look()
+        assert not transport.aborted
+    look()
+    assert transport.aborted
+    protocol.connection_lost(ConnectionResetError())
 
 
 async def test_a_later_request_on_the_same_connection_is_served(w: World, port: int) -> None:
