@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from leeside_protocol.errors import CloseCode, WireError
-from leeside_protocol.ids import AgencyId, MessageId
-from leeside_protocol.messages import Accepted, Batch, Refused, Renew, Renewed
+from leeside_protocol.ids import AgencyId, MessageId, StateKind, state_key
+from leeside_protocol.messages import Accepted, Batch, Live, Publish, Refused, Renew, Renewed, Unsubscribe
 from leeside_protocol.words import Lane
 from leeside_server.adapters.memory import MemoryBus, MemoryExchange
 from leeside_server.core.notices import Access
@@ -107,6 +108,39 @@ async def test_who_leaves_the_roster_gets_nothing_more(tmp_path: Path, committin
             assert len(await a.entries(1)) == 1
             await b.publish(room, b"with ben")
             assert (await b.expect(Refused)).error == WireError.NOT_FOUND
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["by itself", "out of the roster"])
+async def test_values_kept_for_a_slow_socket_go_with_the_log(tmp_path: Path, leaves: bool) -> None:
+    async with world(tmp_path) as w, serving(w) as port:
+        anna, ben = await w.phone(AGENCY), await w.phone(AGENCY)
+        room, other = await w.room(anna, ben), await w.room(anna, ben)
+        async with joined(w, port, anna) as a, joined(w, port, ben) as b:
+            for channel in (room, other):
+                await b.subscribe(channel.content)
+            slow = next(s for s in w.node.sockets.all() if s.claims is not None and s.device == ben.id)
+            slow.on_congested()
+            key = state_key(StateKind.POSITION, anna.id)
+            for channel in (room, other):
+                frame = channel.frame(anna.id, key_class=2)
+                await a.send(
+                    Publish(a.req(), channel.content, Lane.STREAM, key, MessageId(os.urandom(16)), frame)
+                )
+            await a.publish(other, b"after both")
+            await a.expect(Accepted)
+            if leaves:
+                del room.members[ben.id]
+                await w.commit(room, reason=2)
+            else:
+                await b.send(Unsubscribe(b.req(), room.content))
+                while room.content in slow.follows:  # noqa: ASYNC110 - the socket has no event for it
+                    await asyncio.sleep(0)
+            slow.on_writable()
+            live = await b.expect(Live)
+            assert live.channel == other.content
+            await b.publish(other, b"and nothing else")
+            while not isinstance(message := await b.receive(), Accepted):
+                assert not isinstance(message, Live)
 
 
 async def test_a_message_of_the_new_epoch_never_overtakes_the_roster(tmp_path: Path) -> None:

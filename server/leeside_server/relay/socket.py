@@ -241,6 +241,7 @@ class Socket:
 
     def lost(self, follow: Follow) -> None:
         self.follows.pop(follow.log.address, None)
+        self._unpark(follow.log.address)
         self._answer(Refused(0, WireError.NOT_FOUND))
 
     # ---- closing and deadlines
@@ -306,6 +307,7 @@ class Socket:
                 follow = self.follows.pop(channel, None)
                 if follow is not None:
                     self.node.hub.unfollow(follow.log, self)
+                    self._unpark(channel)
             case Renew():
                 self._renew(message)
             case Hello():
@@ -501,6 +503,11 @@ class Socket:
         if self.congested:
             self._bytes_while_congested += len(frames)
         self._wire.write(frames)
+
+    def _unpark(self, log: ChannelAddress) -> None:
+        """Forget the stream values kept of a log that is not followed any more."""
+        if self._parked:
+            self._parked = {name: frames for name, frames in self._parked.items() if name[0] != log}
 
     def _balance(self) -> None:
         """Read on, or not: by what is unanswered and by what is unsent."""
