@@ -181,6 +181,29 @@ async def test_a_node_lives_on_without_any_signing_key(
                 store.refused.clear()
 
 
+async def test_a_roster_that_could_not_be_read_anew_is_not_trusted(
+    tmp_path: Path, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, store=store, nodes=2) as w:
+        anna, ben = await w.phone(AGENCY), await w.phone(AGENCY)
+        room = await w.room(anna, ben)
+        here, there = w.nodes
+        assert await here.heads.get(AGENCY, room.id) is not None
+        del room.members[anna.id]
+        await w.commit(room, node=there)
+        with monkeypatch.context() as patch, pytest.raises(StoreUnavailable):
+            patch.setattr(store, "get", away)
+            await here.heads.hold(AGENCY, room.id)
+        await here.heads.hold(AGENCY, room.id)
+        row = here.heads.held_row(AGENCY, room.id)
+        assert row is not None
+        assert (row.epoch, anna.id in row.masks) == (room.epoch, False)
+
+
+async def away(*_: object) -> Object | None:
+    raise StoreUnavailable
+
+
 async def test_catching_up_goes_on_after_the_store_came_back(w: World, port: int, store: FaultyStore) -> None:
     anna = await w.phone(AGENCY)
     room = await w.room(anna)

@@ -98,9 +98,11 @@ class Heads:
         try:
             await self._hub.opened(log)
             if key not in self._watched:
+                # What was read before the log was joined may be older than what its head says. A watched row is taken
+                # for current, so it goes before the next one was read, which may fail.
+                self._rows.pop(key, None)
                 self._watched[key] = log
                 log.watchers.append(_watch)
-            # What was read before the log was joined may be older than what its head says.
             await self.refresh(agency, channel)
         finally:
             self._hub.unpin(log)
