@@ -77,6 +77,23 @@ async def poll(w: World) -> None:
         await node.beats.poll()
 
 
+async def test_who_was_let_in_by_another_node_is_not_refused_for_good(tmp_path: Path) -> None:
+    """The hint of the commit is still on its way; a message that is refused as `not_found` is given up."""
+    # No exchange between them: the first node hears nothing of the second.
+    buses = [MemoryBus(), MemoryBus()]
+    async with world(tmp_path, nodes=2, buses=buses) as w, serving(w) as port:
+        anna, ben = await w.phone(AGENCY), await w.phone(AGENCY)
+        rooms = [await w.room(anna), await w.room(anna)]
+        async with joined(w, port, anna) as a, joined(w, port, ben) as b:
+            for room in rooms:
+                await a.subscribe(room.content)
+                room.members[ben.id] = 0b1110
+                await w.commit(room, node=w.nodes[1])
+            await b.publish(rooms[0], b"let in")
+            assert (await b.expect(Accepted)).offset == 1
+            assert (await b.subscribe(rooms[1].content)).status == 0
+
+
 async def test_a_message_reaches_the_other_node(tmp_path: Path) -> None:
     async with world(tmp_path, nodes=2) as w, serving(w, w.nodes[0]) as here, serving(w, w.nodes[1]) as there:
         anna, ben = await w.phone(AGENCY), await w.phone(AGENCY)

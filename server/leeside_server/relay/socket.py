@@ -72,6 +72,8 @@ if TYPE_CHECKING:
 
 HARD_WATER_BYTES: Final = 2 * HIGH_WATER_BYTES
 DURABLE_LANES: Final = frozenset({Lane.LOG, Lane.STATE})
+FOR_GOOD: Final = frozenset({WireError.NOT_FOUND, WireError.FORBIDDEN})
+"""Refusals that follow from a roster and that nobody asks about twice: said only of the newest one."""
 RETRY_MS: Final = 1_000
 """What a client is told to wait when the store is away or the queue full."""
 
@@ -358,6 +360,9 @@ class Socket:
                 return False
             verdict = verdict.refusal
         if isinstance(verdict, Refusal):
+            if verdict.code in FOR_GOOD and not fresh:
+                # The sender gives the message up: a device that another node let in a moment ago must not.
+                return False
             self._refuse(publish, verdict)
         elif isinstance(verdict, StreamValue):
             self.node.pass_on(self.agency, verdict)
@@ -440,9 +445,7 @@ class Socket:
         channel = ChannelId(owner) if kind in CHANNEL_KINDS else None
         if address not in self.follows and len(self.follows) >= SUBSCRIPTIONS:
             raise ProtocolError(WireError.RATE_LIMITED, "512 logs at most may be followed")
-        row = None if channel is None else await heads.get(self.agency, channel)
-        if not may_follow(kind, owner, self.agency, self.device, row):
-            raise ProtocolError(WireError.NOT_FOUND)
+        await self._check_right(kind, owner)
         log = hub.pin(self.agency, address)
         try:
             if channel is not None:
@@ -468,12 +471,24 @@ class Socket:
             live = frame(encode(Live(address, value.key, value.device, value.at_ms, value.payload)))
             self.deliver_value(address, value.key, live)
 
-    async def _who(self, request: Who) -> None:
-        kind, owner = split_address(request.channel)
+    async def _check_right(self, kind: ChannelKind, owner: bytes) -> ChannelRow | None:
+        """The row, if any, by which this device may follow such a log; else `not_found`, and that only by the store's
+        own row: another node may have let the device in a moment ago."""
         row: ChannelRow | None = None
         if kind in CHANNEL_KINDS:
-            row = await self.node.heads.get(self.agency, ChannelId(owner))
-        if row is None or self.device not in row.masks:
+            channel = ChannelId(owner)
+            row = self.node.heads.peek(self.agency, channel)
+            if not may_follow(kind, owner, self.agency, self.device, row):
+                row = await self.node.heads.refresh(self.agency, channel)
+        if not may_follow(kind, owner, self.agency, self.device, row):
+            raise ProtocolError(WireError.NOT_FOUND)
+        return row
+
+    async def _who(self, request: Who) -> None:
+        kind, owner = split_address(request.channel)
+        # Whoever may see the roster may see who of it is here.
+        row = await self._check_right(ChannelKind.EPOCHS, owner) if kind in CHANNEL_KINDS else None
+        if row is None:
             raise ProtocolError(WireError.NOT_FOUND)
         view = await self.node.presence.online(self.agency, tuple(row.masks), self.node.clock.now_ms())
         devices = tuple(sorted(view.devices))
