@@ -12,8 +12,9 @@ import jwt
 import pytest
 
 from leeside_protocol.errors import CloseCode, WireError
-from leeside_protocol.ids import AgencyId, ChannelAddress, MessageId
-from leeside_protocol.messages import Accepted, Batch, Refused, Subscribe
+from leeside_protocol.ids import AgencyId, ChannelAddress, MessageId, StateKind, state_key
+from leeside_protocol.limits import IN_FLIGHT_MESSAGES
+from leeside_protocol.messages import Accepted, Batch, Publish, Refused, Subscribe
 from leeside_protocol.words import Lane
 from leeside_server.adapters.memory import MemoryBus
 from leeside_server.adapters.sqlite import SqliteStore
@@ -203,6 +204,36 @@ async def test_a_roster_that_could_not_be_read_anew_is_not_trusted(
 
 async def away(*_: object) -> Object | None:
     raise StoreUnavailable
+
+
+async def test_values_that_wait_for_a_silent_store_are_bounded(
+    w: World, port: int, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = await w.phone(AGENCY)
+    answers = asyncio.Event()
+
+    async def silent(agency: AgencyId, kind: str, key: bytes) -> Object | None:
+        await answers.wait()
+        return await SqliteStore.get(store, agency, kind, key)
+
+    def dropped() -> float:
+        return w.node.metrics.registry.get_sample_value("leeside_stream_values_dropped_total") or 0.0
+
+    async with joined(w, port, anna) as a:
+        room = await w.room(anna)
+        w.node.heads.forget()
+        monkeypatch.setattr(store, "get", silent)
+        key, count = state_key(StateKind.POSITION, anna.id), 3 * IN_FLIGHT_MESSAGES
+        for number in range(count):
+            frame = room.frame(anna.id, b"%d" % number, key_class=2)
+            await a.send(Publish(a.req(), room.content, Lane.STREAM, key, MessageId(os.urandom(16)), frame))
+        await a.publish(room, b"waits behind them")
+        async with asyncio.timeout(DEADLINE_S):
+            while dropped() < count - IN_FLIGHT_MESSAGES:  # noqa: ASYNC110 - a counter has no event
+                await asyncio.sleep(0)
+        answers.set()
+        assert (await a.expect(Accepted)).offset == 1
+        assert dropped() == count - IN_FLIGHT_MESSAGES
 
 
 async def test_catching_up_goes_on_after_the_store_came_back(w: World, port: int, store: FaultyStore) -> None:

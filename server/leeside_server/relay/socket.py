@@ -396,6 +396,9 @@ class Socket:
         if self._publishes is None:
             self._publishes = deque((publish,))
             self.node.spawn(self._serve_publishes(self._publishes))
+        elif publish.lane is Lane.STREAM and len(self._publishes) >= IN_FLIGHT_MESSAGES:
+            # It is never answered, so nothing else bounds how many wait; a newer value will come.
+            self.node.metrics.values_dropped.inc()
         else:
             self._publishes.append(publish)
 
