@@ -12,12 +12,13 @@ import jwt
 import pytest
 
 from leeside_protocol.errors import CloseCode, WireError
-from leeside_protocol.ids import AgencyId, ChannelAddress, MessageId, StateKind, state_key
+from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId, MessageId, StateKind, state_key
 from leeside_protocol.limits import IN_FLIGHT_MESSAGES
-from leeside_protocol.messages import Accepted, Batch, Publish, Refused, Subscribe
+from leeside_protocol.messages import Accepted, Batch, Online, Publish, Refused, Subscribe, Who
 from leeside_protocol.words import Lane
 from leeside_server.adapters.memory import MemoryBus
 from leeside_server.adapters.sqlite import SqliteStore
+from leeside_server.core.channels import ChannelRow
 from leeside_server.core.writes import Append, Item, LogPage, Object, Outcome
 from leeside_server.ports import StoreFull, StoreUnavailable
 from leeside_server.relay.app import build_app
@@ -204,6 +205,63 @@ async def test_a_roster_that_could_not_be_read_anew_is_not_trusted(
 
 async def away(*_: object) -> Object | None:
     raise StoreUnavailable
+
+
+async def test_a_fault_of_ours_costs_the_request_and_not_what_comes_behind_it(
+    w: World, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = await w.phone(AGENCY)
+    room = await w.room(anna)
+    w.node.heads.forget()
+    refresh = w.node.heads.refresh
+    faults = 3
+
+    async def faulty(agency: AgencyId, channel: ChannelId) -> ChannelRow | None:
+        nonlocal faults
+        faults -= 1
+        if faults >= 0:
+            raise ValueError
+        return await refresh(agency, channel)
+
+    monkeypatch.setattr(w.node.heads, "refresh", faulty)
+    async with joined(w, port, anna) as a:
+        await a.publish(room, b"meets the fault")
+        assert (await a.expect(Refused)).error == WireError.UNAVAILABLE
+        for request in (Subscribe, Who):
+            await a.send(request(a.req(), room.content))
+            assert (await a.expect(Refused)).error == WireError.UNAVAILABLE
+        await a.publish(room, b"behind it")
+        assert (await a.expect(Accepted)).offset == 1
+        assert (await a.subscribe(room.content)).head == 1
+        await a.send(Who(a.req(), room.content))
+        await a.expect(Online)
+
+
+async def test_a_log_held_for_a_roster_that_cannot_be_read_goes_on_once_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, nodes=2) as w, serving(w) as port:
+        anna = await w.phone(AGENCY)
+        room = await w.room(anna)
+        async with joined(w, port, anna) as a:
+            await a.subscribe(room.content)
+            refresh = w.node.heads.refresh
+            faults = 2  # one for each of the two logs that are held
+
+            async def faulty(agency: AgencyId, channel: ChannelId) -> ChannelRow | None:
+                nonlocal faults
+                faults -= 1
+                if faults >= 0:
+                    raise ValueError
+                return await refresh(agency, channel)
+
+            monkeypatch.setattr(w.node.heads, "refresh", faulty)
+            await w.commit(room, node=w.nodes[1])
+            frame = room.frame(anna.id)
+            append = Append(room.content, Lane.LOG, b"", anna.id, MessageId(os.urandom(16)), frame)
+            await w.write(AGENCY, append, node=w.nodes[1])
+            assert len(await a.entries(1)) == 1
+            assert faults < 0
 
 
 async def test_values_that_wait_for_a_silent_store_are_bounded(

@@ -26,6 +26,7 @@ from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId
 from leeside_protocol.messages import Entry, Live
 from leeside_server.core.channels import ChannelRow, StreamValue, channel_logs, frame_epoch, may_follow
 from leeside_server.core.writes import Append, Item, LogPage, Outcome, Stored
+from leeside_server.log import get_logger
 from leeside_server.ports import Bus, BusUnavailable, Store, StoreUnavailable
 from leeside_server.relay.frames import frame
 from leeside_server.relay.hints import HintSeal, StoredHint, StreamHint, StreamHintValue, topic_of
@@ -41,6 +42,8 @@ HINTS_WAITING: Final = 4_096
 """Hints kept while the bus is slow; older ones are dropped, because nodes poll."""
 JOIN_LOGS: Final = 512
 """Logs joined with one bus call and one read of heads."""
+
+_log = get_logger("leeside.relay")
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -403,6 +406,9 @@ class Hub:
                 row = await self.rows.refresh(log.agency, channel)
             except StoreUnavailable:
                 pass
+            except Exception as error:  # noqa: BLE001
+                # A row that this node cannot read (a later version's) must not hold the log beyond the row's end.
+                _log.error("roster_unread", error=type(error).__name__)
             else:
                 if row is None:
                     # The channel is gone, and so is everyone's right to it (`revise` has dropped them).

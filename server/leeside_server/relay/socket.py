@@ -61,6 +61,7 @@ from leeside_server.core.channels import (
     may_follow,
 )
 from leeside_server.core.writes import Item, NotStored, Outcome, Repeated, Stored
+from leeside_server.log import get_logger
 from leeside_server.ports import StoreUnavailable
 from leeside_server.relay.frames import frame
 from leeside_server.relay.logs import CHANNEL_KINDS, Follow
@@ -76,6 +77,8 @@ FOR_GOOD: Final = frozenset({WireError.NOT_FOUND, WireError.FORBIDDEN})
 """Refusals that follow from a roster and that nobody asks about twice: said only of the newest one."""
 RETRY_MS: Final = 1_000
 """What a client is told to wait when the store is away or the queue full."""
+
+_log = get_logger("leeside.relay")
 
 
 class Socket:
@@ -408,8 +411,8 @@ class Socket:
             if not self._publish_now(publish):
                 try:
                     row = await self.node.heads.refresh(self.agency, ChannelId(publish.channel[1:]))
-                except StoreUnavailable:
-                    self._refuse(publish, Refusal(WireError.UNAVAILABLE))
+                except Exception as error:  # noqa: BLE001
+                    self._refuse(publish, _unavailable(error))
                 else:
                     if not self.closed:
                         self._publish_under(publish, row, fresh=True)
@@ -435,8 +438,8 @@ class Socket:
                     await self._who(request)
             except ProtocolError as error:
                 self._refuse(request, Refusal(error.code, error.detail))
-            except StoreUnavailable:
-                self._refuse(request, Refusal(WireError.UNAVAILABLE))
+            except Exception as error:  # noqa: BLE001
+                self._refuse(request, _unavailable(error))
             queue.popleft()
         self._requests = None
 
@@ -562,6 +565,14 @@ class Socket:
         self._parked = None
         self._answers = []
         self.node.sockets.congested.pop(self, None)
+
+
+def _unavailable(error: Exception) -> Refusal:
+    """The answer to a request that could not be carried out. A fault of ours costs that one, and not what waits behind
+    it. Its text could repeat content."""
+    if not isinstance(error, StoreUnavailable):
+        _log.error("request_failed", error=type(error).__name__)
+    return Refusal(WireError.UNAVAILABLE)
 
 
 def resume(request: Subscribe, generation: int, head: int, floor: int) -> tuple[int, int]:
