@@ -252,6 +252,22 @@ async def test_while_the_disk_stays_broken_nothing_is_acknowledged_and_reading_g
     assert await offsets(store) == [1, 2]
 
 
+async def test_a_database_that_can_be_written_again_and_not_read_is_reopened_once_more(
+    store: SqliteStore,
+) -> None:
+    await stored(store, says(1))
+    Disk.broken["COMMIT"] = "SQLITE_IOERR_FSYNC"
+    with pytest.raises(StoreUnavailable):
+        await write(store, says(2))
+    Disk.broken.clear()
+    Disk.broken["PRAGMA query_only"] = "SQLITE_CANTOPEN"  # as when there are no descriptors left
+    with pytest.raises(StoreUnavailable):
+        await write(store, says(2))
+    Disk.broken.clear()
+    await write(store, says(2))
+    assert await offsets(store) == [1, 2]
+
+
 async def test_a_failed_checkpoint_is_not_believed_later(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

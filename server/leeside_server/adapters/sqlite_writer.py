@@ -256,8 +256,13 @@ class SqliteWriter:
             if db is not None:
                 db.close()
             db = None
-        with contextlib.suppress(sqlite3.Error):
+        try:
             self._readers.open()
+        except sqlite3.Error:
+            # Nobody opens them later: a store that writes and cannot read is not reopened yet.
+            if db is not None:
+                db.close()
+                db = None
         self._db = db
         self._bytes = self._commits = 0
         return db
