@@ -18,7 +18,7 @@ import trustme
 from leeside_server.adapters import redis_bus
 from leeside_server.adapters.memory import MemoryBus, MemoryExchange
 from leeside_server.adapters.redis_bus import RedisBus
-from leeside_server.adapters.redis_connection import RedisConnection, RedisPlace
+from leeside_server.adapters.redis_connection import RedisConnection, RedisPlace, Reply
 from leeside_server.ports import Bus, BusUnavailable
 from tests.support.clock import FakeClock
 from tests.support.services import RedisServer, free_port
@@ -325,6 +325,23 @@ class TestFaults:
             await until(lambda: not a.bus.healthy() and not b.bus.healthy())
             await a.bus.publish([("t", b"unheard")])  # accepted all the while
             valve.swallow = None
+            b.heard.clear()
+            await said_until_heard(a, b, "t")
+            await until(lambda: a.bus.healthy() and b.bus.healthy())
+
+    async def test_an_answer_that_is_none_of_redis_costs_the_session_and_not_the_bus(
+        self, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with pair(redis_url) as (a, b):
+            await both_well(a, b)
+            read, strange = RedisConnection.read, [[b"message"], [b"message"]]
+
+            async def misread(connection: RedisConnection) -> Reply:
+                reply = await read(connection)
+                return strange.pop() if strange and isinstance(reply, list) else reply
+
+            monkeypatch.setattr(RedisConnection, "read", misread)
+            await until(lambda: not strange)
             b.heard.clear()
             await said_until_heard(a, b, "t")
             await until(lambda: a.bus.healthy() and b.bus.healthy())

@@ -139,6 +139,10 @@ class RedisBus:
                 await follower.run()
             except* RedisUnreachable:
                 failures = 1 if follower.was_whole else failures + 1
+            except* Exception as group:  # noqa: BLE001
+                # A fault of ours must cost a session and not the bus: nobody would start this task again.
+                failures = 1 if follower.was_whole else failures + 1
+                _log.error("bus_failed", exc_info=group)
             finally:
                 self._follower = None
                 follower.release()
