@@ -229,6 +229,41 @@ async def test_a_vanished_node_does_not_hold_a_log_for_long(store: PostgresStore
     assert await call == Stored(store.generation, (2,))
 
 
+async def test_nothing_is_read_from_a_standby(store: PostgresStore, server: PostgresServer) -> None:
+    """The address leads to a server that was not promoted yet: what it shows is of the past."""
+    await stored(store, says(1))
+    mark = server.process.folder / "data" / "standby.signal"
+    mark.touch()
+    try:
+        await asyncio.to_thread(server.restart)
+        assert await asyncio.to_thread(server.run_sql, "SELECT pg_is_in_recovery()") == "t"
+        for _ in range(8):  # more than there are connections to read with
+            with pytest.raises(StoreUnavailable):
+                await store.read(AGENCY, LOG, 0, ALL, ANY_BYTES)
+    finally:
+        mark.unlink()
+        await asyncio.to_thread(server.restart)
+    await works_again(store, item(says(2)))
+    assert await offsets(store) == [1, 2]
+
+
+async def test_readers_follow_the_writer_to_another_server(
+    store: PostgresStore, server: PostgresServer
+) -> None:
+    async def reader() -> int:
+        (row,) = await store._fetch("SELECT pg_backend_pid()", ())  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return int(row[0])
+
+    before = {await reader() for _ in range(8)}
+    writing = "datname <> 'postgres' AND query LIKE '%COMMIT%'"
+    await stored(store, says(1))
+    await asyncio.to_thread(
+        server.run_sql, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {writing}"
+    )
+    await works_again(store, item(says(2)))
+    assert not {await reader() for _ in range(8)} & before
+
+
 async def test_security_events_can_only_be_added(store: PostgresStore, postgres_dsn: str) -> None:
     await stored(store, Audit("sign_in", b"a", b"s", "refused"))
     connection = await asyncpg.connect(postgres_dsn)

@@ -71,7 +71,8 @@ class PostgresStore(StoreReads):
         except BaseException:
             await discard(connection)
             raise
-        return cls(PostgresWriter(dsn, connection, generation), pool)
+        # Readers follow the writer: what it left may live on, and nobody else would tell them.
+        return cls(PostgresWriter(dsn, connection, generation, pool.expire_connections), pool)
 
     @property
     def generation(self) -> int:

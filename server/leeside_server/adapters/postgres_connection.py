@@ -47,6 +47,8 @@ _SETTINGS: Final = {
 }
 READER_SETTINGS: Final = {**_SETTINGS, "default_transaction_read_only": "on"}
 
+_STANDBY: Final = "this PostgreSQL is a standby: it takes no writes, and what it shows may be old"
+
 LOST: Final = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What asyncpg raises, besides `PostgresError`, when a connection is gone or in an unknown state."""
 
@@ -70,7 +72,8 @@ async def connect(dsn: str) -> Connection:
 async def make_pool(dsn: str, size: int, *, writes: bool = False) -> Pool:
     """Connections that reconnect by themselves: to read with, or for single writes of their own.
 
-    Each is verified when it is made: what writes must not do so on a server that became weak or a standby.
+    Each is verified when it is made: what writes must not do so on a server that became weak or a standby, and what
+    reads would be shown a past by a standby, in which a revoked device is not revoked.
     """
     try:
         return await asyncpg.create_pool(
@@ -80,10 +83,16 @@ async def make_pool(dsn: str, size: int, *, writes: bool = False) -> Pool:
             timeout=CONNECT_S,
             command_timeout=COMMAND_S,
             server_settings=_SETTINGS if writes else READER_SETTINGS,
-            init=verify if writes else None,
+            init=verify if writes else refuse_standby,
         )
     except (asyncpg.PostgresError, *LOST) as error:
         raise StoreUnavailable(describe(error)) from None
+
+
+async def refuse_standby(connection: Connection) -> None:
+    """Raise `StoreUnavailable` for a server that follows another."""
+    if await connection.fetchval("SELECT pg_is_in_recovery()"):
+        raise StoreUnavailable(_STANDBY)
 
 
 async def verify(connection: Connection) -> None:
@@ -111,7 +120,7 @@ async def verify(connection: Connection) -> None:
             "set synchronous_commit = on"
         )
     if standby:
-        raise StoreUnavailable("this PostgreSQL is a standby: it takes no writes")
+        raise StoreUnavailable(_STANDBY)
     if commit != "remote_apply":
         # A weaker value that the server is given later does not reach this session.
         await connection.execute("SET synchronous_commit = on")

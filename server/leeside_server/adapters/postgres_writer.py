@@ -66,10 +66,14 @@ class _Work:
 
 
 class PostgresWriter:
-    """Owns the writing connection. `start` it, and `close` it."""
+    """Owns the writing connection. `start` it, and `close` it. `on_reconnect` is awaited before anything is written over
+    another connection, which may lead to another server."""
 
-    def __init__(self, dsn: str, connection: Connection, generation: int) -> None:
+    def __init__(
+        self, dsn: str, connection: Connection, generation: int, on_reconnect: Callable[[], Awaitable[None]]
+    ) -> None:
         self.generation = generation
+        self._on_reconnect = on_reconnect
         self.waiting = 0
         """Items that were given and not answered yet."""
         self._dsn = dsn
@@ -158,6 +162,7 @@ class PostgresWriter:
         except (StoreUnavailable, StoreRefused, asyncpg.PostgresError, *LOST):
             await discard(connection)
             return False
+        await self._on_reconnect()
         self._use(connection)
         return True
 
