@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from leeside_protocol.errors import CloseCode, WireError
-from leeside_protocol.ids import AgencyId, MessageId, StateKind, state_key
+from leeside_protocol.ids import AgencyId, ChannelAddress, MessageId, StateKind, state_key
 from leeside_protocol.messages import Accepted, Batch, Live, Publish, Refused, Renew, Renewed, Unsubscribe
 from leeside_protocol.words import Lane
 from leeside_server.adapters.memory import MemoryBus, MemoryExchange
 from leeside_server.core.notices import Access
-from leeside_server.core.writes import Append
-from tests.relay.world import Client, World, dial, joined, say_hello, serving, world
+from leeside_server.core.writes import Append, LogPage
+from tests.relay.world import DEADLINE_S, Client, World, dial, joined, say_hello, serving, world
 from tests.support.clock import FakeClock
 
 AGENCY = AgencyId(b"A" * 16)
@@ -55,6 +55,39 @@ async def test_open_sockets_close_on_every_node(tmp_path: Path, kind: Access, co
             late = Client(socket, anna)
             await say_hello(w, late)
             assert await late.closed() == code
+
+
+async def test_who_gives_up_on_a_long_log_leaves_it_to_be_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leeside_server.relay.access.PAGE_ENTRIES", 1)
+    async with world(tmp_path, nodes=2) as w:
+        out = [(await w.phone(AGENCY)).id for _ in range(3)]
+        for device in out:
+            await w.out(AGENCY, Access.DEVICE_OUT, device)
+        read, reads = w.node.store.read, 0
+        slow, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly(agency: AgencyId, log: ChannelAddress, after: int, limit: int, most: int) -> LogPage:
+            nonlocal reads
+            reads += 1
+            if after:
+                slow.set()
+                await go_on.wait()
+            return await read(agency, log, after, limit, most)
+
+        monkeypatch.setattr(w.node.store, "read", slowly)
+        access = w.nodes[1].access
+        sign_in = asyncio.ensure_future(access.load(AGENCY))
+        await slow.wait()
+        sign_in.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sign_in
+        go_on.set()
+        async with asyncio.timeout(DEADLINE_S):
+            await access.load(AGENCY)
+        assert all(access.is_out(AGENCY, device) for device in out)
+        assert reads == len(out)
 
 
 async def test_a_black_holed_bus_does_not_delay_it_beyond_the_next_poll(tmp_path: Path) -> None:

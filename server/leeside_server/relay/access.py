@@ -21,7 +21,7 @@ from leeside_protocol.limits import PAGE_ENTRIES, TOKEN_TTL_S
 from leeside_protocol.messages import Entry
 from leeside_server.core import notices
 from leeside_server.ports import Clock, Store, StoreUnavailable
-from leeside_server.relay.hub import Hub
+from leeside_server.relay.hub import Hub, Spawn
 from leeside_server.relay.logs import Log, wire_entry
 
 READ_TIMEOUT_S: Final = 5.0
@@ -51,21 +51,30 @@ class Access:
         clock: Clock,
         hub: Hub,
         on_out: Callable[[AgencyId, notices.Access, bytes], None],
+        spawn: Spawn,
     ) -> None:
         self._store = store
         self._clock = clock
         self._hub = hub
         self._on_out = on_out
+        self._spawn = spawn
         self._out: dict[AgencyId, _Out] = {}
-        self._loading: dict[AgencyId, asyncio.Lock] = {}
+        self._loading: dict[AgencyId, asyncio.Future[None]] = {}
 
     async def load(self, agency: AgencyId) -> None:
-        """Know this agency from now on; cheap once known. Raises `StoreUnavailable`."""
+        """Know this agency from now on; cheap once known. Raises `StoreUnavailable`.
+
+        Whoever gives up waiting leaves the reading to go on: a log of years takes longer than a sign-in may, and would
+        otherwise begin anew with each.
+        """
         if agency in self._out:
             return
-        async with self._loading.setdefault(agency, asyncio.Lock()):
-            if agency not in self._out:
-                await self._load(agency)
+        loading = self._loading.get(agency)
+        if loading is None:
+            loading = self._loading[agency] = asyncio.get_running_loop().create_future()
+            self._spawn(self._load(agency, loading))
+        await asyncio.wait((loading,))
+        loading.result()
 
     def knows(self, agency: AgencyId) -> bool:
         """Whether the agency was loaded."""
@@ -92,7 +101,7 @@ class Access:
             for session in [s for s, at_ms in out.sessions.items() if at_ms < before_ms]:
                 del out.sessions[session]
 
-    async def _load(self, agency: AgencyId) -> None:
+    async def _load(self, agency: AgencyId, loading: asyncio.Future[None]) -> None:
         known = _Out()
         log = self._hub.pin(agency, address(ChannelKind.ACCESS, agency))
         try:
@@ -100,8 +109,17 @@ class Access:
             # No await between the last page and this: nothing slips by in between.
             log.watchers.append(self._watch)
             self._out[agency] = known
+        except StoreUnavailable:
+            pass
         finally:
             self._hub.unpin(log)
+            del self._loading[agency]
+            if agency in self._out:
+                loading.set_result(None)
+            else:
+                loading.set_exception(StoreUnavailable())
+                # Whoever waited has it; nobody else must be told of an exception never fetched.
+                loading.exception()
 
     async def _read(self, log: Log, known: _Out) -> None:
         """The whole log, page by page, until nothing is beyond what this node delivered of it."""

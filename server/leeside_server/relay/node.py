@@ -81,7 +81,7 @@ class Node:
         self.heads = Heads(store, clock, self.hub, self.spawn)
         self.catchup = CatchUp(self.hub, store, clock, self.metrics)
         self.sockets = Sockets(self.metrics)
-        self.access = Access(store, clock, self.hub, self.sockets.out)
+        self.access = Access(store, clock, self.hub, self.sockets.out, self.spawn)
         self.intake = Intake(self._publish)
         self.sign_ins = SignIns(self)
         self.door = Door(config.handshakes_per_source, config.handshakes)
