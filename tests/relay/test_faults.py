@@ -21,7 +21,7 @@ from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.core.channels import ChannelRow
 from leeside_server.core.writes import Append, Item, LogPage, Object, Outcome
 from leeside_server.ports import StoreFull, StoreUnavailable
-from leeside_server.relay.app import build_app
+from leeside_server.relay.app import READY_KEPT_S, build_app
 from leeside_server.relay.intake import QUEUE_ITEMS, Intake
 from leeside_server.relay.tokens import KEY_LEAD_MS, KEY_LIFE_MS, Tokens
 from tests.relay.world import DEADLINE_S, SECRET, Client, World, dial, joined, say_hello, serving, world
@@ -336,12 +336,32 @@ async def test_readiness_tells_store_and_bus(w: World, store: FaultyStore) -> No
         await bus.close()
         assert (await http.get("/readyz")).json()["bus"] == "degraded"
         store.away = True
+        w.clock.advance(READY_KEPT_S)
         assert (await http.get("/readyz")).status_code == 503
         assert (await http.get("/healthz")).status_code == 200
         store.away = False
         metrics = (await http.get("/metrics")).text
         assert "leeside_published_total 0.0" in metrics
         await bus.start(w.node.hub.on_hint)
+
+
+async def test_a_flood_of_questions_for_readiness_asks_the_store_once(
+    w: World, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def counting(agency: AgencyId, kind: str, key: bytes) -> Object | None:
+        asked.append(kind)
+        return await SqliteStore.get(store, agency, kind, key)
+
+    monkeypatch.setattr(store, "get", counting)
+    transport = httpx.ASGITransport(build_app(w.node))
+    async with httpx.AsyncClient(transport=transport, base_url="http://relay") as http:
+        for _ in range(2):
+            answers = await asyncio.gather(*(http.get("/readyz") for _ in range(50)))
+            assert {answer.status_code for answer in answers} == {200}
+            w.clock.advance(READY_KEPT_S)
+    assert len(asked) == 2
 
 
 async def test_the_queue_in_front_of_the_store_is_bounded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Sequence
 from typing import Final, cast
 
@@ -26,6 +27,7 @@ from leeside_server.relay.wire import QueueWire
 
 SOCKET_PATH: Final = "/v1/socket"
 READY_TIMEOUT_S: Final = 2.0
+READY_KEPT_S: Final = 1.0
 NONCE_BYTES: Final = 16
 
 
@@ -40,12 +42,11 @@ def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
         """The process answers. Says nothing of the store: restarting would not bring it back."""
         return JSONResponse({"status": "ok"})
 
+    probe = StoreProbe(node)
+
     async def readyz(_request: Request) -> Response:
         """Whether this node can do its work; a degraded bus is told, and does not stop it."""
-        try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                await node.store.get(NO_AGENCY, "ready", bytes(16))
-        except (StoreUnavailable, TimeoutError):
+        if not await probe.answers():
             return JSONResponse({"status": "unavailable", "store": "down"}, status_code=503)
         if node.draining:
             return JSONResponse({"status": "draining"}, status_code=503)
@@ -72,6 +73,30 @@ def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
             await routed(scope, receive, send)
 
     return ProxiesOnly(app, node.config.trusted_proxies) if node.config.proxies_only else app
+
+
+class StoreProbe:
+    """Whether the store answers, asked once in `READY_KEPT_S` at most: who asks for readiness needs no token and is
+    bound by no rate, and must not take the readers away from those who have one."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._asking = asyncio.Lock()
+        self._asked_s = -math.inf
+        self._answered = False
+
+    async def answers(self) -> bool:
+        """What the store said last, or says now."""
+        async with self._asking:
+            if self._node.clock.monotonic_s() - self._asked_s >= READY_KEPT_S:
+                try:
+                    async with asyncio.timeout(READY_TIMEOUT_S):
+                        await self._node.store.get(NO_AGENCY, "ready", bytes(16))
+                    self._answered = True
+                except (StoreUnavailable, TimeoutError):
+                    self._answered = False
+                self._asked_s = self._node.clock.monotonic_s()
+            return self._answered
 
 
 async def _serve_socket(node: Node, websocket: WebSocket) -> None:
