@@ -267,6 +267,23 @@ async def test_a_body_that_nobody_waits_for_does_not_hold_a_connection(
     writer.close()
 
 
+async def test_trailers_without_end_are_not_kept(w: World, port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    sent = 0
+    # Sooner than the time in which a body that nobody waits for must end.
+    async with asyncio.timeout(handshake.HEADER_DEADLINE_S / 2):
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"X-%d: trailer\r\n" % sent * 1_000)
+                sent += 1
+                await writer.drain()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0):
+                        await reader.read(1_000)
+    writer.close()
+
+
 async def test_requests_sent_ahead_without_end_are_not_taken_in(w: World, port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)

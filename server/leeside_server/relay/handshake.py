@@ -27,6 +27,9 @@ HEADER_DEADLINE_S: Final = 10.0
 """From the connection, or from the first byte of a later request on it, to the end of the header. Also how long the rest
 of a body may take whose request was answered before it came."""
 HEADER_BYTES: Final = 65_536
+REQUEST_BYTES: Final = 1 << 20
+"""A whole request, as it is sent: more than the largest body, its header and what chunks add. What stands behind a body
+(trailers) is kept like a header, and bodies that nobody waits for are read like any other."""
 PIPELINED: Final = 16
 """Requests that may wait for the answer before theirs. Our clients and the proxies we know send none ahead; thousands
 fit into one read."""
@@ -51,7 +54,7 @@ class HeaderDeadline(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._deadline: asyncio.TimerHandle | None = None
-        self._header_bytes = 0
+        self._request_bytes = 0
         self._in_header = True
         self._unread: asyncio.TimerHandle | None = None
         self._unread_bytes = 0
@@ -67,12 +70,11 @@ class HeaderDeadline(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._in_header:
-            self._header_bytes += len(data)
-            if self._deadline is None:
-                self._await_peer()
+        self._request_bytes += len(data)
+        if self._in_header and self._deadline is None:
+            self._await_peer()
         super().data_received(data)
-        if self._in_header and self._header_bytes > HEADER_BYTES:
+        if self._request_bytes > (HEADER_BYTES if self._in_header else REQUEST_BYTES):
             self._give_up()
 
     def on_headers_complete(self) -> None:
@@ -87,7 +89,7 @@ class HeaderDeadline(HttpToolsProtocol):
         super().on_message_complete()
         self._peer_came()
         self._in_header = True
-        self._header_bytes = 0
+        self._request_bytes = 0
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
