@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId, DeviceId, MessageId
 from leeside_protocol.words import Lane, Mark, Urgency
 from leeside_server.core.plan import Facts, IdName, LogName, ObjectName, Standing, plan
 from leeside_server.core.writes import AuditRow, Item, LogPage, Object, Outcome, StoredEntry
+from leeside_server.ports import StoreUnavailable
 
 
 class PlainStore:
@@ -16,12 +18,19 @@ class PlainStore:
 
     def __init__(self) -> None:
         self.generation = 7
+        self.away = False
+        """Every call that finds it so fails, also one that was under way."""
+        self.turns: Iterator[int] = itertools.repeat(1)
+        """For each call how often it gives the event loop back before it answers with what stood when it came: so a
+        later one may overtake it."""
         self.logs: dict[LogName, list[StoredEntry]] = {}
         self._fences: dict[LogName, int] = {}
         self._ids: dict[IdName, Standing] = {}
         self._objects: dict[ObjectName, Object] = {}
 
     async def apply(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        if self.away:
+            raise StoreUnavailable
         heads = {log: len(rows) for log, rows in self.logs.items()}
         revisions = {name: found.revision for name, found in self._objects.items()}
         done = plan(items, Facts(self.generation, heads, self._fences, self._ids, revisions))
@@ -51,7 +60,7 @@ class PlainStore:
             self._fences[agency, log] = fence
         for agency, kind, name, revision, parent, due_ms, body in (*done.created, *done.updated):
             self._objects[agency, kind, name] = Object(kind, name, revision, body, parent, due_ms)
-        await asyncio.sleep(0)
+        await self._turn()
         return done.outcomes
 
     async def read(
@@ -60,23 +69,29 @@ class PlainStore:
         rows = self.logs.get((agency, channel), [])
         found = tuple(rows[after : after + limit])
         page = LogPage(found, after, min(len(rows), after + limit), len(rows), 0, self.generation)
-        await asyncio.sleep(0)
+        await self._turn()
         return page
 
     async def heads(self, channels: Sequence[tuple[AgencyId, ChannelAddress]]) -> Sequence[int]:
         found = [len(self.logs.get(log, ())) for log in channels]
-        await asyncio.sleep(0)
+        await self._turn()
         return found
 
     async def get(self, agency: AgencyId, kind: str, key: bytes) -> Object | None:
         found = self._objects.get((agency, kind, key))
-        await asyncio.sleep(0)
+        await self._turn()
         return found
 
     async def get_many(self, names: Sequence[tuple[AgencyId, str, bytes]]) -> Sequence[Object | None]:
         return [await self.get(*name) for name in names]
 
     async def close(self) -> None: ...
+
+    async def _turn(self) -> None:
+        for _ in range(next(self.turns)):
+            await asyncio.sleep(0)
+        if self.away:
+            raise StoreUnavailable
 
     # ---- what the socket half never asks
 

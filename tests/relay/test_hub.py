@@ -1,4 +1,5 @@
-"""The hub against a plain model: two nodes, one store, a bus that does what it likes, and people who come and go.
+"""The hub against a plain model: two nodes, one store that goes away and answers out of turn, a bus that does what it
+likes, and people who come and go.
 
 Whatever happens, each follower is given the log in order and without a hole, nobody sees a message of an epoch that
 they are not in any more, and once everything was polled everyone has all of it.
@@ -7,6 +8,8 @@ they are not in any more, and once everything was polled everyone has all of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import random
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -32,6 +35,7 @@ from leeside_protocol.words import Lane, Role
 from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence
 from leeside_server.core.channels import frame_epoch
 from leeside_server.core.writes import Append, Item
+from leeside_server.ports import StoreUnavailable
 from leeside_server.relay.frames import payloads
 from leeside_server.relay.node import Node
 from leeside_server.relay.settings import RelaySettings
@@ -43,7 +47,7 @@ from tests.support.clock import FakeClock
 
 AGENCY = AgencyId(b"A" * 16)
 DEVICES = tuple(DeviceId(bytes([number]) * 16) for number in (1, 2, 3))
-TURNS = 60
+TURNS = 100
 """Turns of the event loop in which whatever a step began comes to rest."""
 
 
@@ -115,7 +119,8 @@ class Ear:
                 epoch = frame_epoch(entry.payload) if message.channel == self._content else entry.offset - 1
                 assert epoch < self._left.get(self.device, 1 << 40), "not for who has left"
         elif isinstance(message, Refused):
-            assert message.error == WireError.NOT_FOUND
+            assert message.error in {WireError.NOT_FOUND, WireError.UNAVAILABLE}
+            assert message.error == WireError.NOT_FOUND or message.req
             self.lost += message.req == 0
             self.asked.pop(message.req, None)
 
@@ -202,13 +207,16 @@ class HubMachine(RuleBasedStateMachine):
             items.append(Item(AGENCY, self.clock.now_ms(), (append,)))
 
         async def write() -> None:
-            await self.nodes[node].write(items)
+            with contextlib.suppress(StoreUnavailable):
+                await self.nodes[node].write(items)
 
         self.run(write())
 
     @rule(node=st.integers(0, 1), device=st.sampled_from(DEVICES[1:]))
     def change_roster(self, node: int, device: DeviceId) -> None:
-        """Who is in leaves, who is out comes back."""
+        """Who is in leaves, who is out comes back; while the store is away nobody."""
+        if self.store.away:
+            return
         leaves = device in self.room.members
         if leaves:
             del self.room.members[device]
@@ -270,6 +278,14 @@ class HubMachine(RuleBasedStateMachine):
 
         self.run(turn())
 
+    @rule(turns=st.lists(st.integers(1, 12), min_size=1, max_size=5))
+    def store_answers_out_of_turn(self, turns: list[int]) -> None:
+        self.store.turns = itertools.cycle(turns)
+
+    @rule()
+    def store_goes_or_comes(self) -> None:
+        self.store.away = not self.store.away
+
     @rule(which=st.integers(0, 5))
     def come_back(self, which: int) -> None:
         """A connection ends, and the device resumes on a new one."""
@@ -297,20 +313,27 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(node=st.integers(0, 1))
     def poll(self, node: int) -> None:
+        async def poll() -> None:
+            with contextlib.suppress(StoreUnavailable):
+                await self.nodes[node].beats.poll()
+
         self.nodes[node].beats.poll_everything_next()
-        self.run(self.nodes[node].beats.poll())
+        self.run(poll())
 
     # ---- the end
 
     def teardown(self) -> None:
+        self.store.away = False
         for ear in self.ears:
             if ear.congested:
                 ear.congested = False
                 ear.socket.on_writable()
         for _ in range(4):
+            # Longer than anything pauses after the store was away.
+            self.loop.now_s += 3
+            self.time_passes()
             for node in (0, 1):
                 self.poll(node)
-            self.time_passes()
         try:
             for ear in self.ears:
                 for log, at in ear.at.items():
