@@ -148,13 +148,20 @@ class Channel:
         new = [epoch for epoch, _ in commits if epoch > self.epoch]
         boxes = await self._boxes(new[0], len(new)) if new else {}
         changed = False
-        for epoch, data in commits:
-            signed = Signed.decode(data)
-            changed |= await self._install(signed, boxes.get(epoch, Delivery()), live=live)
-            if self._broken:
-                break
-        if changed:
-            self.keep()
+        try:
+            for epoch, data in commits:
+                try:
+                    signed = Signed.decode(data)
+                except SealingError as error:
+                    self._refuse(error)
+                    break
+                changed |= await self._install(signed, boxes.get(epoch, Delivery()), live=live)
+                if self._broken:
+                    break
+        finally:
+            # What was installed is kept even when what follows cannot be fetched now: the next try finds it here.
+            if changed:
+                self.keep()
 
     async def _boxes(self, from_epoch: int, count: int) -> dict[int, Delivery]:
         found: dict[int, Delivery] = {}

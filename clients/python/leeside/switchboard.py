@@ -215,8 +215,9 @@ class Switchboard:
         return all(follow.caught_up for follow in self._follows.values())
 
     def by_log(self, log: ChannelAddress) -> Channel | None:
-        """The channel whose content log this is."""
-        return self._channels.get(ChannelId(split_address(log)[1]))
+        """The channel whose content log this is; None for whatever else a server may name."""
+        found = self._channels.get(ChannelId(log[1:]))
+        return found if found is not None and found.content == log else None
 
     def _newest(self, log: ChannelAddress) -> bool:
         follow = self._follows.get(ChannelId(split_address(log)[1]))

@@ -247,7 +247,13 @@ class SealedChannel:
         if box is None:
             # The committer signed as many boxes as there are recipients, so one is withheld.
             return None, Alarm(SealingCode.E_BOX, commit.epoch, "server" if listed else "unknown")
-        in_list = listed and delivery.box_list is not None and box.hash in delivery.box_list.hashes
+        # The suite comes from the wire as it is, and only a number in bounds can be hashed.
+        in_list = (
+            listed
+            and delivery.box_list is not None
+            and box.suite == commit.suite
+            and box.hash in delivery.box_list.hashes
+        )
         try:
             if box.recipient != self.device_id or box.kid != entry.kid:
                 raise SealingError(SealingCode.E_BOX, "another recipient's box")

@@ -1,0 +1,107 @@
+"""A server that sends what nobody would: every bit of it is refused, and none of it ends the client."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from leeside.client import Leeside
+from leeside.errors import ChannelAlarmed
+from leeside.events import Alarm, AlarmKind
+from leeside_protocol import messages as m
+from leeside_protocol import resources as r
+from leeside_protocol.ids import ChannelAddress, ChannelId, ChannelKind, MessageId, address
+from leeside_protocol.messages import Entry
+from leeside_protocol.words import Lane
+from tests.client.people import Person, channel_of, person
+from tests.client.relay_double import RelayDouble
+from tests.client.virtual_time import eventually, play
+
+
+def push(relay: RelayDouble, to: Person, message: m.ServerMessage) -> None:
+    """Say something to one device alone."""
+    for wire in relay.wires:
+        if wire.device == to.keys.device_id:
+            wire.push(message)
+
+
+async def talk(relay: RelayDouble, one: Leeside, other: Leeside, channel: ChannelId) -> None:
+    """Both still send and hear."""
+    for sender, hearer in ((one, other), (other, one)):
+        text = secrets.token_hex(4)
+        await (await sender.send(channel, text)).wait(timeout_s=60)
+        await eventually(lambda text=text, hearer=hearer: text in str(hearer.history(channel)))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\xc1", b"\x93\xc4\x00\xc4\x00\xc4\x00", bytes(70)], ids=["code", "short", "zeros"]
+)
+def test_a_commit_that_is_none_stops_its_channel_and_no_other(tmp_path: Path, garbage: bytes) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            other = await channel_of(a, b)
+            entry = Entry(2, Lane.LOG, b"", ana.keys.device_id, MessageId(bytes(16)), 0, garbage)
+            push(relay, ben, m.Batch(address(ChannelKind.EPOCHS, channel), 1, 2, (entry,)))
+            await eventually(lambda: bool(b.alarms))
+            assert b.alarms == (Alarm(channel, AlarmKind.REFUSED_COMMIT, "E_ENCODING", stops_sending=True),)
+            with pytest.raises(ChannelAlarmed):
+                await b.send(channel, "to whom?")
+            await talk(relay, a, b, other)
+            b.reconnect()
+            await asyncio.sleep(5)
+            await talk(relay, a, b, channel)
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    "log", [b"z" + bytes(16), b"c" + bytes(16), b"d" + bytes(16)], ids=["none", "unknown", "directory"]
+)
+def test_a_stream_value_of_a_log_that_is_none_of_ours_is_dropped(tmp_path: Path, log: bytes) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            push(relay, ben, m.Live(ChannelAddress(log), b"", ana.keys.device_id, 0, b"x"))
+            await talk(relay, a, b, channel)
+
+    play(story())
+
+
+@pytest.mark.parametrize("suite", [-1, 2**64 - 1, 2])
+def test_a_box_of_no_suite_is_an_alarm_like_any_bad_box(tmp_path: Path, suite: int) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            real = ben.http.boxes
+
+            async def deceive(
+                channel: bytes | str, from_epoch: int = 0, limit: int = 500
+            ) -> tuple[r.EpochBoxes, ...]:
+                page = await real(channel, from_epoch, limit)
+                return tuple(
+                    msgspec.structs.replace(
+                        item, box=item.box and msgspec.structs.replace(item.box, suite=suite)
+                    )
+                    for item in page
+                )
+
+            ben.http.boxes = deceive  # type: ignore[method-assign]
+            await a.openings.rekey(channel)
+            await eventually(lambda: bool(b.alarms))
+            assert b.alarms[0] == Alarm(channel, AlarmKind.WITHHELD, "E_BOX", stops_sending=False)
+            ben.http.boxes = real  # type: ignore[method-assign]
+            # The victim makes the next epoch itself.
+            await talk(relay, b, a, channel)
+
+    play(story())
