@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from leeside.client import Leeside
-from leeside.errors import ChannelAlarmed
+from leeside.connection import LinkState
+from leeside.errors import ChannelAlarmed, Failed
 from leeside.events import Alarm, AlarmKind, ContextRequest, Granted, Progress, Unreadable
+from leeside.feeds import Feed
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelId, ChannelKind, address
@@ -20,7 +23,7 @@ from leeside_protocol.sealing.opening.channel import SealedChannel
 from leeside_protocol.sealing.opening.frames import FrameSender
 from leeside_protocol.sealing.public.device_key import NO_KID
 from leeside_protocol.words import Lane
-from tests.client.people import channel_of, person, said, settled, texts
+from tests.client.people import Person, channel_of, person, said, settled, texts
 from tests.client.relay_double import DAY_MS, RelayDouble
 from tests.client.virtual_time import eventually, play
 
@@ -292,3 +295,48 @@ def test_a_stopped_channel_says_so_to_whom_tries_to_send(tmp_path: Path) -> None
                     await act
 
     play(story())
+
+
+def test_a_client_that_breaks_says_so_to_who_follows_waits_and_sends(tmp_path: Path) -> None:
+    """A full disk, or a fault of our own: what must not happen is that a person writes on and nothing leaves."""
+
+    async def broken(a: Leeside, b: Leeside) -> None:
+        channel = await channel_of(a, b)
+        followed = b.follow(channel)
+        sent = await b.send(channel, "before")
+        await sent.wait(timeout_s=30)
+
+        def full(*_: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        b._inside.history.take = full  # type: ignore[method-assign]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        await a.send(channel, "one that finds no place")
+        with pytest.raises(Failed):
+            await until_the_end(followed)
+        with pytest.raises(Failed):
+            await sent.wait(Progress.READ, timeout_s=30)
+        with pytest.raises(Failed):
+            await b.send(channel, "to nobody")
+        assert b.link.state is LinkState.OFFLINE
+
+    async def opened(ben: Person, a: Leeside) -> None:
+        async with ben.open() as b:
+            await broken(a, b)
+
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a:
+            with pytest.raises(ExceptionGroup) as fault:
+                await opened(ben, a)
+            assert fault.group_contains(sqlite3.OperationalError)
+            channel = ChannelId(bytes.fromhex(a.channels()[0].id))
+            async with ben.open() as b:
+                await said(b, channel, "before", "one that finds no place")
+
+    play(story())
+
+
+async def until_the_end(feed: Feed) -> None:
+    async for _ in feed:
+        pass

@@ -136,7 +136,8 @@ class Leeside:
         """The client of an enrolled profile, with the server of its settings.
 
         Raises `ProfileError` before enrolment. A device that was revoked learns so from `follow`, which then raises
-        `Stopped`; its local copy can still be read.
+        `Stopped`; its local copy can still be read. A fault in the background (a full disk) ends `follow` with `Failed`, and
+        is raised itself when the client is closed.
         """
         settings = profile.settings()
         verify = Path(settings.ca_file) if settings.ca_file else None
@@ -196,9 +197,11 @@ class Leeside:
             yield leeside
         finally:
             running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
-            board.close()
+            try:
+                with suppress(asyncio.CancelledError):
+                    await running
+            finally:
+                board.close()
 
     # ---- the link
 
@@ -230,7 +233,7 @@ class Leeside:
 
     async def online(self, timeout_s: float | None = None) -> None:
         """Wait until there is a link and the list of channels is fresh. Raises `TimeoutError`, or what ended the
-        client (`Stopped`)."""
+        client (`Stopped`, `Failed`)."""
         self._raise_end()
         feed = self._inside.feeds.open(None)
         try:
@@ -260,7 +263,8 @@ class Leeside:
     def follow(self, channel: ChannelId | None = None) -> Feed:
         """Everything that happens in a channel from now on (None: in all), an async iterator of `Event`.
 
-        Raises `ChannelUnknown`; iterating raises `Stopped` when the server says not to come back.
+        Raises `ChannelUnknown`; iterating raises `Stopped` when the server says not to come back, `Failed` when the client
+        broke.
         """
         self._raise_end()
         if channel is not None:

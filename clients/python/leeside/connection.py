@@ -149,6 +149,14 @@ class Connection:
 
     async def run(self) -> None:
         """Stay connected until cancelled. Raises `Stopped` when the server says not to come back."""
+        try:
+            await self._stay()
+        finally:
+            if self.status.state is not LinkState.STOPPED:
+                # Whatever ended this: nothing says "online" when nobody is.
+                self._tell(LinkState.OFFLINE, code=self.status.code)
+
+    async def _stay(self) -> None:
         attempt = 0
         while True:
             self._tell(LinkState.CONNECTING)

@@ -4,6 +4,7 @@ Exception
 └── LeesideError
     ├── Offline             nothing reached the server; the outbox keeps what was to be sent
     ├── Stopped             the server said not to come back: revoked, or this version is too old
+    ├── Failed              the client itself broke, e.g. because its disk is full: open it again
     ├── Refused             the server refused a request for good; `code` is a number of spec 90
     ├── OutboxFull          too much waits to be sent: nothing was taken, nothing was lost
     ├── ChannelAlarmed      sending is stopped in this channel until a person looked at the alarm
@@ -31,6 +32,14 @@ class Stopped(LeesideError):
         super().__init__(f"the server ended this device's link: {label} ({code})")
         self.code = code
         self.label = label
+
+
+class Failed(LeesideError):
+    """The client's background work broke, and nothing is sent or received any more. What was put into the outbox stays
+    there: open the client again. The fault itself is raised where the client is closed."""
+
+    def __init__(self) -> None:
+        super().__init__("this client broke and must be opened again; what was not sent yet is kept")
 
 
 class Refused(LeesideError):

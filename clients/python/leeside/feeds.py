@@ -81,11 +81,16 @@ class Feeds:
 
     def __init__(self) -> None:
         self._feeds: list[Feed] = []
+        self._ended = False
+        self._error: LeesideError | None = None
 
     def open(self, channel: ChannelId | None) -> Feed:
-        """A new follower, from now on."""
+        """A new follower, from now on; one who comes after the end hears of the end."""
         feed = Feed(channel, self._forget)
-        self._feeds.append(feed)
+        if self._ended:
+            feed.end(self._error)
+        else:
+            self._feeds.append(feed)
         return feed
 
     def put(self, channel: ChannelId | None, event: Event) -> None:
@@ -95,7 +100,9 @@ class Feeds:
                 feed.put(channel, event)
 
     def end(self, error: LeesideError | None = None) -> None:
-        """The client is over."""
+        """The client is over; what ended it first counts."""
+        if not self._ended:
+            self._ended, self._error = True, error
         for feed in self._feeds:
             feed.end(error)
         self._feeds.clear()

@@ -22,7 +22,7 @@ from leeside.bodies import Acknowledged, Content, Marks, Text, encode_content
 from leeside.channels import Channel
 from leeside.connection import Connection, LinkStatus, Push, Uniform, backoff_s
 from leeside.directories import Directories
-from leeside.errors import ChannelUnknown, LeesideError, Offline, Stopped
+from leeside.errors import ChannelUnknown, Failed, LeesideError, Offline, Stopped
 from leeside.events import (
     Alarm,
     AlarmKind,
@@ -145,7 +145,8 @@ class Switchboard:
     # ---- life
 
     async def run(self) -> None:
-        """Everything that goes on in the background; ends with the link's `Stopped` or by cancellation."""
+        """Everything that goes on in the background, until cancelled. A fault ends it: followers and whoever sends are
+        told by `Failed`, and it is raised here."""
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -156,6 +157,10 @@ class Switchboard:
                 group.create_task(self._do_chores())
                 group.create_task(self._sound())
                 group.create_task(self.upkeep.run())
+        except Exception:
+            # Never in silence: a person who goes on writing must know that nothing leaves.
+            self.error = Failed()
+            raise
         finally:
             self._group = None
             self.feeds.end(self.error)
