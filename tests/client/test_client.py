@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 
 import pytest
 
-from leeside.api import ApiError
+from leeside.api import ApiError, Unreachable
 from leeside.attachments import AttachmentDamaged
 from leeside.bodies import Fix
 from leeside.connection import LinkState
@@ -15,6 +16,7 @@ from leeside.errors import ChannelAlarmed, Stopped
 from leeside.events import AlarmKind, Message, Progress, Repeat, Reset, Unreadable
 from leeside.outbox import Step
 from leeside_protocol import messages as m
+from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelKind, UnitId, address
 from leeside_protocol.words import Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
@@ -444,6 +446,47 @@ def test_keys_are_renewed_daily_and_published(tmp_path: Path) -> None:
             before = relay.device_keys[a.device]
             await asyncio.sleep(90_000)
             assert relay.device_keys[a.device] != before
+            assert ana.keystore.values["device/keys"] == ana.keys.export()
+
+    play(story())
+
+
+def test_a_new_key_is_published_until_the_server_has_it_and_the_old_one_kept_until_then(
+    tmp_path: Path,
+) -> None:
+    """Who is sealed to under a key that is gone reads nothing; the signal that fails just then must not cost a day."""
+
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            before = relay.device_keys[a.device]
+            real = ana.http.put_device_key
+
+            async def unreachable(body: r.PutDeviceKey) -> None:
+                raise Unreachable("the server did not answer in time", sent=True)
+
+            ana.http.put_device_key = unreachable  # type: ignore[method-assign]
+            await asyncio.sleep(90_000)
+            assert relay.device_keys[a.device] == before
+            await b.openings.rekey(channel)
+            await (await b.send(channel, "sealed to the old key")).wait(timeout_s=30)
+            await eventually(lambda: "sealed to the old key" in texts(a, channel))
+            ana.http.put_device_key = real  # type: ignore[method-assign]
+            await asyncio.sleep(180)
+            assert relay.device_keys[a.device] == ana.keys.newest.encode() != before
+
+    play(story())
+
+
+def test_a_key_that_a_crash_kept_from_being_published_is_published_at_the_next_start(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana = person(relay, tmp_path)
+        ana.keys.rotate(secrets.token_bytes, relay.clock.now_ms())
+        async with ana.open() as a:
+            await eventually(lambda: relay.device_keys[a.device] == ana.keys.newest.encode())
             assert ana.keystore.values["device/keys"] == ana.keys.export()
 
     play(story())

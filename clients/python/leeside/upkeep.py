@@ -23,6 +23,7 @@ from leeside.outbox import Outbox
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelId, DeviceId
+from leeside_protocol.sealing.public.signed import Signed
 
 KEEP_HOUSE_S: Final = 60.0
 REKEY_JITTER_MS: Final = 300
@@ -62,6 +63,7 @@ class Upkeep:
         self._closing = Closing(house.home, house.outbox)
         self._busy: set[ChannelId] = set()
         self._tended: set[ChannelId] = set()
+        self._published: Signed | None = None
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -84,7 +86,8 @@ class Upkeep:
             return
         # Only by the server's time: this machine's clock may be days ahead.
         house.outbox.forget(now_ms)
-        with suppress(ApiError):
+        with suppress(LeesideError):
+            # The server is away, or the disk is full: the next minute tries again.
             await self._renew_keys(now_ms)
         for channel in house.channels():
             if self._ended(channel):
@@ -152,12 +155,19 @@ class Upkeep:
     # ---- this device's own keys
 
     async def _renew_keys(self, now_ms: int) -> None:
-        """A new DeviceKey each day: kept first, then published, then used by others."""
+        """A new DeviceKey each day: kept first, then published, then used by others.
+
+        Published again at each start, and until the server took it: others go on sealing to the key that they find
+        there, whose private half goes an hour after it was replaced.
+        """
         house = self._house
         keys = house.home.keys
         if keys.rotation_due(now_ms):
-            signed = keys.rotate(secrets.token_bytes, now_ms)
+            keys.rotate(secrets.token_bytes, now_ms)
+        newest = keys.newest
+        if newest != self._published:
             house.keystore.put(KEYS_RECORD, keys.export())
-            await house.api.put_device_key(r.PutDeviceKey(signed.encode()))
+            await house.api.put_device_key(r.PutDeviceKey(newest.encode()))
+            self._published = newest
         if keys.prune(now_ms, boxes_fetched=house.all_caught_up):
             house.keystore.put(KEYS_RECORD, keys.export())

@@ -309,6 +309,8 @@ def test_device_keys_rotate_daily_and_old_halves_go() -> None:
     old = verify_device_key(keys.newest, certificate, NOW_MS)
     assert not keys.rotation_due(NOW_MS)
     assert keys.rotation_due(NOW_MS + DAY_MS)
+    # Made while a clock ran years ahead: of no use to anyone today.
+    assert keys.rotation_due(NOW_MS - DAY_MS)
     keys.rotate(seeded("next"), NOW_MS + DAY_MS)
     new = verify_device_key(keys.newest, certificate, NOW_MS + DAY_MS)
     assert new.kseq == old.kseq + 1

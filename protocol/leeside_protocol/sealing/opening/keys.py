@@ -116,9 +116,15 @@ class DeviceKeys:
         return signed
 
     def rotation_due(self, now_ms: int) -> bool:
-        """Whether the newest DeviceKey is a day old."""
+        """Whether the newest DeviceKey is a day old, or begins later than now.
+
+        The latter when a clock ran ahead for a while: nobody could seal to it until that day comes.
+        """
         newest = self._newest()
-        return newest is None or newest.not_after_ms - DEVICE_KEY_LIFETIME_MS + ROTATION_MS <= now_ms
+        if newest is None:
+            return True
+        begins_ms = newest.not_after_ms - DEVICE_KEY_LIFETIME_MS
+        return not begins_ms <= now_ms < begins_ms + ROTATION_MS
 
     def prune(self, now_ms: int, *, boxes_fetched: bool) -> int:
         """Delete keys replaced over an hour ago, once no box for them is left to fetch; how many."""
