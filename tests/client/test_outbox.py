@@ -104,6 +104,17 @@ def test_what_may_have_been_sent_cannot_be_taken_back(outbox: Outbox) -> None:
     outbox.close()
 
 
+def test_what_was_taken_back_or_replaced_before_it_was_sealed_does_not_leave(outbox: Outbox) -> None:
+    outbox.add(draft(1))
+    assert outbox.cancel(draft(1).id)
+    assert outbox.seal(draft(1).id, b"frame", 0) is None
+    for number in (2, 3):
+        outbox.add(draft(number, lane=Lane.STATE, key=b"k"))
+    assert outbox.seal(draft(2).id, b"frame", 0) is None
+    assert outbox.seal(draft(3).id, b"frame", 0) == b"frame"
+    outbox.close()
+
+
 def test_a_refused_message_stays_for_its_person_to_see_and_lets_the_next_go(outbox: Outbox) -> None:
     outbox.add(draft(1))
     outbox.add(draft(2))

@@ -34,9 +34,11 @@ class StubChannel:
         self.epoch = 0
         self.newest = newest
         self.sealed: list[int] = []
+        self.preparing: Callable[[], object] = lambda: None
         self._admitted = admitted
 
     async def prepare(self) -> None:
+        self.preparing()
         if self._admitted is None or self.epoch < self._admitted:
             raise NotPermitted(SealingCode.E_AUTHZ)
 
@@ -54,6 +56,7 @@ class Told:
     def __init__(self) -> None:
         self.accepted: list[MessageId] = []
         self.refused: list[WireError] = []
+        self.taken_back: list[bool] = []
 
     async def request(self, build: Callable[[int], m.ClientMessage], timeout_s: float = 15.0) -> m.Accepted:
         publish = build(1)
@@ -70,8 +73,8 @@ class Told:
         """Nobody looks."""
 
 
-def sent(folder: Path, channel: StubChannel) -> Told:
-    """What became of one message."""
+def sent(folder: Path, channel: StubChannel, *, taken_back: bool = False) -> Told:
+    """What became of one message; `taken_back` by its person while the channel is put right before sealing."""
     told = Told()
 
     async def story() -> None:
@@ -86,10 +89,13 @@ def sent(folder: Path, channel: StubChannel) -> Told:
             lambda _, high: high,
             lambda _: channel.newest,
         )
+        if taken_back:
+            channel.preparing = lambda: told.taken_back.append(outbox.cancel(MESSAGE))
         sending.online()
         task = asyncio.ensure_future(sending.run())
         try:
-            await eventually(lambda: bool(told.accepted or told.refused))
+            await eventually(lambda: bool(told.accepted or told.refused or told.taken_back))
+            await asyncio.sleep(1)
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -115,3 +121,8 @@ def test_nothing_is_sealed_for_the_members_of_yesterday(tmp_path: Path, newest: 
 def test_who_is_not_let_in_by_the_newest_commit_is_told(tmp_path: Path, admitted: int | None) -> None:
     told = sent(tmp_path, StubChannel(admitted))
     assert (told.accepted, told.refused) == ([], [WireError.FORBIDDEN])
+
+
+def test_a_message_that_was_taken_back_in_time_is_not_sent(tmp_path: Path) -> None:
+    told = sent(tmp_path, StubChannel(admitted=0), taken_back=True)
+    assert (told.taken_back, told.accepted, told.refused) == ([True], [], [])

@@ -159,16 +159,17 @@ class Outbox:
         )  # fmt: skip
         return tuple((MessageId(ident), generation, offset) for ident, generation, offset in rows)
 
-    def seal(self, message: MessageId, frame: bytes, epoch: int) -> bytes:
+    def seal(self, message: MessageId, frame: bytes, epoch: int) -> bytes | None:
         """Write the frame down before it is sent. Returns what is to be sent: the frame that another process
-        of this device may have written first, else this one."""
+        of this device may have written first, else this one. None: it was taken back or replaced meanwhile, and
+        must not leave."""
         with self._db.change():
             self._db.run(
                 "UPDATE outbox SET frame=?, epoch=?, step=? WHERE id=? AND step=?",
                 self._lockbox.seal(frame, b"frame" + message), epoch, Step.SEALED, message, Step.COMPOSED,
             )  # fmt: skip
         row = self.get(message)
-        return frame if row is None or row.frame is None else row.frame
+        return None if row is None else row.frame
 
     def unseal(self, message: MessageId, frame: bytes) -> None:
         """The server proved that `frame` is not stored (`stale`): the message may be sealed anew."""

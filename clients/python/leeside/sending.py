@@ -177,6 +177,8 @@ class Sending:
                 await channel.prepare()
             sealed, epoch = channel.seal(draft)
             frame = self._outbox.seal(draft.id, sealed, epoch)
+            if frame is None:
+                return True
         reply = await self._publisher.request(_Publish(waiting, frame))
         if isinstance(reply, m.Accepted):
             self._outbox.accept(draft.id, reply.offset, reply.generation)
