@@ -142,6 +142,30 @@ def test_a_replayed_frame_and_one_under_another_id_are_never_shown(tmp_path: Pat
     play(story())
 
 
+def test_a_frame_replayed_in_the_same_batch_is_never_shown(tmp_path: Path) -> None:
+    """The local copy knows an entry once it is stored, and a batch is stored in portions: they must not hide a copy."""
+
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a:
+            async with ben.open() as b:
+                channel = await channel_of(a, b)
+            sent = await a.send(channel, "shots fired")
+            await sent.wait(timeout_s=30)
+            await asyncio.sleep(5)
+            old = replayed(channel, relay, sent.id)
+            content = address(ChannelKind.CONTENT, channel)
+            for _ in range(2):
+                relay.store(content, Entry(0, Lane.LOG, b"", old.device, old.id, 0, old.payload))
+            async with ben.open() as b:
+                await eventually(lambda: sum(isinstance(e, Unreadable) for e in b.history(channel)) == 2)
+                assert [e.why for e in b.history(channel) if isinstance(e, Unreadable)] == ["E_REPLAY"] * 2
+                await said(b, channel, "shots fired")
+
+    play(story())
+
+
 def test_a_history_of_ones_own_is_noticed(tmp_path: Path) -> None:
     """The server withholds a message from one member: the next message of who saw it tells."""
 
@@ -326,6 +350,7 @@ _cases("E_DIR_BEHIND: withholding", test_a_directory_that_is_withheld_raises_the
 _cases(
     "E_AEAD, E_SIG, E_REPLAY: never shown",
     test_a_replayed_frame_and_one_under_another_id_are_never_shown,
+    test_a_frame_replayed_in_the_same_batch_is_never_shown,
     test_failures.test_a_frame_that_does_not_hold_is_told_and_never_shown,
 )
 _cases(

@@ -33,7 +33,7 @@ from leeside_protocol.follow import (
     Take,
     Trimmed,
 )
-from leeside_protocol.ids import ChannelAddress
+from leeside_protocol.ids import ChannelAddress, DeviceId, MessageId
 from leeside_protocol.messages import Batch, Entry, Refused, Subscribed
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 
@@ -289,13 +289,18 @@ class ChannelFollow:
             self._listener.on_caught_up(self.channel)
 
     async def _take_content(self, log: ChannelAddress, step: Take, *, live: bool) -> None:
-        """Entries in portions: each is stored with the offset that it reaches."""
+        """Entries in portions: each is stored with the offset that it reaches. One whose id stands in the portion
+        already waits for the next: whether a message was taken before, the store alone can say."""
         readings: list[Reading] = []
+        here: set[tuple[DeviceId, MessageId]] = set()
         for entry in step.entries:
+            name = (entry.device, entry.id)
+            if name in here or len(readings) >= _STORE_ENTRIES:
+                reached = readings[-1].row.offset
+                self._store(log, readings, Position(step.position.generation, reached), live=live)
+                readings, here = [], set()
             readings.append(await self._read(entry))
-            if len(readings) >= _STORE_ENTRIES:
-                self._store(log, readings, Position(step.position.generation, entry.offset), live=live)
-                readings = []
+            here.add(name)
         self._store(log, readings, step.position, live=live)
 
     def _store(self, log: ChannelAddress, readings: list[Reading], position: Position, *, live: bool) -> None:
