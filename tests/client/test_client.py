@@ -10,18 +10,19 @@ import pytest
 
 from leeside.api import ApiError, Unreachable
 from leeside.attachments import AttachmentDamaged
-from leeside.bodies import Fix
+from leeside.bodies import Fix, Marks
 from leeside.connection import LinkState
 from leeside.errors import ChannelAlarmed, Stopped
-from leeside.events import AlarmKind, Message, Progress, Repeat, Reset, Unreadable
+from leeside.events import AlarmKind, Message, Progress, Receipt, Repeat, Reset, Unreadable
 from leeside.outbox import Step
+from leeside.telling import reading_of
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import ChannelKind, UnitId, address
+from leeside_protocol.ids import ChannelKind, StateKind, UnitId, address, state_key
 from leeside_protocol.words import Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
 from tests.client.people import channel_of, person, said, settled, texts
-from tests.client.relay_double import RelayDouble, Wire
+from tests.client.relay_double import DAY_MS, RelayDouble, Wire
 from tests.client.virtual_time import START_MS, eventually, play
 
 
@@ -327,6 +328,80 @@ def test_a_restored_backup_is_announced_and_what_it_lost_is_posted_again(tmp_pat
             assert not a.alarms
             assert not b.alarms
             assert relay.rooms[channel].line.epoch == 1
+
+    play(story())
+
+
+def test_after_a_restore_nobody_is_said_to_have_read_what_they_never_saw(tmp_path: Path) -> None:
+    """Offsets begin again with the log; what a person read of the old one says nothing of the new one."""
+
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            kept = relay.backup()
+            for number in range(3):
+                await (await b.send(channel, f"lost {number}")).wait(timeout_s=30)
+            b.mark_read(channel, relay.log(address(ChannelKind.CONTENT, channel)).head)
+            await asyncio.sleep(10)
+            assert b._inside.outbox.forget(relay.clock.now_ms() + 30 * DAY_MS)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            relay.restore(kept)
+            await eventually(lambda: not texts(b, channel))
+            sent = await a.send(channel, "never seen by ben's eyes")
+            await sent.wait(Progress.DELIVERED, timeout_s=60)
+            await asyncio.sleep(10)
+            assert sent.devices == {b.device: Progress.DELIVERED}
+
+    play(story())
+
+
+def test_what_was_read_stays_read(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            for number in range(2):
+                await (await a.send(channel, f"{number}")).wait(timeout_s=30)
+            await said(b, channel, "0", "1")
+            offsets = [e.offset for e in b.history(channel) if isinstance(e, Message)]
+            b.mark_read(channel, offsets[1])
+            await asyncio.sleep(5)
+            b.mark_read(channel, offsets[0])  # another screen, scrolled further up
+            last = await a.send(channel, "2")
+            await last.wait(Progress.DELIVERED, timeout_s=60)
+            mark = state_key(StateKind.RECEIPT, b.device)
+            row = b._inside.history.value(address(ChannelKind.CONTENT, channel), mark)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            assert row is not None
+            marks = reading_of(row).content
+            assert isinstance(marks, Marks)
+            assert marks.read == offsets[1]
+
+    play(story())
+
+
+def test_what_waited_through_a_restart_is_told_on_like_any_message(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ben.open() as b:
+            async with ana.open() as a:
+                channel = await channel_of(a, b)
+                relay.http_reachable = relay.reachable = False
+                for wire in list(relay.wires):
+                    wire.break_off()
+                waiting = (await a.send(channel, "written without signal")).id
+            async with ana.open(online=False) as a:
+                feed = a.follow(channel)
+                relay.http_reachable = relay.reachable = True
+                came: list[Progress] = []
+                async with asyncio.timeout(60):
+                    while Progress.DELIVERED not in came:
+                        event = await feed.next()
+                        if isinstance(event, Receipt) and event.id == waiting:
+                            came.append(event.progress)
+                assert came == [Progress.ACCEPTED, Progress.DELIVERED]
 
     play(story())
 

@@ -45,7 +45,7 @@ from leeside.history import History, Place, Verdict
 from leeside.home import Home
 from leeside.link import Clock, Dialer
 from leeside.lockbox import Keystore
-from leeside.outbox import Draft, Outbox
+from leeside.outbox import Draft, Outbox, Step
 from leeside.reading import Reading
 from leeside.receipts import Receipts
 from leeside.sending import Sending
@@ -195,6 +195,12 @@ class Switchboard:
                     self._take_reading(channel, reading_of(row), quiet=True)
             for message, generation, offset in self.outbox.accepted(channel.content):
                 self.receipts.accepted(channel.id, message, generation, offset)
+        mark = state_key(StateKind.RECEIPT, self.device)
+        for waiting in self.outbox.waiting():
+            if waiting.draft.key != mark:
+                self.receipts.composed(ChannelId(split_address(waiting.draft.channel)[1]), waiting.draft.id)
+            if waiting.step is Step.REFUSED:
+                self.receipts.refused(waiting.draft.id, waiting.code)
 
     # ---- channels
 
@@ -515,6 +521,8 @@ class Switchboard:
         again = self.outbox.reopen(channel.content, position.generation, mine)
         self.receipts.forget_channel(channel.id)
         self.repeats.relieve_channel(channel.id)
+        # Offsets begin again: what was read of the old history says nothing of the new one.
+        self.history.keep_note(f"read {channel.id.hex()}", bytes(8))
         self.board(channel.id).clear()
         self.emit(channel.id, Reset(channel.id, again))
         self.sending.nudge(channel.content)
@@ -619,7 +627,7 @@ class Switchboard:
 
     def mark_soon(self, channel: ChannelId, read: int = 0) -> None:
         """Say soon how far this device has received, and read if `read` is given; many arrivals, one mark."""
-        if read:
+        if read > self._read_up_to(channel):
             self.history.keep_note(f"read {channel.hex()}", read.to_bytes(8, "big"))
         if channel not in self._marking and self._group is not None:
             self._marking.add(channel)
@@ -634,13 +642,16 @@ class Switchboard:
         generation = self._follows[channel].position.generation
         newest = self.history.before(found.content, 2**53, 1)
         delivered = newest[-1].offset if newest else 0
-        note = self.history.note(f"read {channel.hex()}")
-        read = min(delivered, 0 if note is None else int.from_bytes(note, "big"))
-        marks = Marks(generation, delivered, read)
+        marks = Marks(generation, delivered, min(delivered, self._read_up_to(channel)))
         key = state_key(StateKind.RECEIPT, self.device)
         if delivered and marks != self._last_marks(found, key):
             with suppress(LeesideError):
                 self.compose(channel, marks, lane=Lane.STATE, key=key)
+
+    def _read_up_to(self, channel: ChannelId) -> int:
+        """The offset up to which the person has seen everything, in this generation of the log."""
+        note = self.history.note(f"read {channel.hex()}")
+        return 0 if note is None else int.from_bytes(note, "big")
 
     def _last_marks(self, channel: Channel, key: bytes) -> Marks | None:
         row = self.history.value(channel.content, key)
