@@ -80,6 +80,10 @@ class Subscriber(Protocol):
 class Listener(Protocol):
     """Who is told what following one channel brought, in order, after it was stored. Must not block."""
 
+    def pressing(self, channel: Channel, readings: tuple[Reading, ...]) -> tuple[tuple[MessageId, int], ...]:
+        """Before they are stored: the urgent messages among them that must sound here, and since when."""
+        ...
+
     def on_readings(self, channel: Channel, readings: tuple[Reading, ...], *, live: bool) -> None: ...
 
     def on_granted(
@@ -305,7 +309,8 @@ class ChannelFollow:
 
     def _store(self, log: ChannelAddress, readings: list[Reading], position: Position, *, live: bool) -> None:
         rows = tuple(reading.row for reading in readings)
-        self._history.take(log, rows, Place(position, 0, self.channel.sealed.seen.head))
+        pressing = self._listener.pressing(self.channel, tuple(readings))
+        self._history.take(log, rows, Place(position, 0, self.channel.sealed.seen.head), pressing)
         if readings:
             self._listener.on_readings(self.channel, tuple(readings), live=live)
 

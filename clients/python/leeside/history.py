@@ -123,12 +123,21 @@ class History:
         seen = None if seen_hash is None else LogHead(seen_offset, seen_hash)
         return Place(Position(generation, offset), floor, seen)
 
-    def take(self, log: ChannelAddress, rows: Iterable[Row], place: Place) -> None:
+    def take(
+        self,
+        log: ChannelAddress,
+        rows: Iterable[Row],
+        place: Place,
+        pressing: Iterable[tuple[MessageId, int]] = (),
+    ) -> None:
         """Add entries and move the position, both or neither. A state value replaces the one before; one with
-        an empty body deletes it."""
+        an empty body deletes it. `pressing`: the urgent messages among them (see `press`), which stand with them: one
+        that was taken and would not sound after a crash is one that nobody hears."""
         with self._db.change():
             for row in rows:
                 self._take(log, row)
+            for message, since_ms in pressing:
+                self.press(log, message, since_ms)
             self._place(log, place)
 
     def _take(self, log: ChannelAddress, row: Row) -> None:

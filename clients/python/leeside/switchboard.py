@@ -41,7 +41,7 @@ from leeside.events import (
 )
 from leeside.feeds import Feeds
 from leeside.follow import ChannelFollow, Head
-from leeside.history import History, Place, Verdict
+from leeside.history import History, Place, Row, Verdict
 from leeside.home import Home
 from leeside.link import Clock, Dialer
 from leeside.lockbox import Keystore
@@ -188,7 +188,10 @@ class Switchboard:
             self._set_channels(list(msgspec.msgpack.decode(note, type=tuple[r.ChannelInfo, ...])))
         now_s = self.clock.monotonic_s()
         for log, message, _ in self.history.pressing():
-            self.repeats.press(ChannelId(split_address(log)[1]), message, now_s)
+            channel_id = ChannelId(split_address(log)[1])
+            # Nobody could acknowledge what stands in a channel that this device has left.
+            if channel_id in self._channels:
+                self.repeats.press(channel_id, message, now_s)
         for channel in self._channels.values():
             for row in self.history.state(channel.content):
                 if row.verdict is Verdict.OPENED and row.value:
@@ -556,8 +559,10 @@ class Switchboard:
                 self._tell_receipts(channel.id, self.receipts.marked(channel.id, row.device, content))
             case Acknowledged():
                 self._acknowledged(channel, row.device, content.message)
-            case Text() if content.urgency is Urgency.URGENT:
-                self._press(channel, row.id, row.device, row.at_ms, content)
+            case Text() if self._presses(row, content):
+                self.history.press(channel.content, row.id, row.at_ms)
+                self.repeats.press(channel.id, row.id, self.clock.monotonic_s(), content.repeat_s)
+                self._pressed.set()
             case _:
                 pass
         if event is not None:
@@ -568,13 +573,19 @@ class Switchboard:
         if not quiet:
             self.emit(channel, event)
 
-    def _press(self, channel: Channel, message: MessageId, device: DeviceId, at_ms: int, text: Text) -> None:
-        mine = self.directories.member_of(device) == self.directories.member
-        if mine or self.connection.server_now_ms() - at_ms > URGENT_AGE_MS:
-            return
-        self.history.press(channel.content, message, at_ms)
-        self.repeats.press(channel.id, message, self.clock.monotonic_s(), text.repeat_s)
-        self._pressed.set()
+    def pressing(self, channel: Channel, readings: tuple[Reading, ...]) -> tuple[tuple[MessageId, int], ...]:
+        """Part of `Listener`."""
+        del channel
+        return tuple((r_.row.id, r_.row.at_ms) for r_ in readings if self._presses(r_.row, r_.content))
+
+    def _presses(self, row: Row, content: object) -> bool:
+        """Whether an entry sounds here until it is acknowledged: urgent, another person's, and not of yesterday."""
+        return (
+            isinstance(content, Text)
+            and content.urgency is Urgency.URGENT
+            and self.directories.member_of(row.device) != self.directories.member
+            and self.connection.server_now_ms() - row.at_ms <= URGENT_AGE_MS
+        )
 
     def _acknowledged(self, channel: Channel, device: DeviceId, message: MessageId) -> None:
         self._tell_receipts(channel.id, self.receipts.acknowledged(channel.id, device, message))
