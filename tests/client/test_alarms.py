@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -73,6 +74,29 @@ def test_two_signed_branches_of_a_channel_stop_sending(tmp_path: Path) -> None:
         async with ben.open() as b:
             with pytest.raises(ChannelAlarmed):
                 await b.send(channel, "still stopped after a restart")
+
+    play(story())
+
+
+def test_two_signed_branches_stop_sending_though_the_client_was_killed_in_between(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            kept = a.openings.export(channel)
+            await a.openings.rekey(channel)
+            await eventually(lambda: relay.rooms[channel].line.epoch == 1)
+            await asyncio.sleep(1)
+            commit = other_branch(relay, ana, kept)
+            entry = Entry(3, Lane.LOG, b"", ana.keys.device_id, MessageId(bytes(16)), 0, commit)
+            push(relay, ben, address(ChannelKind.EPOCHS, channel), entry)
+            await eventually(lambda: bool(b.alarms))
+            shutil.copytree(ben.folder, tmp_path / "as it was on disk")
+        ben.folder = tmp_path / "as it was on disk"
+        async with ben.open() as b:
+            with pytest.raises(ChannelAlarmed):
+                await b.send(channel, "still stopped after a crash")
 
     play(story())
 
@@ -344,6 +368,7 @@ _cases(
 _cases(
     "E_FORK, E_DIR_FORK: stop, alarm, both branches kept",
     test_two_signed_branches_of_a_channel_stop_sending,
+    test_two_signed_branches_stop_sending_though_the_client_was_killed_in_between,
     test_two_signed_directories_stop_sending_everywhere,
 )
 _cases("E_DIR_BEHIND: withholding", test_a_directory_that_is_withheld_raises_the_alarm_and_stops_sending)

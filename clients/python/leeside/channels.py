@@ -245,6 +245,9 @@ class Channel:
         }
         kind = kinds.get(error.code, AlarmKind.REFUSED_COMMIT)
         self._broken = error.code
+        if error.code is SealingCode.E_FORK:
+            # Both branches, before anything else: no crash takes the evidence, nor the stop.
+            self.keep()
         self._home.report(Alarm(self.id, kind, error.code, stops_sending=True))
 
     # ---- what this device commits
