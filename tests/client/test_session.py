@@ -177,6 +177,33 @@ async def test_a_refresh_whose_answer_was_lost_is_not_used_again(device: Device)
     assert device.server.calls[-1] == "POST /v1/sessions"
 
 
+async def test_a_refresh_that_was_cancelled_under_way_is_not_used_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link broke while its token was renewed. A second use would end the session, and look like a thief's."""
+    session = device.session()
+    await session.token()
+    device.now_ms += FRESH_S * 1000
+    refresh, answered = Api.refresh, asyncio.Event()
+
+    async def answered_to_nobody(api: Api, body: r.RefreshRequest) -> r.SessionTokens:
+        await refresh(api, body)
+        answered.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Api, "refresh", answered_to_nobody)
+        asking = asyncio.ensure_future(session.token())
+        await answered.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert device.server.spent == {"refresh1"}
+    assert await device.session().token() == "token3"
+    assert device.server.calls[-1] == "POST /v1/sessions"
+
+
 async def test_a_refresh_secret_that_is_over_is_not_sent(device: Device) -> None:
     session = device.session()
     await session.token()

@@ -123,6 +123,10 @@ class Session:
     async def _refresh(self, stored: _Stored) -> _Stored | None:
         try:
             return self._take(await self._api.refresh(r.RefreshRequest(stored.refresh)))
+        except asyncio.CancelledError:
+            # As if the answer were lost: whoever cancelled (a link that broke, a time-out) did not unsay the request.
+            self._keep(None)
+            raise
         except Unreachable as error:
             if error.sent:
                 # The secret may be spent, and a second use would look like a thief's: it is not used again.
