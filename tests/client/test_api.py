@@ -200,6 +200,7 @@ async def test_every_refusal_becomes_an_api_error(code: WireError) -> None:
         with pytest.raises(ApiError) as caught:
             await api.agency()
     error = caught.value
+    assert error.told
     assert (error.code, error.detail, error.retry_ms, error.sealing_code, error.head) == (
         code,
         "why",
@@ -241,6 +242,18 @@ async def test_a_proxys_own_page_is_judged_by_its_status(status: int, code: Wire
     assert caught.value.code is code
     assert "secret" not in str(caught.value)
     assert caught.value.retry_ms == 3_600_000
+    assert not caught.value.told
+
+
+async def test_an_answer_in_a_broken_encoding_is_as_good_as_none() -> None:
+    async def garbled() -> AsyncIterator[bytes]:
+        yield b"not gzip"
+
+    server = Server(httpx.Response(200, headers={"content-encoding": "gzip"}, content=garbled()))
+    async with server.api() as api:
+        with pytest.raises(Unreachable) as caught:
+            await api.agency()
+    assert caught.value.sent
 
 
 async def test_an_answer_that_cannot_be_read_says_so_without_repeating_it() -> None:

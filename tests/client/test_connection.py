@@ -11,6 +11,7 @@ from random import Random
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from leeside.api import ApiError
 from leeside.connection import (
     BACKOFF_BASE_S,
     BACKOFF_CAP_S,
@@ -204,6 +205,33 @@ def test_a_code_that_says_stop_ends_the_link_for_good(code: CloseCode) -> None:
         assert stopped.value.code == code
         assert stage.sink.states[-1] is LinkState.STOPPED
         assert len(stage.dialer.servers) == 1
+
+    play(story())
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("code", [WireError.NOT_FOUND, WireError.FORBIDDEN, WireError.UNSUPPORTED])
+def test_only_the_server_itself_ends_the_link_for_good(code: WireError, told: bool) -> None:
+    """A proxy says 404 or shows a page of its own in the middle of a deployment: nobody is revoked by that."""
+
+    async def story() -> None:
+        stage = Stage()
+
+        async def refused() -> str:
+            raise ApiError(code, told=told)
+
+        signing_in = stage.tokens.token
+        stage.tokens.token = refused  # type: ignore[method-assign]
+        task = asyncio.ensure_future(stage.connection.run())
+        await eventually(lambda: len(stage.dialer.servers) == (1 if told else 5))
+        if told:
+            with pytest.raises(Stopped):
+                await task
+            return
+        stage.tokens.token = signing_in  # type: ignore[method-assign]
+        await eventually(lambda: stage.connection.online)
+        task.cancel()
+        await asyncio.wait([task])
 
     play(story())
 

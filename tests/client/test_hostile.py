@@ -9,11 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from leeside.api import ApiError
 from leeside.client import Leeside
 from leeside.errors import ChannelAlarmed
 from leeside.events import Alarm, AlarmKind
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
+from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelAddress, ChannelId, ChannelKind, MessageId, address
 from leeside_protocol.messages import Entry
 from leeside_protocol.words import Lane
@@ -103,5 +105,32 @@ def test_a_box_of_no_suite_is_an_alarm_like_any_bad_box(tmp_path: Path, suite: i
             ben.http.boxes = real  # type: ignore[method-assign]
             # The victim makes the next epoch itself.
             await talk(relay, b, a, channel)
+
+    play(story())
+
+
+def test_a_proxys_page_in_place_of_boxes_costs_no_keys(tmp_path: Path) -> None:
+    """Who was removed gets no boxes, and installs the commit without; a proxy that says 404 removes nobody."""
+
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            real, asked = ben.http.boxes, list[int]()
+
+            async def deployed(
+                channel: bytes | str, from_epoch: int = 0, limit: int = 500
+            ) -> tuple[r.EpochBoxes, ...]:
+                asked.append(from_epoch)
+                if len(asked) < 3:
+                    raise ApiError(WireError.NOT_FOUND, told=False)
+                return await real(channel, from_epoch, limit)
+
+            ben.http.boxes = deployed  # type: ignore[method-assign]
+            await a.openings.rekey(channel)
+            await talk(relay, a, b, channel)
+            assert asked == [1, 1, 1]
+            assert not b.alarms
 
     play(story())

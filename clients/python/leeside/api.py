@@ -67,11 +67,19 @@ class ApiError(LeesideError):
 
     `code` is a number of spec 90 (its `label` is the name); `detail` a sentence for people; `retry_ms` how long
     the server asks to wait; `sealing_code` the broken sealing rule for `sealing_refused`; `head` the current
-    head for `conflict` and `stale`.
+    head for `conflict` and `stale`. `told` is false when no Leeside server said so: a proxy's own page was judged by its
+    status. Nothing that cannot be undone follows from that, for a proxy says 404 in the middle of a deployment.
     """
 
     def __init__(
-        self, code: WireError, detail: str = "", retry_ms: int = 0, sealing_code: str = "", head: int = 0
+        self,
+        code: WireError,
+        detail: str = "",
+        retry_ms: int = 0,
+        sealing_code: str = "",
+        head: int = 0,
+        *,
+        told: bool = True,
     ) -> None:
         super().__init__(f"{code.label}: {detail}" if detail else code.label)
         self.code = code
@@ -79,6 +87,7 @@ class ApiError(LeesideError):
         self.retry_ms = retry_ms
         self.sealing_code = sealing_code
         self.head = head
+        self.told = told
 
 
 class Unreachable(ApiError):
@@ -392,7 +401,8 @@ class Api:
                 return data
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             raise Unreachable("the server cannot be reached", sent=False) from None
-        except (httpx.TransportError, httpx.StreamError, TimeoutError):
+        except (httpx.RequestError, httpx.StreamError, TimeoutError):
+            # A broken encoding of the answer (`DecodingError`) included.
             raise Unreachable("the server did not answer in time", sent=True) from None
 
 
@@ -482,7 +492,9 @@ def _decode(route: Route, data: bytes, kind: type[_T]) -> _T:
             return msgspec.msgpack.decode(data, type=kind)
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise ApiError(WireError.UNSUPPORTED, "the server's answer cannot be read by this version") from None
+        raise ApiError(
+            WireError.UNSUPPORTED, "the server's answer cannot be read by this version", told=False
+        ) from None
 
 
 async def _bounded(answer: httpx.Response) -> bytes:
@@ -501,7 +513,8 @@ def _refusal(answer: httpx.Response, data: bytes) -> ApiError:
     try:
         told = msgspec.json.decode(data, type=r.ErrorAnswer)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ApiError(_code_of_status(answer.status_code), "", _retry_after_ms(answer.headers))
+        code = _code_of_status(answer.status_code)
+        return ApiError(code, "", _retry_after_ms(answer.headers), told=False)
     return ApiError(_code_of(told.number), told.detail, told.retry_ms, told.sealing_code, told.head)
 
 

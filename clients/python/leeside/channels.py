@@ -169,7 +169,7 @@ class Channel:
             try:
                 page = await self._home.api.boxes(self.id, from_epoch, min(count, _BOXES_PAGE))
             except ApiError as error:
-                if error.code in {WireError.NOT_FOUND, WireError.FORBIDDEN}:
+                if error.told and error.code in {WireError.NOT_FOUND, WireError.FORBIDDEN}:
                     # Removed meanwhile: the chain is still verified, without secrets.
                     return found
                 raise

@@ -391,7 +391,9 @@ def _renewal(token: str, req: int) -> Renew:
 
 
 def _code_of(error: ApiError) -> int:
-    """What a refusal to sign in means for the link."""
+    """What a refusal to sign in means for the link. Only the server itself ends it for good."""
+    if not error.told:
+        return CloseCode.INTERNAL
     match error.code:
         case WireError.REVOKED | WireError.NOT_FOUND | WireError.FORBIDDEN:
             return CloseCode.REVOKED
