@@ -309,7 +309,7 @@ def test_a_client_that_breaks_says_so_to_who_follows_waits_and_sends(tmp_path: P
         def full(*_: object) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
-        b._inside.history.take = full  # type: ignore[method-assign]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        b._inside.history.take = full  # type: ignore[method-assign, assignment]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         await a.send(channel, "one that finds no place")
         with pytest.raises(Failed):
             await until_the_end(followed)
