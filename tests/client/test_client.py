@@ -499,6 +499,31 @@ def test_a_position_is_coarsened_paced_and_visible_and_its_last_place_outlives_t
     play(story())
 
 
+@pytest.mark.parametrize("ended", ["left", "archived"])
+def test_sharing_ends_with_the_channel_and_goes_on_in_the_others(tmp_path: Path, ended: str) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            gone, stays = await channel_of(b, a), await channel_of(b, a)
+            a.start_sharing(gone)
+            a.start_sharing(stays)
+            assert await a.move(fix(0)) == 2
+            if ended == "left":
+                await b.openings.remove(gone, [a.device])
+            else:
+                relay.end(gone)
+                await a.refresh()
+            await eventually(lambda: a.sharing == {stays})
+            await asyncio.sleep(70)
+            assert await a.move(fix(60)) == 1
+            a.stop_sharing(gone)
+            a.stop_sharing(stays)
+            assert not a.sharing
+
+    play(story())
+
+
 def fix(second: int) -> Fix:
     return Fix(
         470_000_000 + second * 5_000, 85_000_000, 5, START_MS + 1_000_000 + second * 1_000, speed_cm_s=900

@@ -388,30 +388,37 @@ class Leeside:
     # ---- position
 
     def start_sharing(self, channel: ChannelId, *, every_s: int = EVERY_S, coarse_m: int = 0) -> None:
-        """Share this device's position in a channel, coarsened and paced here. Off until called; others see it."""
+        """Share this device's position in a channel, coarsened and paced here. Off until called; others see it. It ends
+        with `stop_sharing`, when this device leaves the channel or its incident ends, and with this client."""
         self._check(channel)
-        self._sharing[channel] = Pacer(every_s, coarse_m)
-        self._keep_position(channel, sharing=True)
+        pacer = Pacer(every_s, coarse_m)
+        # Others are told before anything is shared, or nothing is.
+        self._keep_position(channel, pacer, sharing=True)
+        self._sharing[channel] = pacer
 
     def stop_sharing(self, channel: ChannelId) -> None:
         """Stop; the last position stays, marked as no longer shared."""
-        if channel in self._sharing:
-            self._keep_position(channel, sharing=False)
-            del self._sharing[channel]
+        pacer = self._sharing.pop(channel, None)
+        if pacer is not None and self._inside.open_here(channel):
+            self._keep_position(channel, pacer, sharing=False)
 
     @property
     def sharing(self) -> frozenset[ChannelId]:
         """Where this device shares its position now."""
+        for channel in [c for c in self._sharing if not self._inside.open_here(c)]:
+            del self._sharing[channel]
         return frozenset(self._sharing)
 
     async def move(self, fix: Fix) -> int:
         """The device is here. Sent live where it is shared and due; returns in how many channels."""
         sent = 0
         for channel, pacer in tuple(self._sharing.items()):
+            if channel not in self.sharing:
+                continue  # ended, maybe while another channel was told
             now_s = self._inside.clock.monotonic_s()
             due = pacer.offer(fix, now_s)
             if pacer.keep_due(now_s):
-                self._keep_position(channel, sharing=True)
+                self._keep_position(channel, pacer, sharing=True)
             if due is not None:
                 key = state_key(StateKind.POSITION, self.device)
                 sent += await self._inside.stream(channel, LivePosition(due), key)
@@ -423,8 +430,7 @@ class Leeside:
         newest = fix or (None if pacer is None else pacer.newest)
         self._write_position(channel, LastPosition(pacer is not None, EVERY_S, True, newest))  # noqa: FBT003
 
-    def _keep_position(self, channel: ChannelId, *, sharing: bool) -> None:
-        pacer = self._sharing[channel]
+    def _keep_position(self, channel: ChannelId, pacer: Pacer, *, sharing: bool) -> None:
         self._write_position(channel, LastPosition(sharing, pacer.every_s, False, pacer.newest))  # noqa: FBT003
 
     def _write_position(self, channel: ChannelId, last: LastPosition) -> None:

@@ -214,6 +214,11 @@ class Switchboard:
             raise ChannelUnknown("this device is in no such channel")
         return found
 
+    def open_here(self, channel: ChannelId) -> bool:
+        """Whether this device is in a channel, as its own copy of the chain has it, whose incident goes on."""
+        found, info = self._channels.get(channel), self.infos.get(channel)
+        return found is not None and found.member and not (info is not None and info.archived)
+
     def follow_of(self, channel: ChannelId) -> ChannelFollow:
         """How far a channel was received."""
         self.channel(channel)
