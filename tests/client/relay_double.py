@@ -39,7 +39,7 @@ from leeside_protocol.sealing.opening.records import RecordsPrivateKey
 from leeside_protocol.sealing.public.acceptance import ChannelLine, Receipt, verify_commit
 from leeside_protocol.sealing.public.archive import Archive, verify_archive
 from leeside_protocol.sealing.public.boxes import Box, verify_boxes
-from leeside_protocol.sealing.public.device_key import DeviceKeyBook
+from leeside_protocol.sealing.public.device_key import DeviceKeyBook, parse_device_key
 from leeside_protocol.sealing.public.directory import Directory
 from leeside_protocol.sealing.public.entries import (
     AuthorityAdded,
@@ -460,6 +460,12 @@ class HttpDouble:
 
     async def put_device_key(self, body: r.PutDeviceKey) -> None:
         await self._arrive()
+        given, known = (
+            parse_device_key(Signed.decode(data).payload)
+            for data in (body.device_key, self.relay.device_keys[self.device_id])
+        )
+        if given.kid != known.kid and given.kseq <= known.kseq:
+            raise ApiError(WireError.SEALING_REFUSED, sealing_code=SealingCode.E_DEVKEY)
         self.relay.device_keys[self.device_id] = body.device_key
 
     async def channels(self, after: str = "", limit: int = 100) -> r.Channels:

@@ -21,6 +21,8 @@ from leeside_protocol import messages as m
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId, ChannelKind, StateKind, UnitId, address, state_key
+from leeside_protocol.sealing.opening.keys import DeviceKeys
+from leeside_protocol.sealing.public.device_key import parse_device_key
 from leeside_protocol.words import Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
 from tests.client.people import Person, channel_of, person, said, settled, texts
 from tests.client.relay_double import DAY_MS, RelayDouble, Wire
@@ -645,6 +647,43 @@ def test_a_key_that_a_crash_kept_from_being_published_is_published_at_the_next_s
         async with ana.open() as a:
             await eventually(lambda: relay.device_keys[a.device] == ana.keys.newest.encode())
             assert ana.keystore.values["device/keys"] == ana.keys.export()
+
+    play(story())
+
+
+def test_of_two_processes_one_renews_the_devices_key_and_its_private_half_is_kept(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        window = person(relay, tmp_path)
+        window.keystore.put("device/keys", window.keys.export())
+        command = Person(
+            relay, DeviceKeys.restore(window.keys.export()), window.folder, keystore=window.keystore
+        )
+        async with window.open() as one, command.open():
+            before = relay.device_keys[one.device]
+            await asyncio.sleep(90_000)
+            published = relay.device_keys[one.device]
+            kept = DeviceKeys.restore(window.keystore.values["device/keys"])
+            assert before != published == kept.newest.encode()
+
+    play(story())
+
+
+def test_a_key_that_the_server_finds_too_old_is_followed_by_a_newer_one(tmp_path: Path) -> None:
+    """A keystore brought back from a copy counts where the device was then."""
+
+    async def story() -> None:
+        relay = RelayDouble()
+        ana = person(relay, tmp_path)
+        beyond = DeviceKeys.restore(ana.keys.export())
+        for _ in range(2):
+            beyond.rotate(secrets.token_bytes, relay.clock.now_ms())
+        relay.device_keys[ana.keys.device_id] = beyond.newest.encode()
+        async with ana.open() as a:
+            await eventually(lambda: parse_device_key(ana.keys.newest.payload).kseq == 4, 600)
+            await asyncio.sleep(90)
+            assert relay.device_keys[a.device] == ana.keys.newest.encode()
+            assert parse_device_key(ana.keys.newest.payload).kseq == 4
 
     play(story())
 

@@ -23,6 +23,8 @@ from leeside.outbox import Outbox
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelId, DeviceId
+from leeside_protocol.sealing.errors import SealingCode
+from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.signed import Signed
 
 KEEP_HOUSE_S: Final = 60.0
@@ -162,12 +164,23 @@ class Upkeep:
         """
         house = self._house
         keys = house.home.keys
+        kept = house.keystore.get(KEYS_RECORD)
+        if kept is not None:
+            # A command beside a chat window, say: both are this device, and one of them rotates.
+            keys.adopt(DeviceKeys.restore(kept), now_ms)
         if keys.rotation_due(now_ms):
             keys.rotate(secrets.token_bytes, now_ms)
         newest = keys.newest
         if newest != self._published:
             house.keystore.put(KEYS_RECORD, keys.export())
-            await house.api.put_device_key(r.PutDeviceKey(newest.encode()))
+            try:
+                await house.api.put_device_key(r.PutDeviceKey(newest.encode()))
+            except ApiError as error:
+                if error.sealing_code == SealingCode.E_DEVKEY:
+                    # A newer one is out, made by a process that wrote at the same moment, or before this copy of the
+                    # keystore was brought back: get beyond it.
+                    keys.rotate(secrets.token_bytes, now_ms)
+                raise
             self._published = newest
         if keys.prune(now_ms, boxes_fetched=house.all_caught_up):
             house.keystore.put(KEYS_RECORD, keys.export())

@@ -20,7 +20,7 @@ from leeside_protocol.sealing.opening.records import (
 )
 from leeside_protocol.sealing.public.acceptance import Receipt, roster_public_key
 from leeside_protocol.sealing.public.commit import CommitReason
-from leeside_protocol.sealing.public.device_key import DeviceKeyBook, verify_device_key
+from leeside_protocol.sealing.public.device_key import DeviceKeyBook, parse_device_key, verify_device_key
 from leeside_protocol.sealing.public.enrolment import short_code, verify_enrolment
 from leeside_protocol.sealing.public.entries import DURABLE, EPHEMERAL, MEDIA
 from leeside_protocol.sealing.public.grant import SealedGrant, encode_grant, verify_grant
@@ -323,6 +323,26 @@ def test_device_keys_rotate_daily_and_old_halves_go() -> None:
     again = DeviceKeys.restore(keys.export())
     assert again.export() == keys.export()
     assert again.newest == keys.newest
+
+
+def test_two_processes_of_a_device_come_to_one_newest_key() -> None:
+    world = World()
+    world.enrol("phone")
+    here = world.keys["phone"]
+    there = DeviceKeys.restore(here.export())
+    first = here.newest
+    there.rotate(seeded("next"), NOW_MS + DAY_MS)
+    here.adopt(DeviceKeys.restore(there.export()), NOW_MS + DAY_MS)
+    assert here.newest == there.newest != first
+    assert not here.rotation_due(NOW_MS + DAY_MS)
+    here.rotate(seeded("again"), NOW_MS + 2 * DAY_MS)
+    assert parse_device_key(here.newest.payload).kseq == parse_device_key(there.newest.payload).kseq + 1
+    # One that the other process deleted meanwhile does not stay for ever here.
+    alone = DeviceKeys.restore(here.export())
+    assert alone.prune(NOW_MS + 3 * DAY_MS, boxes_fetched=True) == 2
+    there.adopt(alone, NOW_MS + 3 * DAY_MS)
+    there.prune(NOW_MS + 3 * DAY_MS + HOUR_MS, boxes_fetched=True)
+    assert there.export() == alone.export()
 
 
 def test_device_keys_that_do_not_count() -> None:

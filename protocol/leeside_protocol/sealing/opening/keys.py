@@ -126,6 +126,21 @@ class DeviceKeys:
         begins_ms = newest.not_after_ms - DEVICE_KEY_LIFETIME_MS
         return not begins_ms <= now_ms < begins_ms + ROTATION_MS
 
+    def adopt(self, kept: DeviceKeys, now_ms: int) -> None:
+        """Take over the HPKE keys that another process of this device made since, as `export` kept them.
+
+        Two that rotate each on their own would publish one key and keep the private half of another.
+        """
+        for kid, held in kept._held.items():
+            known = self._held.get(kid)
+            if known is None or known.replaced_ms is None:
+                self._held[kid] = held
+        self._kseq = max(self._kseq, kept._kseq)
+        newest = self._newest()
+        for kid, held in self._held.items():
+            if held is not newest and held.replaced_ms is None and held.signed is not None:
+                self._held[kid] = replace(held, replaced_ms=now_ms)
+
     def prune(self, now_ms: int, *, boxes_fetched: bool) -> int:
         """Delete keys replaced over an hour ago, once no box for them is left to fetch; how many."""
         if not boxes_fetched:
