@@ -516,7 +516,7 @@ def test_sharing_ends_with_the_channel_and_goes_on_in_the_others(tmp_path: Path,
             else:
                 relay.end(gone)
                 await a.refresh()
-            await eventually(lambda: a.sharing == {stays})
+            await eventually(lambda: a.sharing == frozenset((stays,)))
             await asyncio.sleep(70)
             assert await a.move(fix(60)) == 1
             a.stop_sharing(gone)
