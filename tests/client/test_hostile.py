@@ -13,6 +13,7 @@ from leeside.api import ApiError
 from leeside.client import Leeside
 from leeside.errors import ChannelAlarmed
 from leeside.events import Alarm, AlarmKind
+from leeside.switchboard import KEPT_ALARMS
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
@@ -132,5 +133,45 @@ def test_a_proxys_page_in_place_of_boxes_costs_no_keys(tmp_path: Path) -> None:
             await talk(relay, a, b, channel)
             assert asked == [1, 1, 1]
             assert not b.alarms
+
+    play(story())
+
+
+@pytest.mark.parametrize("kind", ["damaged", "known"])
+def test_a_directory_whose_pages_bring_nothing_is_asked_once_and_nobody_waits(
+    tmp_path: Path, kind: str
+) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            asked: list[int] = []
+            last = relay.entries[-1]
+            page = (last if kind == "known" else last[:-1] + bytes([last[-1] ^ 1]),) * 500
+
+            async def deceive(after: int = 0, limit: int = 500) -> tuple[bytes, ...]:
+                await asyncio.sleep(0.01)
+                asked.append(after)
+                return page
+
+            ben.http.directory = deceive  # type: ignore[method-assign]
+            async with asyncio.timeout(1):
+                await b.refresh()
+            assert len(asked) == 1
+            assert [x.code for x in b.alarms] == ([] if kind == "known" else ["E_SIG"])
+            await talk(relay, a, b, channel)
+            assert not any(x.stops_sending for x in b.alarms)
+
+    play(story())
+
+
+def test_alarms_are_bounded(tmp_path: Path) -> None:
+    async def story() -> None:
+        ana = person(RelayDouble(), tmp_path)
+        async with ana.open() as a:
+            for number in range(KEPT_ALARMS + 1):
+                a._inside.report(Alarm(None, AlarmKind.HISTORY, str(number), stops_sending=False))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            assert (len(a.alarms), a.alarms[0].code) == (KEPT_ALARMS, "1")
 
     play(story())

@@ -222,7 +222,7 @@ class Leeside:
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
-        """Every alarm since this client was opened."""
+        """Every alarm since this client was opened, the newest thousand of them."""
         return tuple(self._inside.alarms)
 
     def reconnect(self) -> None:

@@ -81,8 +81,10 @@ class Directories:
             new = 0
             while True:
                 page = await self._api.directory(self.own.seq, _PAGE)
-                new += self._apply(page)
-                if len(page) < _PAGE or self.forked:
+                grown = max(0, self._apply(page))
+                new += grown
+                # A page that brought nothing brings nothing the next time either.
+                if len(page) < _PAGE or not grown or self.forked:
                     return new
 
     async def take(self, entries: Iterable[bytes]) -> None:
@@ -138,7 +140,7 @@ class Directories:
                 self.forked = True
                 self._history.keep_note(_FORK, data)
             kind = AlarmKind.DIRECTORY_FORK if self.forked else AlarmKind.WITHHELD
-            self._report(Alarm(None, kind, error.code, stops_sending=True))
+            self._report(Alarm(None, kind, error.code, stops_sending=self.forked))
         return self._kept(new)
 
     def _kept(self, new: list[tuple[int, bytes]]) -> int:

@@ -78,6 +78,8 @@ REFRESH_S: Final = 60.0
 MARKS_DELAY_S: Final = 1.0
 URGENT_AGE_MS: Final = 86_400_000
 """An urgent message received later than this no longer sounds: it is shown, and stands in the history."""
+KEPT_ALARMS: Final = 1_000
+"""A server that errs a thousand times must not fill this machine's memory with the news of it."""
 _CHANNELS_NOTE: Final = "channels"
 
 
@@ -499,8 +501,9 @@ class Switchboard:
                 self.sending.nudge(found.content)
 
     def report(self, alarm: Alarm) -> None:
-        """An alarm: kept until the client ends, told to followers."""
+        """An alarm: kept until the client ends (the newest thousand), told to followers."""
         self.alarms.append(alarm)
+        del self.alarms[:-KEPT_ALARMS]
         self.feeds.put(alarm.channel, alarm)
         if alarm.kind is AlarmKind.GHOST_DEVICE:
             self.chore()
