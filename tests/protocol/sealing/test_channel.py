@@ -217,6 +217,21 @@ def test_two_signed_branches_stop_the_channel_and_are_kept() -> None:
             world.say("unit", channel)
 
 
+@pytest.mark.parametrize("by", ["outsider", "lead"])
+def test_who_did_not_create_a_channel_cannot_fork_its_beginning(by: str) -> None:
+    """One device and the server would stop any channel for good."""
+    stage = Stage()
+    world = stage.world
+    unit = world.view("unit", stage.genesis)
+    other = stage.sign(by, stage.genesis.commit)
+    with refused(SealingCode.E_AUTHZ):
+        unit.process_commit(other, Delivery(), world.keys["unit"], world.directories, now_ms=NOW_MS)
+    assert unit.fork_evidence is None
+    again = stage.sign("dispatcher", stage.genesis.commit, ts_ms=NOW_MS + 1)
+    with refused(SealingCode.E_FORK):
+        unit.process_commit(again, Delivery(), world.keys["unit"], world.directories, now_ms=NOW_MS)
+
+
 def test_a_frame_of_another_branch_is_noticed() -> None:
     stage = Stage()
     world = stage.world

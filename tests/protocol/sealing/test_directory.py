@@ -293,6 +293,39 @@ def test_an_unsigned_branch_is_no_fork() -> None:
         world.directory.apply(SignedEntry(replace(fork.signed, signature=bytes(64))))
 
 
+def test_a_second_signature_taken_away_or_made_up_is_no_fork() -> None:
+    """The server alone could do it, and a directory that forked stops an agency for good."""
+    world = World()
+    once = world.sign(world.first, short(world, "one"))
+    twice = world.sign(world.first, short(world, "two", compartments=0b10), cosigner=world.second)
+    for made_up, code in (
+        (SignedEntry(twice.signed), SealingCode.E_DIR_SIGNER),
+        (replace(twice, cosignature=bytes(64)), SealingCode.E_SIG),
+        (replace(twice, cosigner=bytes(16)), SealingCode.E_DIR_SIGNER),
+        (SignedEntry(once.signed, world.second.signer_id, bytes(64)), SealingCode.E_SIG),
+        (world.first.cosign(once), SealingCode.E_DIR_SIGNER),
+    ):
+        with refused(code):
+            world.directory.apply(made_up)
+
+
+@pytest.mark.parametrize("compartments", [0b01, 0b10])
+def test_two_entries_that_two_signed_are_a_fork(compartments: int) -> None:
+    world, other = World(), World()
+    world.sign(world.first, short(world, "one"))
+    fork = other.second.cosign(entry(other, other.first, short(other, "two", compartments=compartments)))
+    with refused(SealingCode.E_DIR_FORK):
+        world.directory.apply(fork)
+    assert Directory.replay(world.root.key.public, world.log).head == world.directory.head
+
+
+def test_the_same_entry_with_another_second_signature_is_a_fork() -> None:
+    world = World()
+    twice = world.sign(world.first, short(world, "two", compartments=0b10), cosigner=world.second)
+    with refused(SealingCode.E_DIR_FORK):
+        world.directory.apply(world.root.cosign(SignedEntry(twice.signed)))
+
+
 def test_a_member_sees_all_devices_in_their_name() -> None:
     world = World()
     world.enrol("phone")

@@ -157,14 +157,21 @@ def _check_passed(line: ChannelLine, commit: Commit, directories: Directories) -
         raise SealingError(SealingCode.E_CHAIN, "an epoch long past")
     if known.hash == commit.hash:
         raise SealingError(SealingCode.E_DUPLICATE, "commit already accepted")
-    # Only two *signed* branches are a fork; whoever could sign was a member then.
+    # Only two *signed* branches are a fork; whoever could sign was a member then.  Before the
+    # first there was the creator alone, whom the channel's id names.
     before = line.commits.get(commit.epoch - 1)
+    if commit.epoch == 0 and _channel_id(commit) != line.channel_id:
+        raise SealingError(SealingCode.E_AUTHZ, "committer did not create this channel")
     for directory in directories.values():
         certificate = directory.device(commit.committer)
         if certificate is not None and (before is None or before.entry(commit.committer) is not None):
             verify_signed(commit.signed, certificate.public, KIND_COMMIT)
             raise SealingError(SealingCode.E_FORK, "two commits signed for one epoch")
     raise SealingError(SealingCode.E_AUTHZ, "committer was not a member")
+
+
+def _channel_id(genesis: Commit) -> ChannelId:
+    return channel_id_of(genesis.committer, genesis.incident_id, genesis.compartment, genesis.nonce)
 
 
 class _Rules(msgspec.Struct):
@@ -207,7 +214,7 @@ class _Rules(msgspec.Struct):
     def _check_unchanged(self) -> None:
         c, prev = self.commit, self.prev
         if prev is None:
-            if channel_id_of(c.committer, c.incident_id, c.compartment, c.nonce) != c.channel_id:
+            if _channel_id(c) != c.channel_id:
                 raise SealingError(SealingCode.E_CHAIN, "channel id")
         elif (c.incident_id, c.compartment, c.suite) != (prev.incident_id, prev.compartment, prev.suite):
             raise SealingError(SealingCode.E_CHAIN, "incident, compartment or suite changed")

@@ -117,6 +117,8 @@ class Directory:
         self.head = ZERO32
         self.ts_ms = 0
         self._hashes: list[bytes] = [ZERO32]
+        # Where two signed: what the entry's hash would be with the first signature alone.
+        self._firsts: dict[int, bytes] = {}
         self._authorities: dict[AuthorityId, Authority] = {}
         self._devices: dict[DeviceId, Certificate] = {}
         self._records: dict[RecordsId, RecordsKey] = {}
@@ -225,16 +227,25 @@ class Directory:
     def _check_passed(self, signed: SignedEntry, entry: Entry) -> None:
         if signed.hash == self._hashes[entry.seq]:
             raise SealingError(SealingCode.E_DUPLICATE, "entry already applied")
-        # Only a signed branch is evidence; anyone can invent an unsigned one.
-        signer = signed.signed.signer
-        known = self._authorities.get(AuthorityId(signer))
-        if signer == self.agency_id:
-            signed.verify(self.root_public)
-        elif known is not None:
-            signed.verify(known.public)
-        else:
-            raise SealingError(SealingCode.E_DIR_SIGNER, "not an authority")
+        # Only a signed branch is evidence; anyone can invent an unsigned one, add 80 bytes to an
+        # entry that stands, or take its second signature away.
+        signed.verify(self._known_public(signed.signed.signer))
+        if signed.cosigner is not None:
+            if signed.cosigner == signed.signed.signer:
+                raise SealingError(SealingCode.E_DIR_SIGNER, "one authority signed twice")
+            signed.verify_cosignature(self._known_public(signed.cosigner))
+        elif SignedEntry(signed.signed).hash == self._firsts.get(entry.seq):
+            raise SealingError(SealingCode.E_DIR_SIGNER, "second signature missing")
         raise SealingError(SealingCode.E_DIR_FORK, "two entries signed for one place")
+
+    def _known_public(self, signer: bytes) -> bytes:
+        """The key of the root, or of an authority that ever was."""
+        if signer == self.agency_id:
+            return self.root_public
+        known = self._authorities.get(AuthorityId(signer))
+        if known is None:
+            raise SealingError(SealingCode.E_DIR_SIGNER, "not an authority")
+        return known.public
 
     def _signer(self, signer: bytes, ts_ms: int) -> Authority | None:
         """The live authority of that id; None for the root."""
@@ -365,6 +376,8 @@ class Directory:
                 self._records[op.records_id] = msgspec.structs.replace(key, revoked_seq=seq)
         self.seq, self.head, self.ts_ms = seq, checked.hash, entry.ts_ms
         self._hashes.append(checked.hash)
+        if checked.signed.cosigner is not None:
+            self._firsts[seq] = SignedEntry(checked.signed.signed).hash
 
     def _count(self, signed: SignedEntry) -> None:
         for signer in (signed.signed.signer, signed.cosigner):
