@@ -24,7 +24,7 @@ from leeside_protocol.sealing.opening.frames import FrameSender
 from leeside_protocol.sealing.public.device_key import NO_KID
 from leeside_protocol.words import Lane
 from tests.client.people import Person, channel_of, person, said, settled, texts
-from tests.client.relay_double import DAY_MS, RelayDouble
+from tests.client.relay_double import DAY_MS, RelayDouble, Wire
 from tests.client.virtual_time import eventually, play
 
 
@@ -293,6 +293,33 @@ def test_a_stopped_channel_says_so_to_whom_tries_to_send(tmp_path: Path) -> None
             for act in (a.send(channel, "x"), a.acknowledge(channel, inside.id), inside.prepare()):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
                 with pytest.raises(ChannelAlarmed):
                     await act
+
+    play(story())
+
+
+def test_a_log_whose_subscription_is_not_answered_is_asked_for_again_on_the_same_link(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a:
+            async with ben.open() as b:
+                channel = await channel_of(a, b)
+            content, lost = address(ChannelKind.CONTENT, channel), list[m.Subscribed]()
+
+            def lose(wire: Wire, message: m.ServerMessage) -> bool:
+                mine = isinstance(message, m.Subscribed) and message.channel == content
+                if mine and wire.device == ben.keys.device_id and not lost:
+                    lost.append(message)
+                    return True
+                return False
+
+            relay.lose = lose
+            async with ben.open() as b:
+                await asyncio.sleep(30)
+                assert lost
+                await a.send(channel, "can you hear me?")
+                await said(b, channel, "can you hear me?")
+                assert ben.dialer.attempts == 2
 
     play(story())
 

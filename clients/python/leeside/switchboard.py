@@ -435,9 +435,15 @@ class Switchboard:
 
     async def subscribe(self, log: ChannelAddress, position: Position) -> m.Subscribed | m.Refused:
         """Part of `Subscriber`."""
-        reply = await self.connection.request(
-            lambda req: m.Subscribe(req, log, position.generation, position.offset)
-        )
+        try:
+            reply = await self.connection.request(
+                lambda req: m.Subscribe(req, log, position.generation, position.offset)
+            )
+        except Offline:
+            if not self.connection.online:
+                raise
+            # The link stands and nobody answered: no next session asks for us, so it is asked again on this one.
+            return m.Refused(0, WireError.UNAVAILABLE)
         if isinstance(reply, m.Subscribed | m.Refused):
             return reply
         raise Offline("the server answered something else")
