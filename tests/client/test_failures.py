@@ -304,7 +304,7 @@ def test_a_log_whose_subscription_is_not_answered_is_asked_for_again_on_the_same
         async with ana.open() as a:
             async with ben.open() as b:
                 channel = await channel_of(a, b)
-            content, lost = address(ChannelKind.CONTENT, channel), list[m.Subscribed]()
+            content, lost = address(ChannelKind.CONTENT, channel), list[m.ServerMessage]()
 
             def lose(wire: Wire, message: m.ServerMessage) -> bool:
                 mine = isinstance(message, m.Subscribed) and message.channel == content
