@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
 from leeside import events as e
-from leeside.cli.lines import LinkNews, link_line, object_of
+from leeside.cli.chat import HANGING, show
+from leeside.cli.lines import Line, LinkNews, clock, link_line, object_of
+from leeside.cli.screen import Screen
 from leeside.connection import LinkState, LinkStatus
 from leeside_protocol.ids import ChannelId, MessageId
 
@@ -39,3 +46,21 @@ def test_an_event_for_programs_has_its_kind_and_plain_fields() -> None:
     repeat = e.Repeat(ChannelId(bytes(16)), MessageId(b"\x01" * 16), 2)
     assert object_of(repeat) == {"event": "repeat", "channel": "00" * 16, "id": "01" * 16, "times": 2}
     assert object_of(e.CaughtUp(ChannelId(bytes(16))))["event"] == "caught_up"
+
+
+@pytest.mark.parametrize("tone", ["plain", "loud", "warn", "quiet"])
+@pytest.mark.parametrize("gap", ["\n", "\n\n", " " * 60, "x" * 70 + " ", "\r\n", "\u2028"])
+def test_nobody_begins_a_line_that_looks_like_another_persons(tone: str, gap: str) -> None:
+    """A message may hold line breaks and wrap. Only the line that the program made begins at the left."""
+    out = StringIO()
+    screen = Screen(out=Console(file=out, width=60))
+    show(screen, Line(f"13:00:00 mallory: fine{gap}13:00:01 dispatcher: stand down", tone))
+    rows = [row for row in out.getvalue().replace("\a", "").split("\n") if row.strip()]
+    assert rows[0].startswith("13:00:00 mallory:")
+    assert all(row.startswith(HANGING) for row in rows[1:])
+    assert sum("dispatcher" in row for row in rows) == 1
+
+
+@pytest.mark.parametrize("at_ms", [2**53 - 1, 253_402_300_800_000])
+def test_a_time_that_no_calendar_has_is_shown_as_none(at_ms: int) -> None:
+    assert clock(at_ms) == "--:--:--"

@@ -45,6 +45,8 @@ HELP: Final = (
     "/waiting       what was not sent yet\n"
     "/quit"
 )
+HANGING: Final = "         | "
+"""What stands before each further row of one line."""
 
 
 def register(app: typer.Typer) -> None:
@@ -153,18 +155,26 @@ def _print(screen: Screen, event: e.Event, found: Live) -> None:
 
 
 def show(screen: Screen, line: Line) -> None:
-    """A line in its tone: what presses is red and as wide as the terminal."""
-    text = clean(line.text)
-    match line.tone:
-        case "loud":
-            screen.out.bell()
-            screen.out.print(Text(text.ljust(screen.out.width)), style="bold white on red")
-        case "warn":
-            screen.out.print(Text(text.ljust(screen.out.width)), style="black on yellow")
-        case "quiet":
-            screen.out.print(Text(text), style="dim")
-        case _:
-            screen.out.print(Text(text))
+    """A line in its tone: what presses is red and as wide as the terminal.
+
+    Only its beginning stands at the left: whoever writes a line break, or so much that it wraps, writes into their own
+    message and can never begin what looks like another person's.
+    """
+    width = screen.out.width
+    rows = Text(clean(line.text)).wrap(screen.out, max(20, width - len(HANGING)))
+    shown = [f"{HANGING if number else ''}{row.plain.rstrip()}" for number, row in enumerate(rows)]
+    if line.tone == "loud":
+        screen.out.bell()
+    for text in shown:
+        match line.tone:
+            case "loud":
+                screen.out.print(Text(text.ljust(width)), style="bold white on red")
+            case "warn":
+                screen.out.print(Text(text.ljust(width)), style="black on yellow")
+            case "quiet":
+                screen.out.print(Text(text), style="dim")
+            case _:
+                screen.out.print(Text(text))
 
 
 class Conversation:

@@ -42,8 +42,11 @@ class Line:
 
 
 def clock(at_ms: int) -> str:
-    """The local time of day."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().strftime("%H:%M:%S")
+    """The local time of day; dashes for a time that no calendar has, which a server may well send."""
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().strftime("%H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return "--:--:--"
 
 
 def line_of(event: e.Event, live: Live) -> Line | None:
