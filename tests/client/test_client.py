@@ -566,9 +566,19 @@ def test_a_file_arrives_whole_and_an_upload_goes_on_where_it_broke_off(tmp_path:
             await b.fetch(message.attachment, tmp_path / "copy.jpg")
             assert (tmp_path / "copy.jpg").read_bytes() == source.read_bytes()
             blob = relay.blobs[message.attachment.blob.hex()]
-            blob[1] = blob[0]
-            with pytest.raises(AttachmentDamaged):
-                await b.fetch(message.attachment, tmp_path / "other.jpg")
+            fetched: list[int] = []
+            real = ben.http.chunk
+
+            async def counted(blob: bytes | str, index: int) -> bytes:
+                fetched.append(index)
+                return await real(blob, index)
+
+            ben.http.chunk = counted  # type: ignore[method-assign]
+            for damaged in (blob[0], blob[1][:-1], bytes(1_000_000)):
+                blob[1] = damaged
+                with pytest.raises(AttachmentDamaged):
+                    await b.fetch(message.attachment, tmp_path / "other.jpg")
+            assert fetched == [0, 1] * 3
 
     play(story())
     assert list(tmp_path.glob("other*")) == []

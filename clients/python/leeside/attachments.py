@@ -31,6 +31,7 @@ Progressed = Callable[[int, int], None]
 """Told (bytes done, bytes in all) after each chunk."""
 _READ_BYTES: Final = 1_048_576
 _SEALED_BYTES: Final = CHUNK_BYTES + 16
+_DAMAGED: Final = "the file does not open: it was changed or cut short"
 
 
 class AttachmentDamaged(LeesideError):
@@ -139,7 +140,11 @@ class Attachments:
         """
         key = AttachmentKey(attachment.file_id, attachment.key, attachment.size_bytes)
         part = path.with_name(path.name + ".part")
-        await self._fetch(attachment, key, part, progressed)
+        try:
+            await self._fetch(attachment, key, part, progressed)
+        except SealingError:
+            part.unlink(missing_ok=True)
+            raise AttachmentDamaged(_DAMAGED) from None
         plain = path.with_name(path.name + ".plain")
         digest = hashlib.sha256()
         try:
@@ -154,7 +159,7 @@ class Attachments:
                 raise AttachmentDamaged("the file is not the one that the message names")
             plain.replace(path)
         except SealingError:
-            raise AttachmentDamaged("the file does not open: it was changed or cut short") from None
+            raise AttachmentDamaged(_DAMAGED) from None
         finally:
             plain.unlink(missing_ok=True)
             part.unlink(missing_ok=True)
@@ -168,6 +173,8 @@ class Attachments:
             file.seek(there * _SEALED_BYTES)
             for index in range(there, key.chunks):
                 sealed = await self._api.chunk(attachment.blob, index)
+                # At once, not at the end: an answer may be of any size, and would lie on this disk.
+                key.open_chunk(index, sealed)
                 file.write(sealed)
                 file.flush()
                 if progressed is not None:
