@@ -76,6 +76,28 @@ def test_what_is_said_without_signal_goes_out_in_order_when_it_comes_back(tmp_pa
     play(story())
 
 
+def test_what_waits_in_a_channel_that_was_left_is_shown_and_can_be_taken_back(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ben.open() as b:
+            async with ana.open() as a:
+                channel = await channel_of(b, a)
+                relay.http_reachable = relay.reachable = False
+                for wire in list(relay.wires):
+                    wire.break_off()
+                waiting = (await a.send(channel, "written without signal")).id
+            relay.http_reachable = relay.reachable = True
+            await b.openings.remove(channel, [ana.keys.device_id])
+            async with ana.open() as a:
+                await eventually(lambda: not a.channels())
+                assert [item.draft.id for item in a.waiting(channel)] == [waiting]
+                assert a.cancel(waiting)
+                assert a.waiting(channel) == ()
+
+    play(story())
+
+
 def test_a_lost_answer_and_a_new_epoch_leave_one_message(tmp_path: Path) -> None:
     """G2: stored, the answer lost, the keys changed: the exact bytes go again and stand once."""
 

@@ -55,11 +55,13 @@ from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import (
     ChannelId,
+    ChannelKind,
     DeviceId,
     MemberId,
     MessageId,
     StateKind,
     UnitId,
+    address,
     state_key,
 )
 from leeside_protocol.sealing.opening.keys import DeviceKeys
@@ -335,9 +337,10 @@ class Leeside:
         self._inside.mark_soon(channel, offset)
 
     def waiting(self, channel: ChannelId) -> tuple[Waiting, ...]:
-        """What a person wrote and the server has not accepted yet, refused messages included: shown as "not sent"."""
+        """What a person wrote and the server has not accepted yet, refused messages included: shown as "not sent". Of a
+        channel that this device has left as well: what was written there waits until it is let in again, or cancelled."""
         mark = state_key(StateKind.RECEIPT, self.device)
-        waiting = self._inside.outbox.waiting(self._inside.channel(channel).content)
+        waiting = self._inside.outbox.waiting(address(ChannelKind.CONTENT, channel))
         # Receipt marks wait in the same queue, and are nobody's message.
         return tuple(item for item in waiting if item.draft.key != mark)
 
