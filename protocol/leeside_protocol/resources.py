@@ -204,6 +204,9 @@ class RefreshRequest(Body, frozen=True):
 
     refresh: Annotated[str, Meta(max_length=200)]
 
+    def __repr__(self) -> str:
+        return "RefreshRequest(...)"
+
 
 class SessionTokens(Answer, frozen=True):
     """A token for five minutes, the secret for the next one, and who signed in."""
@@ -216,6 +219,9 @@ class SessionTokens(Answer, frozen=True):
     member: HexId
     device: HexId
     roles: tuple[Role, ...]
+
+    def __repr__(self) -> str:
+        return f"SessionTokens(device={self.device})"
 
 
 # ---- units, incidents, channels

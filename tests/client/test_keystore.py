@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 import keyring
 import keyring.backend
 import keyring.backends.fail
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -178,6 +181,20 @@ def test_a_cost_out_of_bounds_is_refused_before_it_is_paid(
     monkeypatch.undo()
     with pytest.raises(KeystoreDamaged):
         Keystore.open(huge, RIGHT)
+
+
+def test_a_header_that_was_made_up_is_told_as_damage(path: Path) -> None:
+    """Its digest proves nothing: anyone may compute another."""
+    Keystore.create(path, RIGHT).close()
+    data = path.read_bytes()
+    (length,) = struct.unpack_from(">I", data, 8)
+    header = msgspec.msgpack.decode(data[12 : 12 + length])
+    header[3] = b"abc"  # the salt
+    changed = msgspec.msgpack.encode(header)
+    clear = data[:8] + struct.pack(">I", len(changed)) + changed
+    path.write_bytes(clear + hashlib.sha256(clear).digest() + data[12 + length + 32 :])
+    with pytest.raises(KeystoreDamaged):
+        Keystore.open(path, RIGHT)
 
 
 def test_a_wrong_passphrase_says_so_and_opens_nothing(path: Path) -> None:

@@ -56,6 +56,9 @@ class _Upload(msgspec.Struct, frozen=True, array_like=True):
     size_bytes: int
     sha256: bytes
 
+    def __repr__(self) -> str:
+        return "_Upload(...)"
+
 
 class Attachments:
     """Uploads and downloads of one device."""

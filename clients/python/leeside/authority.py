@@ -153,6 +153,9 @@ class _StoredKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     kind: KeyKind
     secret: bytes
 
+    def __repr__(self) -> str:
+        return f"_StoredKey({self.kind})"
+
 
 def create_key(path: Path, unlock: Unlock, kind: KeyKind, random: Random = secrets.token_bytes) -> bytes:
     """Make a key of that kind and a new encrypted file that holds it; the 32 secret bytes.

@@ -78,6 +78,9 @@ class Attachment(msgspec.Struct, frozen=True, array_like=True):
     media_type: Annotated[str, Meta(max_length=MEDIA_TYPE_CHARS)] = ""
     caption: Annotated[str, Meta(max_length=TEXT_CHARS)] = ""
 
+    def __repr__(self) -> str:
+        return f"Attachment({self.size_bytes} bytes)"
+
 
 class ContextWanted(msgspec.Struct, frozen=True, array_like=True):
     """`context_wanted`: a member asks to be granted earlier epochs. Never answered by a machine on the server's word."""

@@ -77,7 +77,7 @@ class Verdict(IntEnum):
     """The server no longer has the payload; `value` is its SHA-256."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Row:
     """One entry of the local copy. `value` is a body when opened, the frame while it may open later, the code
     when unreadable."""

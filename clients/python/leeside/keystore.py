@@ -35,6 +35,7 @@ from typing import Final, Self, TypeAlias
 import keyring
 import keyring.errors
 import msgspec
+from argon2.exceptions import HashingError
 from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -151,7 +152,7 @@ class _Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     wrapped: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Contents:
     """An opened file: what stands before the ciphertext, its key, its values, and which file that was."""
 
@@ -476,7 +477,11 @@ def _unwrap(header: _Header, unlock: Unlock) -> bytes:
 def _argon2id(text: str, salt: bytes, cost: Cost) -> bytes:
     # NFC: the same passphrase typed on another keyboard gives the same bytes.
     secret = unicodedata.normalize("NFC", text).encode()
-    return hash_secret_raw(secret, salt, cost.passes, cost.memory_kib, cost.lanes, 32, Type.ID)
+    try:
+        return hash_secret_raw(secret, salt, cost.passes, cost.memory_kib, cost.lanes, 32, Type.ID)
+    except HashingError:
+        # A header that was made up, with a salt of three bytes say.
+        raise KeystoreDamaged("The keystore was changed: nothing was opened.") from None
 
 
 def _check_keyring() -> None:

@@ -77,7 +77,7 @@ class Step(IntEnum):
     REFUSED = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Draft:
     """A message to be sent; `body` is plain and sealed only when its turn comes."""
 
@@ -91,7 +91,7 @@ class Draft:
     mark: Mark = Mark.NONE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Waiting:
     """A row of the outbox. `frame` is what was, or may have been, sent: those bytes and no others."""
 

@@ -43,6 +43,9 @@ class _Stored(msgspec.Struct, frozen=True, array_like=True):
     refresh: str
     refresh_until_ms: int
 
+    def __repr__(self) -> str:
+        return "_Stored(...)"
+
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
