@@ -293,6 +293,16 @@ def test_an_unsigned_branch_is_no_fork() -> None:
         world.directory.apply(SignedEntry(replace(fork.signed, signature=bytes(64))))
 
 
+def test_the_root_can_fork_a_directory_too_and_nobody_in_its_name() -> None:
+    world, other = World(), World()
+    world.sign(world.first, short(world, "one"))
+    fork = other.sign(other.root, short(other, "two"))
+    with refused(SealingCode.E_SIG):
+        world.directory.apply(SignedEntry(replace(fork.signed, signature=bytes(64))))
+    with refused(SealingCode.E_DIR_FORK):
+        world.directory.apply(fork)
+
+
 def test_a_second_signature_taken_away_or_made_up_is_no_fork() -> None:
     """The server alone could do it, and a directory that forked stops an agency for good."""
     world = World()
@@ -353,3 +363,27 @@ def test_entry_survives_the_wire() -> None:
     signed = world.second.cosign(entry(world, world.first, short(world, compartments=0b10)))
     assert SignedEntry.decode(signed.encode()) == signed
     assert len(signed.signature_field) == 144
+
+
+def test_an_authority_signs_until_the_last_moment_of_its_time() -> None:
+    world = World()
+    last_ms = NOW_MS + 400 * DAY_MS
+    assert world.directory.dual_control(last_ms)
+    assert not world.directory.dual_control(last_ms + 1)
+    late = replace(short(world), not_after_ms=last_ms + DAY_MS)
+    world.sign(world.first, late, ts_ms=last_ms)
+    with refused(SealingCode.E_DIR_SIGNER):
+        world.directory.check(entry(world, world.first, short(world, "later"), last_ms + 1))
+
+
+def test_a_records_key_is_usable_from_its_entry_to_its_end_and_within_its_dates() -> None:
+    world = World()
+    world.add_records()
+    (key,) = world.directory.records_keys()
+    assert [key.usable(seq, NOW_MS) for seq in (key.seq - 1, key.seq)] == [False, True]
+    first_ms, last_ms = key.not_before_ms, key.not_after_ms
+    dates = (first_ms - 1, first_ms, last_ms, last_ms + 1)
+    assert [key.usable(key.seq, ts_ms) for ts_ms in dates] == [False, True, True, False]
+    world.sign(world.first, RecordsRemoved(key.records_id, "lost", NOW_MS))
+    (gone,) = world.directory.records_keys()
+    assert [gone.usable(seq, NOW_MS) for seq in (key.seq, key.seq + 1)] == [True, False]

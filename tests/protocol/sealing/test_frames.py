@@ -65,6 +65,17 @@ def test_heard_as_said(talk: Talk, key_class: int) -> None:
     assert b"chat" not in frame
 
 
+def test_a_sender_needs_a_secret_a_class_of_frames_and_a_whole_sid(talk: Talk) -> None:
+    for sid in (b"", bytes(15), bytes(17)):
+        with refused(SealingCode.E_FORMAT):
+            talk.sender("dispatcher", sid)
+    with refused(SealingCode.E_FORMAT):
+        talk.sender("dispatcher", bytes(16), MEDIA)
+    keys, head = talk.world.keys["dispatcher"], talk.dispatcher.head
+    with refused(SealingCode.E_NO_KEY):
+        FrameSender(keys.identity, keys.device_id, head, {}, key_class=DURABLE, sid=bytes(16))
+
+
 def test_sizes_tell_little(talk: Talk) -> None:
     sizes = {len(talk.world.say("dispatcher", talk.dispatcher, "x" * n)) for n in range(1, 40)}
     assert sizes == {228, 164 + 128}
