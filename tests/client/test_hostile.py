@@ -17,11 +17,11 @@ from leeside.switchboard import KEPT_ALARMS
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import ChannelAddress, ChannelId, ChannelKind, MessageId, address
+from leeside_protocol.ids import ChannelAddress, ChannelId, ChannelKind, MessageId, address, split_address
 from leeside_protocol.messages import Entry
-from leeside_protocol.words import Lane
-from tests.client.people import Person, channel_of, person
-from tests.client.relay_double import RelayDouble
+from leeside_protocol.words import ChannelPurpose, Lane
+from tests.client.people import Person, channel_of, person, texts
+from tests.client.relay_double import RelayDouble, Wire
 from tests.client.virtual_time import eventually, play
 
 
@@ -173,5 +173,43 @@ def test_alarms_are_bounded(tmp_path: Path) -> None:
             for number in range(KEPT_ALARMS + 1):
                 a._inside.report(Alarm(None, AlarmKind.HISTORY, str(number), stops_sending=False))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
             assert (len(a.alarms), a.alarms[0].code) == (KEPT_ALARMS, "1")
+
+    play(story())
+
+
+@pytest.mark.parametrize("where", ["list", "log"])
+def test_no_word_of_a_server_silences_a_device_for_days(tmp_path: Path, where: str) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            asked: list[object] = []
+            if where == "list":
+                real = ben.http.channels
+
+                async def later(after: str = "", limit: int = 100) -> r.Channels:
+                    asked.append(after)
+                    if len(asked) == 1:
+                        raise ApiError(WireError.RATE_LIMITED, retry_ms=10**12)
+                    return await real(after, limit)
+
+                ben.http.channels = later  # type: ignore[method-assign]
+            else:
+                answer = relay.answer
+
+                def put_off(wire: Wire, message: m.ServerMessage) -> None:
+                    if isinstance(message, m.Subscribed) and wire.device == b.device and not asked:
+                        kind, _ = split_address(message.channel)
+                        if kind is ChannelKind.CONTENT:
+                            asked.append(message)
+                            message = m.Refused(message.req, WireError.BUSY, 0, 10**12)
+                    answer(wire, message)
+
+                relay.answer = put_off  # type: ignore[method-assign]
+            channel = await a.openings.channel(ChannelPurpose.DESK, [b.device])
+            await (await a.send(channel, "still there?")).wait(timeout_s=60)
+            b._inside.chore()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            await eventually(lambda: bool(b.channels()) and texts(b, channel) == ["still there?"], 400)
+            assert asked
 
     play(story())

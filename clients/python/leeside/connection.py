@@ -45,6 +45,8 @@ from leeside_protocol.sealing.public.encoding import pae
 
 BACKOFF_BASE_S: Final = 0.5
 BACKOFF_CAP_S: Final = 30.0
+RETRY_CAP_S: Final = 300.0
+"""The longest pause that a server's word may bring about: a proxy that says "eleven days" must not silence a device."""
 STEADY_S: Final = 30.0
 """A session that lasted this long ends a row of failures: the next delay is short again."""
 RENEW_AHEAD_S: Final = 60.0
@@ -106,6 +108,11 @@ class Sink(Protocol):
 def backoff_s(attempt: int, uniform: Uniform) -> float:
     """Full jitter: anything between 0 and a bound that doubles to 30 s, so that a crowd spreads out."""
     return uniform(0.0, min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(attempt, 16)))
+
+
+def asked_s(retry_ms: int) -> float:
+    """How long a server asked to wait, within reason."""
+    return min(RETRY_CAP_S, retry_ms / 1000)
 
 
 class Connection:

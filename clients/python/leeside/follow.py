@@ -18,6 +18,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 from leeside.api import ApiError
 from leeside.channels import Channel
+from leeside.connection import asked_s
 from leeside.errors import Offline
 from leeside.history import History, Place
 from leeside.link import Clock
@@ -371,7 +372,7 @@ class ChannelFollow:
             return
         self._followers[log].on_refused()
         if answer.error < 200:
-            await asyncio.sleep(max(answer.retry_ms / 1000, AGAIN_S))
+            await asyncio.sleep(max(asked_s(answer.retry_ms), AGAIN_S))
             self.push(log, Up())
         elif answer.error == WireError.NOT_FOUND:
             self._listener.on_lost(self.channel)

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from leeside.api import ApiError
 from leeside.channels import Channel
-from leeside.connection import Reply, Uniform, backoff_s
+from leeside.connection import Reply, Uniform, asked_s, backoff_s
 from leeside.errors import ChannelAlarmed, NotPermitted, Offline, Refused
 from leeside.outbox import Outbox, Waiting
 from leeside_protocol import messages as m
@@ -160,7 +160,7 @@ class Sending:
             self._listener.on_blocked(log, refused.code.label)
             await self._pause(log, BLOCKED_S)
         except ApiError as error:
-            await self._pause(log, max(error.retry_ms / 1000, backoff_s(attempt, self._uniform)))
+            await self._pause(log, max(asked_s(error.retry_ms), backoff_s(attempt, self._uniform)))
         return False
 
     async def _send(self, channel: Channel, waiting: Waiting, attempt: int) -> bool:
@@ -194,7 +194,7 @@ class Sending:
                 await self._pause(draft.channel, backoff_s(attempt, self._uniform))
             return False
         if code.may_retry or code in _WAIT_CODES:
-            await self._pause(draft.channel, max(reply.retry_ms / 1000, backoff_s(attempt, self._uniform)))
+            await self._pause(draft.channel, max(asked_s(reply.retry_ms), backoff_s(attempt, self._uniform)))
             return False
         self._refuse(waiting, code)
         return True

@@ -20,7 +20,7 @@ from leeside.api import Api, ApiError, every
 from leeside.board import Board
 from leeside.bodies import Acknowledged, Content, Marks, Text, encode_content
 from leeside.channels import Channel
-from leeside.connection import Connection, LinkStatus, Push, Uniform, backoff_s
+from leeside.connection import Connection, LinkStatus, Push, Uniform, asked_s, backoff_s
 from leeside.directories import Directories
 from leeside.errors import ChannelUnknown, Failed, LeesideError, Offline, Stopped
 from leeside.events import (
@@ -472,7 +472,7 @@ class Switchboard:
                 await self.directories.sync()
                 await self.refresh()
             except ApiError as error:
-                await asyncio.sleep(max(error.retry_ms / 1000, backoff_s(attempt, self.uniform)))
+                await asyncio.sleep(max(asked_s(error.retry_ms), backoff_s(attempt, self.uniform)))
                 attempt += 1
                 self._chore.set()
                 continue
