@@ -12,11 +12,12 @@ from leeside_protocol.sealing.opening.body import Body, decode_body, encode_body
 from leeside_protocol.sealing.opening.channel import SealedChannel
 from leeside_protocol.sealing.opening.committer import Change, Seat
 from leeside_protocol.sealing.opening.frames import FrameSender
+from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.commit import CommitReason
 from leeside_protocol.sealing.public.entries import ALL_COMPARTMENTS, CAP_ADMIT, DURABLE, EPHEMERAL, MEDIA
 from leeside_protocol.sealing.public.frame import HEADER_BYTES, check_frame, parse_frame
 from tests.protocol.sealing.refusal import refused
-from tests.protocol.sealing.world import NOW_MS, PERIODIC, World, body, seed, small_world
+from tests.protocol.sealing.world import HOUR_MS, NOW_MS, PERIODIC, World, body, seed, seeded, small_world
 
 
 class Talk:
@@ -244,6 +245,32 @@ def test_a_masked_device_has_only_its_classes() -> None:
         interpreter.open(w.say("dispatcher", dispatcher), w.directories)
     with refused(SealingCode.E_AUTHZ):
         w.say("interpreter", interpreter)
+
+
+def test_a_guest_is_heard_by_the_key_that_was_vouched_for_and_in_its_classes_alone() -> None:
+    talk = Talk()
+    w = talk.world
+    guest = DeviceKeys.create_guest(seeded("guest"), NOW_MS + HOUR_MS)
+    w.keys["guest"] = guest
+    seat = guest.guest_entry(w.agency, 1 << DURABLE)
+    made = w.commit("dispatcher", talk.dispatcher, Change(CommitReason.MEMBER, guests=(seat,)))
+    w.process("unit", talk.unit, made)
+    visitor = w.view("guest", talk.genesis, made)
+    assert talk.hear(w.say("guest", visitor, "hello")).data == "hello"
+    another = FrameSender(
+        w.keys["unit"].identity, guest.device_id, visitor.head, visitor.secrets(1), key_class=DURABLE, sid=bytes(16)
+    )  # fmt: skip
+    with refused(SealingCode.E_SIG):
+        talk.hear(another.seal(body("not me")))
+    with refused(SealingCode.E_AUTHZ):
+        w.say("guest", visitor, key_class=EPHEMERAL)
+
+
+def test_without_the_senders_directory_nothing_is_heard(talk: Talk) -> None:
+    frame = talk.world.say("dispatcher", talk.dispatcher)
+    with refused(SealingCode.E_UNKNOWN_DEVICE):
+        talk.unit.open(frame, {})
+    assert talk.hear(frame).data == "on my way"
 
 
 def test_what_the_server_checks() -> None:
