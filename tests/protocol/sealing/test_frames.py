@@ -11,9 +11,10 @@ from leeside_protocol.sealing.errors import SealingCode
 from leeside_protocol.sealing.opening.body import Body, decode_body, encode_body, pad, unpad
 from leeside_protocol.sealing.opening.channel import SealedChannel
 from leeside_protocol.sealing.opening.committer import Change, Seat
-from leeside_protocol.sealing.opening.frames import FrameSender
+from leeside_protocol.sealing.opening.frames import FrameReceiver, FrameSender
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.commit import CommitReason
+from leeside_protocol.sealing.public.encoding import decode, encode
 from leeside_protocol.sealing.public.entries import ALL_COMPARTMENTS, CAP_ADMIT, DURABLE, EPHEMERAL, MEDIA
 from leeside_protocol.sealing.public.frame import HEADER_BYTES, check_frame, parse_frame
 from tests.protocol.sealing.refusal import refused
@@ -153,6 +154,30 @@ def test_replay_after_restart(talk: Talk) -> None:
     talk.unit = SealedChannel.restore(talk.unit.export())
     with refused(SealingCode.E_REPLAY):
         talk.hear(frame)
+
+
+@pytest.mark.parametrize("key_class", [DURABLE, EPHEMERAL])
+@pytest.mark.parametrize("seq", [2**53 - 1, 2**53, 2**64 - 1])
+def test_a_member_who_counts_from_far_up_locks_nobody_out(talk: Talk, seq: int, key_class: int) -> None:
+    """A counter has 64 bits. One that the kept state could not hold would keep every member from starting again."""
+    sender = talk.sender("dispatcher", bytes(16), key_class)
+    sender.sent = seq
+    frame = sender.seal(body())
+    assert talk.unit.open(frame, talk.world.directories).missing == seq
+    talk.unit = SealedChannel.restore(talk.unit.export())
+    with refused(SealingCode.E_REPLAY):
+        talk.hear(frame)
+    assert SealedChannel.restore(talk.unit.export()).export() == talk.unit.export()
+
+
+def test_replay_state_of_before_is_read(talk: Talk) -> None:
+    """Counters were kept as numbers once."""
+    receiver = FrameReceiver(talk.unit.line, {})
+    sid, device = bytes(16), talk.world.id("dispatcher")
+    receiver.restore([[[0, EPHEMERAL, device, sid, 7, bytes(8)]], [[device, 0, sid, 7, NOW_MS]]])
+    again = FrameReceiver(talk.unit.line, {})
+    again.restore(decode(encode(receiver.export())))
+    assert again.export() == receiver.export()
 
 
 def test_window_of_64(talk: Talk) -> None:

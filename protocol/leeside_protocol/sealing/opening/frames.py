@@ -31,6 +31,7 @@ from leeside_protocol.sealing.public.encoding import (
     as_list,
     as_uint,
     pae,
+    u64,
 )
 from leeside_protocol.sealing.public.entries import CAP_SEND, EPHEMERAL
 from leeside_protocol.sealing.public.frame import (
@@ -268,12 +269,12 @@ class FrameReceiver:
         return missing
 
     def export(self) -> Packable:
-        """Replay state as plain values; no keys."""
+        """Replay state as plain values; no keys.  Counters as bytes: a member may count beyond any integer."""
         windows: list[Packable] = [
-            [epoch, key_class, device, sid, w.highest, w.bits.to_bytes(8, "big")]
+            [epoch, key_class, device, sid, u64(w.highest), w.bits.to_bytes(8, "big")]
             for (epoch, key_class, device, sid), w in self._windows.items()
         ]
-        newest: list[Packable] = [[d, n.epoch, n.sid, n.seq, n.ts_ms] for d, n in self._newest.items()]
+        newest: list[Packable] = [[d, n.epoch, n.sid, u64(n.seq), n.ts_ms] for d, n in self._newest.items()]
         return [windows, newest]
 
     def restore(self, state: Value) -> None:
@@ -282,12 +283,19 @@ class FrameReceiver:
         for item in as_list(windows):
             epoch, key_class, device, sid, highest, bits = as_list(item, 6)
             instance = (as_uint(epoch), as_uint(key_class), DeviceId(as_bytes(device, 16)), as_bytes(sid, 16))
-            self._windows[instance] = ReplayWindow(as_uint(highest), int.from_bytes(as_bytes(bits, 8), "big"))
+            self._windows[instance] = ReplayWindow(
+                _counter(highest), int.from_bytes(as_bytes(bits, 8), "big")
+            )
         for item in as_list(newest):
             device, epoch, sid, seq, ts = as_list(item, 5)
             self._newest[DeviceId(as_bytes(device, 16))] = _Newest(
-                as_uint(epoch), as_bytes(sid, 16), as_uint(seq), as_uint(ts)
+                as_uint(epoch), as_bytes(sid, 16), _counter(seq), as_uint(ts)
             )
+
+
+def _counter(kept: Value) -> int:
+    """A counter of 64 bits; as a number, one that was kept by an earlier version."""
+    return int.from_bytes(as_bytes(kept, 8), "big") if isinstance(kept, bytes) else as_uint(kept)
 
 
 def _open_content(
