@@ -103,6 +103,20 @@ class Store(Protocol):
         deleted state rows older than `ids_before_ms`. Returns how many rows changed; `floor` follows."""
         ...
 
+    async def forget_pruned(self, agency: AgencyId, channel: ChannelAddress, before_ms: int) -> int:
+        """Delete the rows of pruned `log` entries older than `before_ms`, hashes and ids with them: only for logs whose
+        order nobody proves. Returns how many."""
+        ...
+
+    async def kept(self, agency: AgencyId, channel: ChannelAddress) -> Sequence[bytes]:
+        """The payloads of the oldest `log` entry that was not pruned and of every standing `state` value."""
+        ...
+
+    async def forget_boxes(self, agency: AgencyId, channel: ChannelId, below: int, shared: bytes) -> int:
+        """Delete the boxes of epochs below `below`, and put `shared` in the place of what verified them; the epochs
+        themselves still count as written. Returns how many boxes went. Not for boxes that could still be written."""
+        ...
+
     async def bump_generation(self) -> int:
         """Start a new generation, after a restore or promotion. Returns it."""
         ...

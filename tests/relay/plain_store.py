@@ -120,5 +120,14 @@ class PlainStore:
     async def prune(self, agency: AgencyId, channel: ChannelAddress, up_to: int, ids_before_ms: int) -> int:
         raise AssertionError
 
+    async def forget_pruned(self, agency: AgencyId, channel: ChannelAddress, before_ms: int) -> int:
+        raise AssertionError
+
+    async def kept(self, agency: AgencyId, channel: ChannelAddress) -> Sequence[bytes]:
+        raise AssertionError
+
+    async def forget_boxes(self, agency: AgencyId, channel: ChannelId, below: int, shared: bytes) -> int:
+        raise AssertionError
+
     async def bump_generation(self) -> int:
         raise AssertionError

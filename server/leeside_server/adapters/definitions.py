@@ -161,6 +161,23 @@ def _defined() -> dict[str, ClauseElement]:
         "set_floor": update(CHANNELS).values(floor=_number("to")).where(_this_log()),
         "prune_log": _prune_log(),
         "forget_states": _forget_states(),
+        "forget_pruned": _forget_pruned(),
+        "oldest_kept": _oldest_kept(),
+        "live_values": _live_values(),
+        "oldest_boxes": select(BOXES.c.epoch)
+        .where(_boxes_of(BOXES), BOXES.c.epoch < _number("below"))
+        .order_by(BOXES.c.epoch)
+        .limit(literal_column("1", Integer)),
+        "forget_boxes": delete(BOXES).where(
+            _boxes_of(BOXES), BOXES.c.epoch >= _number("first"), BOXES.c.epoch < _number("below")
+        ),
+        "forget_box_lists": update(BOXES_SHARED)
+        .values(shared=_bytes("list"))
+        .where(
+            _boxes_of(BOXES_SHARED),
+            BOXES_SHARED.c.epoch >= _number("first"),
+            BOXES_SHARED.c.epoch < _number("below"),
+        ),
     }
 
 
@@ -294,3 +311,63 @@ def _forget_states() -> Any:
         MESSAGES.c.lane == _STATE,
         MESSAGES.c.offset.in_(old),
     )
+
+
+def _forget_pruned() -> Any:
+    """Delete at most `limit` rows of pruned log entries."""
+    old = (
+        select(MESSAGES.c.offset)
+        .where(
+            MESSAGES.c.agency == _bytes("agency"),
+            MESSAGES.c.address == _bytes("address"),
+            MESSAGES.c.lane == _LOG,
+            MESSAGES.c.offset <= _number("floor"),
+            MESSAGES.c.at_ms < _number("before_ms"),
+            MESSAGES.c.payload.is_(None),
+        )
+        .limit(_number("limit"))
+    )
+    return delete(MESSAGES).where(
+        MESSAGES.c.agency == _bytes("agency"),
+        MESSAGES.c.address == _bytes("address"),
+        MESSAGES.c.lane == _LOG,
+        MESSAGES.c.offset.in_(old),
+    )
+
+
+def _oldest_kept() -> Any:
+    """The log's first payload behind its floor."""
+    return (
+        select(MESSAGES.c.payload)
+        .join(
+            CHANNELS, and_(CHANNELS.c.agency == MESSAGES.c.agency, CHANNELS.c.address == MESSAGES.c.address)
+        )
+        .where(
+            MESSAGES.c.agency == _bytes("agency"),
+            MESSAGES.c.address == _bytes("address"),
+            MESSAGES.c.lane == _LOG,
+            MESSAGES.c.offset > CHANNELS.c.floor,
+            MESSAGES.c.payload.is_not(None),
+        )
+        .order_by(MESSAGES.c.offset)
+        .limit(literal_column("1", Integer))
+    )
+
+
+def _live_values() -> Any:
+    """The payloads of standing values; a deleted one has none that counts."""
+    return (
+        select(MESSAGES.c.payload)
+        .with_hint(MESSAGES, "INDEXED BY messages_live", "sqlite")
+        .where(
+            MESSAGES.c.agency == _bytes("agency"),
+            MESSAGES.c.address == _bytes("address"),
+            MESSAGES.c.lane == _STATE,
+            MESSAGES.c.payload.is_not(None),
+            func.length(MESSAGES.c.payload) > _ZERO,
+        )
+    )
+
+
+def _boxes_of(table: Any) -> Any:
+    return and_(table.c.agency == _bytes("agency"), table.c.channel == _bytes("channel"))

@@ -6,13 +6,13 @@ Give it a direct connection or a pooler in session mode: prepared statements and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import asyncpg
 
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import AgencyId, ChannelAddress
+from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId
 from leeside_server.adapters import postgres_batch, queries
 from leeside_server.adapters.migrations import new_generation
 from leeside_server.adapters.postgres_connection import (
@@ -30,7 +30,7 @@ from leeside_server.adapters.postgres_connection import (
     verify,
 )
 from leeside_server.adapters.postgres_writer import PostgresWriter
-from leeside_server.adapters.reads import PRUNE_ROWS, WAITING_ITEMS, WAITING_READS, StoreReads
+from leeside_server.adapters.reads import PRUNE_EPOCHS, PRUNE_ROWS, WAITING_ITEMS, WAITING_READS, StoreReads
 from leeside_server.adapters.statements import POSTGRES
 from leeside_server.core.plan import ObjectName
 from leeside_server.core.writes import Item, LogPage, NotStored, Object, Outcome
@@ -122,14 +122,21 @@ class PostgresStore(StoreReads):
         return int((await self._fetch(_NOW_MS, ()))[0][0])
 
     async def prune(self, agency: AgencyId, channel: ChannelAddress, up_to: int, ids_before_ms: int) -> int:
-        async def work(db: Connection) -> tuple[int, bool]:
-            return await _prune(db, agency, channel, up_to, ids_before_ms)
+        return await self._in_steps(lambda db: _prune(db, agency, channel, up_to, ids_before_ms))
 
+    async def forget_pruned(self, agency: AgencyId, channel: ChannelAddress, before_ms: int) -> int:
+        return await self._in_steps(lambda db: _forget_pruned(db, agency, channel, before_ms))
+
+    async def forget_boxes(self, agency: AgencyId, channel: ChannelId, below: int, shared: bytes) -> int:
+        return await self._in_steps(lambda db: _forget_boxes(db, agency, channel, below, shared))
+
+    async def _in_steps(self, step: Callable[[Connection], Awaitable[tuple[int, bool]]]) -> int:
+        """Transactions of `step` (rows changed, whether there is more to do) until the last; messages get in between."""
         changed = 0
         more = True
         while more:
             self._check_open()
-            count, more = await self._writer.run(work)
+            count, more = await self._writer.run(step)
             changed += count
         return changed
 
@@ -204,6 +211,35 @@ async def _prune(
     )
     forgotten = _count(await db.execute(_QUERIES.forget_states.sql, *args))
     return changed + forgotten, forgotten == PRUNE_ROWS
+
+
+async def _forget_pruned(
+    db: Connection, agency: AgencyId, channel: ChannelAddress, before_ms: int
+) -> tuple[int, bool]:
+    """One step; how many rows went, and whether there is more to do."""
+    log = await db.fetchrow(_QUERIES.lock_log.sql, *_QUERIES.lock_log.args(agency=agency, address=channel))
+    if log is None:
+        return 0, False
+    args = _QUERIES.forget_pruned.args(
+        agency=agency, address=channel, before_ms=before_ms, floor=int(log[1]), limit=PRUNE_ROWS
+    )
+    forgotten = _count(await db.execute(_QUERIES.forget_pruned.sql, *args))
+    return forgotten, forgotten == PRUNE_ROWS
+
+
+async def _forget_boxes(
+    db: Connection, agency: AgencyId, channel: ChannelId, below: int, shared: bytes
+) -> tuple[int, bool]:
+    """One step; how many boxes went, and whether there is more to do."""
+    oldest, boxes, lists = _QUERIES.oldest_boxes, _QUERIES.forget_boxes, _QUERIES.forget_box_lists
+    first = await db.fetchval(oldest.sql, *oldest.args(agency=agency, channel=channel, below=below))
+    if first is None:
+        return 0, False
+    to = min(below, int(first) + PRUNE_EPOCHS)
+    some = {"agency": agency, "channel": channel, "first": int(first), "below": to}
+    forgotten = _count(await db.execute(boxes.sql, *boxes.args(**some)))
+    await db.execute(lists.sql, *lists.args(**some, list=shared))
+    return forgotten, to < below
 
 
 def _count(tag: str) -> int:

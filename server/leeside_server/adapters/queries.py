@@ -59,6 +59,12 @@ class Queries(msgspec.Struct, frozen=True, kw_only=True):
     set_floor: Statement
     prune_log: Statement
     forget_states: Statement
+    forget_pruned: Statement
+    oldest_kept: Statement
+    live_values: Statement
+    oldest_boxes: Statement
+    forget_boxes: Statement
+    forget_box_lists: Statement
 
 
 class PostgresQueries(Queries, frozen=True, kw_only=True):

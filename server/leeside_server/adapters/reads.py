@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
-from leeside_protocol.ids import AgencyId, ChannelId
+from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId
 from leeside_server.adapters import queries
 from leeside_server.core.writes import AuditRow, Object
 
@@ -16,6 +16,8 @@ WAITING_READS: Final = 5_000
 """Reads waiting for a connection, above which more raise `StoreUnavailable`."""
 PRUNE_ROWS: Final = 1_000
 """Rows of one step of pruning, so that messages get in between."""
+PRUNE_EPOCHS: Final = 5
+"""Epochs of one step of forgetting boxes: as many rows, with a full roster."""
 
 
 class StoreReads(ABC):
@@ -55,6 +57,11 @@ class StoreReads(ABC):
             limit=limit,
         )
         return [(row[0], row[1], row[2]) for row in rows]
+
+    async def kept(self, agency: AgencyId, channel: ChannelAddress) -> Sequence[bytes]:
+        oldest = await self._rows(self._queries.oldest_kept, agency=agency, address=channel)
+        values = await self._rows(self._queries.live_values, agency=agency, address=channel)
+        return [bytes(row[0]) for row in (*oldest, *values)]
 
     async def audits(self, agency: AgencyId, after: int, limit: int) -> Sequence[AuditRow]:
         rows = await self._rows(self._queries.audits, agency=agency, after=after, limit=limit)

@@ -4,10 +4,10 @@
 |---|---|---|---|
 | meta | the one row: generation, schema numbers | migrations, `bump_generation` | for ever |
 | channels | a log: its head, floor and fence | `apply`, `prune` | for ever |
-| messages | a message; without its payload once replaced or pruned | `apply`, `prune` | log: for ever, replaced state: 7 days at least |
+| messages | a message; without its payload once replaced or pruned | `apply`, `prune`, `forget_pruned` | log: for ever (an inbox's: 7 days at least), replaced state: 7 days at least |
 | objects | what management made: a member, a device, an incident | `apply` | until it is removed: most for ever |
-| boxes | one recipient's box of one epoch | `apply` | while a recipient needs it |
-| boxes_shared | what all recipients of one epoch need | `apply` | as its boxes |
+| boxes | one recipient's box of one epoch | `apply`, `forget_boxes` | while a recipient needs it |
+| boxes_shared | what all recipients of one epoch need, or that its boxes went | `apply`, `forget_boxes` | for ever |
 | audit_heads | how many security events an agency has | `apply` | for ever |
 | audits | a security event; triggers refuse to change or delete one | `apply` | for ever |
 | blobs | a chunk of an attachment (PostgreSQL only uses it) | `Blobs` | as its attachment |

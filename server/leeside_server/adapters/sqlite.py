@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import AgencyId, ChannelAddress
+from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId
 from leeside_server.adapters import queries, sqlite_batch
 from leeside_server.adapters.migrations import new_generation
-from leeside_server.adapters.reads import PRUNE_ROWS, WAITING_ITEMS, WAITING_READS, StoreReads
+from leeside_server.adapters.reads import PRUNE_EPOCHS, PRUNE_ROWS, WAITING_ITEMS, WAITING_READS, StoreReads
 from leeside_server.adapters.sqlite_file import (
     RESERVE_BYTES,
     ProcessLock,
@@ -160,11 +160,21 @@ class SqliteStore(StoreReads):
         return time.time_ns() // 1_000_000
 
     async def prune(self, agency: AgencyId, channel: ChannelAddress, up_to: int, ids_before_ms: int) -> int:
+        return await self._in_steps(lambda db: _prune(db, agency, channel, up_to, ids_before_ms))
+
+    async def forget_pruned(self, agency: AgencyId, channel: ChannelAddress, before_ms: int) -> int:
+        return await self._in_steps(lambda db: _forget_pruned(db, agency, channel, before_ms))
+
+    async def forget_boxes(self, agency: AgencyId, channel: ChannelId, below: int, shared: bytes) -> int:
+        return await self._in_steps(lambda db: _forget_boxes(db, agency, channel, below, shared))
+
+    async def _in_steps(self, step: Callable[[sqlite3.Connection], tuple[int, bool]]) -> int:
+        """Transactions of `step` (rows changed, whether there is more to do) until the last; messages get in between."""
         changed = 0
         more = True
         while more:
             self._check_open()
-            count, more = await self._writer.run(lambda db: _prune(db, agency, channel, up_to, ids_before_ms))
+            count, more = await self._writer.run(step)
             changed += count
         return changed
 
@@ -236,3 +246,32 @@ def _prune(
     )
     forgotten = db.execute(_QUERIES.forget_states.sql, args).rowcount
     return changed + forgotten, forgotten == PRUNE_ROWS
+
+
+def _forget_pruned(
+    db: sqlite3.Connection, agency: AgencyId, channel: ChannelAddress, before_ms: int
+) -> tuple[int, bool]:
+    """One step; how many rows went, and whether there is more to do."""
+    log = db.execute(_QUERIES.lock_log.sql, _QUERIES.lock_log.args(agency=agency, address=channel)).fetchone()
+    if log is None:
+        return 0, False
+    args = _QUERIES.forget_pruned.args(
+        agency=agency, address=channel, before_ms=before_ms, floor=log[1], limit=PRUNE_ROWS
+    )
+    forgotten = db.execute(_QUERIES.forget_pruned.sql, args).rowcount
+    return forgotten, forgotten == PRUNE_ROWS
+
+
+def _forget_boxes(
+    db: sqlite3.Connection, agency: AgencyId, channel: ChannelId, below: int, shared: bytes
+) -> tuple[int, bool]:
+    """One step; how many boxes went, and whether there is more to do."""
+    oldest, boxes, lists = _QUERIES.oldest_boxes, _QUERIES.forget_boxes, _QUERIES.forget_box_lists
+    row = db.execute(oldest.sql, oldest.args(agency=agency, channel=channel, below=below)).fetchone()
+    if row is None:
+        return 0, False
+    to = min(below, row[0] + PRUNE_EPOCHS)
+    some = {"agency": agency, "channel": channel, "first": row[0], "below": to}
+    forgotten = db.execute(boxes.sql, boxes.args(**some)).rowcount
+    db.execute(lists.sql, lists.args(**some, list=shared))
+    return forgotten, to < below

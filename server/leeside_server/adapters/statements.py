@@ -121,6 +121,52 @@ SQLITE: Final = Queries(
         ("agency", "address", "agency", "address", "before_ms", "floor", "limit", "param_1"),
         {"param_1": 0},
     ),
+    forget_pruned=Statement(
+        "DELETE "
+        "FROM messages "
+        'WHERE messages.agency = ? AND messages.address = ? AND messages.lane = 1 AND messages."offset" IN (SELECT messages."offset" '
+        "FROM messages "
+        'WHERE messages.agency = ? AND messages.address = ? AND messages.lane = 1 AND messages."offset" <= ? AND messages.at_ms < ? AND messages.payload IS NULL '
+        "LIMIT ? OFFSET ?)",
+        ("agency", "address", "agency", "address", "floor", "before_ms", "limit", "param_1"),
+        {"param_1": 0},
+    ),
+    oldest_kept=Statement(
+        "SELECT messages.payload "
+        "FROM messages JOIN channels ON channels.agency = messages.agency AND channels.address = messages.address "
+        'WHERE messages.agency = ? AND messages.address = ? AND messages.lane = 1 AND messages."offset" > channels.floor AND messages.payload IS NOT NULL '
+        'ORDER BY messages."offset" '
+        "LIMIT 1 OFFSET ?",
+        ("agency", "address", "param_1"),
+        {"param_1": 0},
+    ),
+    live_values=Statement(
+        "SELECT messages.payload "
+        "FROM messages INDEXED BY messages_live "
+        "WHERE messages.agency = ? AND messages.address = ? AND messages.lane = 2 AND messages.payload IS NOT NULL AND length(messages.payload) > 0",
+        ("agency", "address"),
+    ),
+    oldest_boxes=Statement(
+        "SELECT boxes.epoch "
+        "FROM boxes "
+        "WHERE boxes.agency = ? AND boxes.channel = ? AND boxes.epoch < ? "
+        "ORDER BY boxes.epoch "
+        "LIMIT 1 OFFSET ?",
+        ("agency", "channel", "below", "param_1"),
+        {"param_1": 0},
+    ),
+    forget_boxes=Statement(
+        "DELETE "
+        "FROM boxes "
+        "WHERE boxes.agency = ? AND boxes.channel = ? AND boxes.epoch >= ? AND boxes.epoch < ?",
+        ("agency", "channel", "first", "below"),
+    ),
+    forget_box_lists=Statement(
+        "UPDATE boxes_shared "
+        "SET shared=? "
+        "WHERE boxes_shared.agency = ? AND boxes_shared.channel = ? AND boxes_shared.epoch >= ? AND boxes_shared.epoch < ?",
+        ("list", "agency", "channel", "first", "below"),
+    ),
 )
 
 POSTGRES: Final = PostgresQueries(
@@ -229,6 +275,49 @@ POSTGRES: Final = PostgresQueries(
         'WHERE messages.agency = $1 AND messages.address = $2 AND messages.lane = 2 AND messages.at_ms < $3 AND (messages.payload IS NULL OR length(messages.payload) = 0 AND messages."offset" <= $4) '
         "LIMIT $5)",
         ("agency", "address", "before_ms", "floor", "limit"),
+    ),
+    forget_pruned=Statement(
+        "DELETE "
+        "FROM messages "
+        'WHERE messages.agency = $1 AND messages.address = $2 AND messages.lane = 1 AND messages."offset" IN (SELECT messages."offset" '
+        "FROM messages "
+        'WHERE messages.agency = $1 AND messages.address = $2 AND messages.lane = 1 AND messages."offset" <= $3 AND messages.at_ms < $4 AND messages.payload IS NULL '
+        "LIMIT $5)",
+        ("agency", "address", "floor", "before_ms", "limit"),
+    ),
+    oldest_kept=Statement(
+        "SELECT messages.payload "
+        "FROM messages JOIN channels ON channels.agency = messages.agency AND channels.address = messages.address "
+        'WHERE messages.agency = $1 AND messages.address = $2 AND messages.lane = 1 AND messages."offset" > channels.floor AND messages.payload IS NOT NULL '
+        'ORDER BY messages."offset" '
+        "LIMIT 1",
+        ("agency", "address"),
+    ),
+    live_values=Statement(
+        "SELECT messages.payload "
+        "FROM messages "
+        "WHERE messages.agency = $1 AND messages.address = $2 AND messages.lane = 2 AND messages.payload IS NOT NULL AND length(messages.payload) > 0",
+        ("agency", "address"),
+    ),
+    oldest_boxes=Statement(
+        "SELECT boxes.epoch "
+        "FROM boxes "
+        "WHERE boxes.agency = $1 AND boxes.channel = $2 AND boxes.epoch < $3 "
+        "ORDER BY boxes.epoch "
+        "LIMIT 1",
+        ("agency", "channel", "below"),
+    ),
+    forget_boxes=Statement(
+        "DELETE "
+        "FROM boxes "
+        "WHERE boxes.agency = $1 AND boxes.channel = $2 AND boxes.epoch >= $3 AND boxes.epoch < $4",
+        ("agency", "channel", "first", "below"),
+    ),
+    forget_box_lists=Statement(
+        "UPDATE boxes_shared "
+        "SET shared=$1 "
+        "WHERE boxes_shared.agency = $2 AND boxes_shared.channel = $3 AND boxes_shared.epoch >= $4 AND boxes_shared.epoch < $5",
+        ("list", "agency", "channel", "first", "below"),
     ),
     sized_page=Statement(
         'SELECT "some"."offset", "some".lane, "some".key, "some".device, "some".id, "some".at_ms, "some".payload, "some".urgency, "some".mark, "some".hash, channels.head, channels.floor, meta.generation '
