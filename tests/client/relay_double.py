@@ -87,6 +87,8 @@ class Room:
     subject: bytes
     posts: list[r.CommitPost] = field(default_factory=list[r.CommitPost])
     archived: bool = False
+    forgotten: set[int] = field(default_factory=set[int])
+    """Epochs whose boxes retention took, or a server says so."""
 
     @property
     def devices(self) -> set[DeviceId]:
@@ -526,6 +528,9 @@ class HttpDouble:
         found: list[r.EpochBoxes] = []
         for epoch, post in enumerate(room.posts):
             if from_epoch <= epoch < from_epoch + limit:
+                if epoch in room.forgotten:
+                    found.append(r.EpochBoxes(epoch, None, (), b""))
+                    continue
                 own = next((b for b in post.boxes if b.recipient == self.device_id), None)
                 ordered = sorted(post.boxes, key=lambda b: b.recipient)
                 hashes = tuple(Box(b.recipient, b.kid, b.suite, b.sealed).hash for b in ordered)

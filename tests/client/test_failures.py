@@ -103,6 +103,60 @@ def test_without_a_good_box_the_chain_goes_on_and_a_member_seals_again(tmp_path:
     play(story())
 
 
+def test_boxes_that_retention_took_raise_no_alarm_until_a_frame_shows_that_they_were_needed(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a:
+            async with ben.open() as b:
+                channel = await channel_of(a, b)
+            for _ in range(3):
+                await a.openings.rekey(channel)
+            relay.rooms[channel].forgotten |= {1, 2}
+            async with ben.open() as b:
+                await eventually(lambda: epoch_of(b, channel) == 3)
+                await (await a.send(channel, "long time no see")).wait(timeout_s=30)
+                await said(b, channel, "long time no see")
+                assert not list(b.alarms)
+            await a.openings.rekey(channel)
+            await (await a.send(channel, "of an epoch that is kept")).wait(timeout_s=30)
+            log = relay.log(address(ChannelKind.CONTENT, channel))
+            hidden = log.entries.pop()
+            relay.rooms[channel].forgotten.add(4)
+            await a.openings.rekey(channel)
+            async with ben.open() as b:
+                await eventually(lambda: epoch_of(b, channel) == 5)
+                assert not list(b.alarms)
+            # What the server said is remembered, and so is what it was worth.
+            relay.store(address(ChannelKind.CONTENT, channel), hidden)
+            async with ben.open() as b:
+                await eventually(lambda: bool(list(b.alarms)))
+                assert list(b.alarms) == [Alarm(channel, AlarmKind.WITHHELD, "E_BOX", stops_sending=False)]
+                await (await b.send(channel, "I could not read that")).wait(timeout_s=60)
+                assert texts(b, channel) == ["long time no see", "I could not read that"]
+
+    play(story())
+
+
+def test_the_newest_epochs_box_is_never_one_that_nobody_needs(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            relay.rooms[channel].forgotten.add(1)
+            await a.openings.rekey(channel)
+            await eventually(lambda: epoch_of(b, channel) >= 1)
+            await (await b.send(channel, "still there")).wait(timeout_s=60)
+            assert epoch_of(b, channel) == 2
+            assert list(b.alarms) == [Alarm(channel, AlarmKind.WITHHELD, "E_BOX", stops_sending=False)]
+            await said(a, channel, "still there")
+
+    play(story())
+
+
 def test_who_comes_back_reads_every_epoch_and_sends_what_waited(tmp_path: Path) -> None:
     async def story() -> None:
         relay = RelayDouble()

@@ -7,6 +7,11 @@ sender's own before anything is sealed, so nobody waits for somebody else. Two c
 stand: the server stores one, and the loser adopts it and makes its change again if it is still missing.
 
 All that changes a channel happens under its lock, so that what is awaited in between cannot be overtaken.
+
+A server may say of a missing box that retention took it, because nothing of its epoch is kept (spec 04, "Boxes"). That
+word is taken until it is seen to be false: a frame of that epoch, or its keys needed for sending, raise the alarm.
+
+Notes written: `unboxed <channel>`: the epochs of which that was said.
 """
 
 from __future__ import annotations
@@ -67,6 +72,8 @@ class Channel:
         self._reader: Final = Reader(self, home)
         self._broken = ""
         self._looking = ""
+        self._forgotten: set[int] = set()
+        self._unboxed = _read_epochs(home.history.note(_unboxed_note(channel)))
         self.advanced: Final = asyncio.Event()
         """Set whenever keys were gained: frames on hold may open now."""
         kept = home.history.channel(channel)
@@ -180,6 +187,8 @@ class Channel:
                     else Box(item.box.recipient, item.box.kid, item.box.suite, item.box.sealed)
                 )
                 found[item.epoch] = Delivery(box, BoxList(item.box_hashes, item.box_list_sig))
+                if box is None and not item.box_hashes and not item.box_list_sig:
+                    self._forgotten.add(item.epoch)
             if not page:
                 return found
             from_epoch, count = page[-1].epoch + 1, count - len(page)
@@ -231,10 +240,23 @@ class Channel:
 
     def _installed(self, installed: Installed) -> None:
         self._reader.claim(installed.commit.committer, installed.commit.seen)
-        if installed.alarm is not None:
-            code = installed.alarm.code
-            self._home.report(Alarm(self.id, AlarmKind.WITHHELD, code, stops_sending=False))
+        alarm = installed.alarm
+        if alarm is not None:
+            if alarm.code is SealingCode.E_BOX and alarm.epoch in self._forgotten:
+                self._keep_unboxed(self._unboxed | {alarm.epoch})
+            else:
+                self._home.report(Alarm(self.id, AlarmKind.WITHHELD, alarm.code, stops_sending=False))
         self.advanced.set()
+
+    def missed(self, epoch: int) -> None:
+        """The keys of an epoch are wanted and not held: an alarm when the server said that nobody needs them."""
+        if epoch in self._unboxed:
+            self._keep_unboxed(self._unboxed - {epoch})
+            self._home.report(Alarm(self.id, AlarmKind.WITHHELD, SealingCode.E_BOX, stops_sending=False))
+
+    def _keep_unboxed(self, epochs: frozenset[int]) -> None:
+        self._unboxed = epochs
+        self._home.history.keep_note(_unboxed_note(self.id), msgspec.msgpack.encode(sorted(epochs)))
 
     def _refuse(self, error: SealingError) -> None:
         """A commit breaks a rule. The chain cannot go on here, so nothing may be sealed to its old members."""
@@ -264,6 +286,7 @@ class Channel:
                 change = plan()
                 if change is None:
                     return False
+                self.missed(self.epoch)
                 if await self._post(change):
                     return True
             raise Refused(WireError.CONFLICT, "others kept changing this channel")
@@ -503,6 +526,14 @@ class Channel:
                 break
             stood += 1
         return stood
+
+
+def _unboxed_note(channel: ChannelId) -> str:
+    return f"unboxed {channel.hex()}"
+
+
+def _read_epochs(note: bytes | None) -> frozenset[int]:
+    return frozenset() if note is None else frozenset(msgspec.msgpack.decode(note, type=list[int]))
 
 
 def commit_post(made: MadeCommit) -> r.CommitPost:

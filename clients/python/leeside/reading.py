@@ -19,6 +19,7 @@ from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.sealing.opening.body import Body, encode_body
 from leeside_protocol.sealing.opening.channel import SealedChannel
 from leeside_protocol.sealing.public.encoding import sha256
+from leeside_protocol.sealing.public.frame import parse_frame
 from leeside_protocol.sealing.public.seen import LogHead, Seen
 from leeside_protocol.words import Lane
 
@@ -44,6 +45,8 @@ class Place(Protocol):
     def content(self) -> ChannelAddress: ...
 
     sealed: SealedChannel
+
+    def missed(self, epoch: int) -> None: ...
 
 
 class Reader:
@@ -130,6 +133,7 @@ class Reader:
 
     def _failed(self, entry: Entry, error: SealingError) -> Reading:
         if error.code is SealingCode.E_NO_KEY:
+            self._place.missed(parse_frame(entry.payload).epoch)
             return Reading(_row(entry, Verdict.NOT_GRANTED, entry.payload), code="not_granted")
         if error.code is SealingCode.E_FORK:
             # One signed branch here, an unproven one there: tell, and let the commits prove it.

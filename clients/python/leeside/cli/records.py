@@ -227,7 +227,7 @@ class Export:
             for item in page:
                 try:
                     if item.box is None:
-                        missing[str(item.epoch)] = "no box"
+                        missing[str(item.epoch)] = "no box" if item.box_hashes else "deleted by retention"
                         continue
                     box = Box(item.box.recipient, item.box.kid, item.box.suite, item.box.sealed)
                     opened = open_records_box(self._key, line.commits[item.epoch], box)
