@@ -14,7 +14,15 @@ import msgspec
 from msgspec import Meta
 
 from leeside_protocol.limits import INT_MAX, ROSTER_DEVICES
-from leeside_protocol.words import ChannelPurpose, Compartment, Discipline, IncidentState, Role
+from leeside_protocol.words import (
+    ChannelPurpose,
+    Compartment,
+    Discipline,
+    HoldReason,
+    IncidentState,
+    Role,
+    ShredReason,
+)
 
 HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 Label = Annotated[str, Meta(min_length=1, max_length=80)]
@@ -275,6 +283,45 @@ class Incident(Answer, frozen=True):
     revision: int
 
 
+class HoldPost(Body, frozen=True):
+    """POST /v1/incidents/{id}/records/hold and /release: a legal hold begins or ends. Each reason is a hold of its own,
+    so that the end of one matter does not release what another one needs."""
+
+    reason: HoldReason
+
+
+class ShredPost(Body, frozen=True):
+    """POST /v1/incidents/{id}/records/shred: destroy what is left of an ended incident, for good."""
+
+    reason: ShredReason
+
+
+class Hold(Answer, frozen=True):
+    """A legal hold: why (a `HoldReason`), since when, and by which device it was placed."""
+
+    reason: str
+    since_ms: int
+    device: HexId
+
+
+class RecordsState(Answer, frozen=True):
+    """How long an incident's records stay, and what became of them. 0 for what did not happen.
+
+    `kept_until_ms` is when retention takes the content, 0 while the incident goes on or when it is kept for good. Under a
+    hold nothing goes. At `emptied_ms` retention began to take the content; its keys stand in the archives until they
+    are shredded. A shredding that was ordered and is not done (`shredded_ms`) goes on by itself.
+    """
+
+    incident: HexId
+    state: IncidentState
+    closed_ms: int
+    kept_until_ms: int
+    holds: tuple[Hold, ...]
+    emptied_ms: int
+    shred_ordered_ms: int
+    shredded_ms: int
+
+
 class ChannelInfo(Answer, frozen=True):
     """A channel that the asking device is in: why it exists and its verified head."""
 
@@ -319,6 +366,12 @@ class Incidents(Page, frozen=True):
     """GET /v1/incidents."""
 
     items: tuple[Incident, ...]
+
+
+class RecordsStates(Page, frozen=True):
+    """GET /v1/records."""
+
+    items: tuple[RecordsState, ...]
 
 
 class Channels(Page, frozen=True):

@@ -104,6 +104,24 @@ class IncidentState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class HoldReason(StrEnum):
+    """Why an incident's records must be kept: each reason is a hold of its own."""
+
+    COURT_ORDER = "court_order"
+    LITIGATION = "litigation"
+    INVESTIGATION = "investigation"
+    RECORDS_REQUEST = "records_request"
+    INCIDENT_REVIEW = "incident_review"
+
+
+class ShredReason(StrEnum):
+    """Why an incident's records are destroyed."""
+
+    RETENTION_OVER = "retention_over"
+    COURT_ORDER = "court_order"
+    PERSON_ASKED = "person_asked"
+
+
 class PrimaryStatus(StrEnum):
     """A unit's availability (NENA-STA-021.1b primary unit status)."""
 

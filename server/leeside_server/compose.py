@@ -154,6 +154,7 @@ def http_settings(config: Config) -> HttpSettings:
         trusted_proxies=config.server.proxy_networks,
         tls=config.server.tls,
         blob_bytes=limits.blob_bytes,
+        incident_days=config.retention.incident_days,
         body_deadline_s=limits.body_deadline_s,
         requests_per_source=limits.requests_per_source,
         requests_per_device=limits.requests_per_device,

@@ -102,6 +102,15 @@ def sample(kind: Any) -> Any:
             {"id": ID, "priority": 1, "state": "open", "units": [], "created_ms": 1, "closed_ms": 0, "revision": 1},
             r.Incident,
         ),
+        r.RecordsStates: r.RecordsStates("", ()),
+        r.RecordsState: msgspec.convert(
+            {
+                "incident": ID, "state": "closed", "closed_ms": 1, "kept_until_ms": 2, "emptied_ms": 0,
+                "holds": [{"reason": "court_order", "since_ms": 1, "device": ID}], "shred_ordered_ms": 0,
+                "shredded_ms": 0,
+            },
+            r.RecordsState,
+        ),
         r.CommitAnswer: r.CommitAnswer(b"c" * 16, 1, b"h" * 32),
         r.Channels: r.Channels("", ()),
         r.ChannelInfo: msgspec.convert(

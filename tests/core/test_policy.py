@@ -50,6 +50,9 @@ grant                          x    x    x    -    -    x    -    x
 read_channels                  x    x    x    x    x    x    x    x
 attach                         x    x    x    -    x    x    -    -
 read_records                   -    -    -    -    -    -    x    -
+hold_records                   -    -    -    -    -    -    x    -
+release_records                -    -    -    -    -    -    x    -
+shred_records                  -    -    -    -    -    -    x    -
 read_security_events           -    -    -    -    -    x    -    x
 """
 

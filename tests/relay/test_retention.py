@@ -2,14 +2,29 @@
 
 import os
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest_asyncio
 
 from leeside_protocol import resources as r
-from leeside_protocol.ids import AgencyId, BlobId, ChannelKind, MessageId, StateKind, address, state_key
+from leeside_protocol.ids import (
+    AgencyId,
+    BlobId,
+    ChannelAddress,
+    ChannelId,
+    ChannelKind,
+    MessageId,
+    StateKind,
+    address,
+    state_key,
+)
+from leeside_protocol.sealing.opening.body import Body
+from leeside_protocol.sealing.opening.committer import Change
+from leeside_protocol.sealing.public.commit import CommitReason
 from leeside_protocol.words import ChannelPurpose, IncidentState, Lane, Role
 from leeside_server.core.attachments import BlobRow
+from leeside_server.core.commits import FORGOTTEN_BOXES
 from leeside_server.core.identity import NO_AGENCY, BootstrapRow, EnrolmentRow, SessionRow
 from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import Append, Item, StoredEntry
@@ -31,9 +46,16 @@ async def agency(city: City) -> Agency:
     return await city.agency()
 
 
-async def put(agency: Agency, channel: bytes, sender: Person, payload: bytes, key: bytes = b"") -> None:
+async def put(
+    agency: Agency,
+    channel: bytes,
+    sender: Person,
+    payload: bytes,
+    key: bytes = b"",
+    log: ChannelAddress | None = None,
+) -> None:
     lane = Lane.STATE if key else Lane.LOG
-    log = address(ChannelKind.CONTENT, channel)
+    log = log or address(ChannelKind.CONTENT, channel)
     part = Append(log, lane, key, sender.id, MessageId(os.urandom(16)), payload)
     await agency.city.node.write([Item(agency.id, agency.city.clock.now_ms(), (part,))])
 
@@ -113,6 +135,105 @@ async def test_standing_channels_keep_what_is_young(agency: Agency) -> None:
     kept = [entry.payload for entry in page.entries if entry.payload]
     assert kept == [b"day 4", b"day 5", b"day 6"]
     assert (page.floor, page.head) == (4, 7)
+
+
+async def test_after_an_incidents_days_no_value_and_no_box_is_left(agency: Agency) -> None:
+    channel, dispatcher = await closed_incident(agency)
+    retention = Retention(agency.city.node, RetentionSettings(incident_days=30))
+    await retention.sweep()
+    store = agency.city.node.store
+    (before,) = await store.boxes(agency.id, ChannelId(channel), dispatcher.id, 0, 9)
+    assert before[1] is not None
+    agency.city.clock.advance(30 * DAY_S)
+    for _ in range(2):
+        await retention.sweep()
+        assert not any(payloads(await entries(agency, ChannelKind.CONTENT, channel)))
+        assert await store.boxes(agency.id, ChannelId(channel), dispatcher.id, 0, 9) == [
+            (0, None, FORGOTTEN_BOXES)
+        ]
+    await dispatcher.sign_in()
+    (answer,) = await dispatcher.ask("boxes", id=channel.hex())
+    assert (answer.box, answer.box_hashes, answer.box_list_sig) == (None, (), b"")
+
+
+async def rekey(room: Room) -> None:
+    """The next epoch of a standing channel, six hours later."""
+    room.agency.city.clock.advance(6 * 3_600)
+    await room.owner.sign_in()
+    made = room.make(Change(CommitReason.PERIODIC))
+    await room.post(made)
+    room.take(made)
+
+
+async def boxed(room: Room) -> list[int]:
+    """The epochs whose box stands."""
+    store = room.agency.city.node.store
+    found = await store.boxes(room.agency.id, room.id, room.owner.id, 0, 500)
+    return [epoch for epoch, box, _ in found if box is not None]
+
+
+async def say(room: Room, key: bytes = b"") -> None:
+    """A real frame in the newest epoch."""
+    now_ms = room.agency.city.clock.now_ms()
+    body = Body("text", now_ms, MessageId(os.urandom(16)), None, [0, "hello"])
+    directories = {room.agency.id: room.agency.directory}
+    frame = room.sealed.seal(body, room.owner.keys, directories, now_ms=now_ms, random=os.urandom)
+    await put(room.agency, room.id, room.owner, frame, key)
+
+
+async def test_boxes_of_a_standing_channel_go_with_the_epochs_that_nothing_kept_needs(agency: Agency) -> None:
+    supervisor = await agency.join(Role.SUPERVISOR)
+    room = await agency.open(ChannelPurpose.DESK, supervisor)
+    for _ in range(20):
+        await say(room)
+        await rekey(room)
+    assert room.sealed.line.epoch == 20
+    await Retention(agency.city.node, RetentionSettings()).sweep()
+    assert await boxed(room) == list(range(21)), "what is kept for good keeps its boxes"
+    await Retention(agency.city.node, RetentionSettings(standing_days=3)).sweep()
+    # Epoch 8 began three days ago; a frame of the epoch before may stand behind one of it.
+    assert await boxed(room) == list(range(7, 21))
+    page = await agency.city.node.store.read(agency.id, address(ChannelKind.CONTENT, room.id), 8, 1, 1)
+    assert page.floor == 8
+    # Messages in what is left open as before.
+    opened = room.sealed.open(page.entries[0].payload or b"", {agency.id: agency.directory}, again=True)
+    assert opened.body.data == [0, "hello"]
+
+
+async def test_a_standing_value_keeps_the_boxes_of_its_epoch_and_a_quiet_channel_those_of_its_last_two(
+    agency: Agency,
+) -> None:
+    supervisor = await agency.join(Role.SUPERVISOR)
+    room, quiet = [await agency.open(ChannelPurpose.DESK, supervisor) for _ in range(2)]
+    key = state_key(StateKind.STATUS, os.urandom(16))
+    for number in range(6):
+        if number in {0, 3}:
+            await say(room, key)
+        await rekey(room)
+        await rekey(quiet)
+    agency.city.clock.advance(30 * DAY_S)
+    await Retention(agency.city.node, RetentionSettings(standing_days=3)).sweep()
+    assert await boxed(room) == list(range(2, 7))
+    assert await boxed(quiet) == [5, 6]
+
+
+async def test_an_inbox_forgets_what_was_pruned_and_no_other_log_does(agency: Agency) -> None:
+    supervisor = await agency.join(Role.SUPERVISOR)
+    room = await agency.open(ChannelPurpose.DESK, supervisor)
+    await put(agency, room.id, supervisor, b"old")
+    inbox = address(ChannelKind.INBOX, supervisor.id)
+    await put(agency, room.id, supervisor, b"old notice", log=inbox)
+    settings = RetentionSettings(standing_days=10, inbox_days=10, ids_days=20)
+    retention = Retention(agency.city.node, settings)
+    agency.city.clock.advance(11 * DAY_S)
+    await put(agency, room.id, supervisor, b"new notice", log=inbox)
+    await retention.sweep()
+    assert payloads(await entries(agency, ChannelKind.INBOX, supervisor.id))[-2:] == [None, b"new notice"]
+    agency.city.clock.advance(10 * DAY_S)
+    await retention.sweep()
+    assert payloads(await entries(agency, ChannelKind.INBOX, supervisor.id)) == [b"new notice"]
+    (kept,) = await entries(agency, ChannelKind.CONTENT, room.id)
+    assert (kept.payload, kept.hash) == (None, sha256(b"old").digest())
 
 
 async def test_zero_days_keep_for_good(agency: Agency) -> None:

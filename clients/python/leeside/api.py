@@ -55,6 +55,9 @@ REPEATABLE_POSTS: Final = frozenset(
         "post_commit",
         "revoke_device",
         "archive_channel",
+        "hold_records",
+        "release_records",
+        "shred_records",
     }
 )
 """POSTs that a server recognises when they come twice: they carry their own ids or hashes, or change nothing."""
@@ -257,6 +260,28 @@ class Api:
 
     async def change_incident(self, incident: Id, body: r.IncidentChange) -> r.Incident:
         return await self._one("change_incident", r.Incident, path={"id": incident}, body=body)
+
+    # ---- records
+
+    async def records(self, after: str = "", limit: int = 100) -> r.RecordsStates:
+        """How long each incident's records stay; for records officers, as all of these."""
+        return await self._one("records", r.RecordsStates, query=_page(after, limit))
+
+    async def incident_records(self, incident: Id) -> r.RecordsState:
+        return await self._one("incident_records", r.RecordsState, path={"id": incident})
+
+    async def hold_records(self, incident: Id, body: r.HoldPost) -> r.RecordsState:
+        """Keep everything of an incident. `forbidden` once it was shredded."""
+        return await self._one("hold_records", r.RecordsState, path={"id": incident}, body=body)
+
+    async def release_records(self, incident: Id, body: r.HoldPost) -> r.RecordsState:
+        """End the hold for this reason. Others stand as they are."""
+        return await self._one("release_records", r.RecordsState, path={"id": incident}, body=body)
+
+    async def shred_records(self, incident: Id, body: r.ShredPost) -> r.RecordsState:
+        """Destroy what is left of an ended incident, for good; ask the person before. `forbidden` before its retention
+        time is over and on hold. When this fails half-way, the server goes on by itself."""
+        return await self._one("shred_records", r.RecordsState, path={"id": incident}, body=body)
 
     # ---- channels and logs
 

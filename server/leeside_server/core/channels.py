@@ -9,6 +9,7 @@ head; it never sees, and never needs, what the frame holds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Final
 
@@ -191,6 +192,19 @@ def channel_logs(channel: ChannelId) -> tuple[ChannelAddress, ChannelAddress, Ch
 def frame_epoch(payload: bytes) -> int:
     """The epoch in the clear header of a stored frame; -1 for a deleted value or a pruned message."""
     return int.from_bytes(payload[20:28], "big") if len(payload) > HEADER_BYTES else -1
+
+
+def boxes_unneeded_below(kept: Iterable[bytes], head_epoch: int, ended_below: int) -> int:
+    """The epoch below which nobody needs a box any more; 0 when all are needed.
+
+    `kept` are the payloads of the oldest kept message and of every standing value, `head_epoch` is the channel's newest
+    epoch, and epochs below `ended_below` are over for longer than the retention time. A frame may be one epoch older
+    than one that was stored before it, so a message counts for the epoch before its own, too. What is no frame keeps all.
+    """
+    lowest = min(ended_below, head_epoch - 1)
+    for payload in kept:
+        lowest = min(lowest, frame_epoch(payload) - 1)
+    return max(0, lowest)
 
 
 def _append(publish: Publish, device: DeviceId, epoch: int | None, refuse: WireError | None) -> Append:

@@ -50,6 +50,9 @@ from leeside_server.core.writes import Append, Audit, Fence, Part, PutBoxes
 _encode: Final = msgspec.msgpack.Encoder().encode
 _shared: Final = msgspec.msgpack.Decoder(tuple[tuple[bytes, ...], bytes])
 
+FORGOTTEN_BOXES: Final = _encode([[], b""])
+"""The shared part of an epoch whose boxes were deleted: no hash and no signature (spec 04, "Boxes")."""
+
 INCIDENT_PURPOSES: Final = frozenset({ChannelPurpose.INCIDENT, ChannelPurpose.CONSULT})
 
 

@@ -53,6 +53,10 @@ class Action(StrEnum):
     ATTACH = "attach"
     READ_RECORDS = "read_records"
     """Boxes of the agency's records keys, and the logs that they open."""
+    HOLD_RECORDS = "hold_records"
+    """Place a legal hold on an incident."""
+    RELEASE_RECORDS = "release_records"
+    SHRED_RECORDS = "shred_records"
     READ_SECURITY_EVENTS = "read_security_events"
 
 
@@ -102,6 +106,9 @@ PERMITTED: Final[dict[Action, frozenset[Role]]] = {
     Action.READ_CHANNELS: _EVERYONE,
     Action.ATTACH: _FIELD | {_FACILITY},
     Action.READ_RECORDS: frozenset({_RECORDS}),
+    Action.HOLD_RECORDS: frozenset({_RECORDS}),
+    Action.RELEASE_RECORDS: frozenset({_RECORDS}),
+    Action.SHRED_RECORDS: frozenset({_RECORDS}),
     Action.READ_SECURITY_EVENTS: frozenset({_SUPERVISOR, _ADMIN}),
 }
 """An action that is missing here is permitted to nobody."""

@@ -4,6 +4,7 @@
 |---|---|---|
 | `agency`, `member`, `device`, `session`, `enrolment`, `home`, `bootstrap` | who is who | `identity` |
 | `unit`, `incident` | teams and their work | `incidents` |
+| `records` | an incident's legal holds and what became of its records; the parent is `held` while one stands | `records` |
 | `channel` | a channel's verified head; the parent is `active` or `archived` | `channels` |
 | `slot` | which channel holds a place that only one may have | here |
 | `blob` | an attachment's announcement; the parent is its channel | `attachments` |
@@ -32,6 +33,7 @@ from leeside_server.core.identity import (
     SessionRow,
 )
 from leeside_server.core.incidents import IncidentRow, UnitRow
+from leeside_server.core.records import HELD, RecordsRow
 from leeside_server.core.writes import Object, Remove, Save
 
 
@@ -56,6 +58,7 @@ Row = (
     | BootstrapRow
     | UnitRow
     | IncidentRow
+    | RecordsRow
     | ChannelRow
     | BlobRow
     | SlotRow
@@ -72,6 +75,7 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     BootstrapRow: "bootstrap",
     UnitRow: "unit",
     IncidentRow: "incident",
+    RecordsRow: "records",
     ChannelRow: CHANNEL,
     BlobRow: "blob",
     SlotRow: "slot",
@@ -120,5 +124,7 @@ def _parent(row: Row) -> bytes:
             return ARCHIVED if row.archived else ACTIVE
         case BlobRow():
             return row.channel
+        case RecordsRow():
+            return HELD if row.holds else b""
         case _:
             return b""

@@ -1,17 +1,24 @@
-"""What is kept how long: payloads of logs, positions, attachments, remembered ids.
+"""What is kept how long: payloads of logs, positions, attachments, boxes, remembered ids.
 
 Theory of operation. The end of an incident is a timer: the request that closes it saves the row with a deadline, and
 whichever node sees it due carries it out. First the last positions of the incident's channels are deleted, at once;
-then the row waits for `incident_days` and the payloads and attachments go. Everything that has no deadline of its own
-(standing channels, inboxes) is looked through once a day. Every step can be repeated, and two nodes that do it at
+then the row waits for `incident_days` and payloads, values, boxes and attachments go. Everything that has no deadline of
+its own (standing channels, inboxes) is looked through once a day. Every step can be repeated, and two nodes that do it at
 once do it once: the row's revision decides, and pruning what is pruned changes nothing.
+
+A legal hold stops all of this for its incident. Placing one changes the incident's row, and every decision to take
+something away is written together with that row first: a hold that was acknowledged before the decision prevents it. While
+the hold stands the row has no deadline, so that a node of the version before, which knows no holds, takes nothing either.
+
+Boxes of a standing channel go with the epochs that were over before its retention time and that no kept frame needs.
 
 What only ever served once is forgotten `SPENT_KEPT_MS` after its end, when nobody can present it any more: sessions,
 enrolment codes, announcements of attachments that are gone. A spent bootstrap code is not: the operator's file still
 has its hash, and the row is what keeps it from serving twice.
 
 The signed directory and the epochs of channels are never pruned, and the hash of a pruned frame stays, so that
-members can still prove what stood where.
+members can still prove what stood where. In an inbox nobody proves an order: there the row of a pruned notice is
+forgotten with its id.
 """
 
 from __future__ import annotations
@@ -24,36 +31,25 @@ from typing import Final
 
 import msgspec
 
-from leeside_protocol.ids import (
-    AgencyId,
-    BlobId,
-    ChannelAddress,
-    ChannelId,
-    ChannelKind,
-    MessageId,
-    StateKind,
-    address,
-)
-from leeside_protocol.limits import PAGE_ENTRIES
-from leeside_protocol.words import ChannelPurpose, Lane
+from leeside_protocol.ids import AgencyId, BlobId, ChannelAddress, ChannelId, ChannelKind, StateKind, address
+from leeside_protocol.words import ChannelPurpose
 from leeside_server.core.attachments import BlobRow, chunks_of
-from leeside_server.core.channels import ChannelRow
+from leeside_server.core.channels import ChannelRow, boxes_unneeded_below
+from leeside_server.core.commits import FORGOTTEN_BOXES
 from leeside_server.core.identity import NO_AGENCY, DeviceRow, EnrolmentRow, SessionRow
 from leeside_server.core.incidents import ENDED, IncidentRow
-from leeside_server.core.rows import KINDS, Held, R, change, read, remove
-from leeside_server.core.writes import NO_DEVICE, Append, Item, Save
+from leeside_server.core.records import DAY_MS, HELD, RecordsRow, kept_until_ms
+from leeside_server.core.rows import KINDS, Held, R, change, create, read, remove
+from leeside_server.core.writes import Item, Part, Save, Stored
 from leeside_server.log import get_logger
 from leeside_server.ports import Clock, Store, StoreFull, StoreUnavailable
+from leeside_server.relay.erasure import Erasure
 from leeside_server.relay.http.host import Host
 
-DAY_MS: Final = 86_400_000
 SWEEP_S: Final = 30.0
 DUE_AT_ONCE: Final = 50
-PAGE_BYTES: Final = 1 << 20
 SPENT_KEPT_MS: Final = DAY_MS
 """Beyond every token, challenge and repeat that could still name what has ended."""
-DROPPED_KEPT_MS: Final = 3_600_000
-"""A chunk that was being uploaded when its attachment went has arrived by then, and goes too."""
 REMOVED_AT_ONCE: Final = 500
 
 _log = get_logger("leeside.retention")
@@ -76,7 +72,7 @@ class Retention:
     ) -> None:
         self._host = host
         self._settings = settings
-        self._random = random
+        self._erasure = Erasure(host, random)
         self._next_daily_ms = 0
 
     @property
@@ -113,6 +109,8 @@ class Retention:
         now_ms = self._clock.now_ms()
         for agency, found in await self._store.due(KINDS[IncidentRow], now_ms, DUE_AT_ONCE):
             await self._incident(agency, read(IncidentRow, found), now_ms)
+        for agency, found in await self._store.due(KINDS[RecordsRow], now_ms, DUE_AT_ONCE):
+            await self._erasure.shred(agency, read(RecordsRow, found), now_ms)
         for agency, found in await self._store.due(KINDS[BlobRow], now_ms, DUE_AT_ONCE):
             await self._upload(agency, read(BlobRow, found), now_ms)
         if now_ms >= self._next_daily_ms:
@@ -124,52 +122,47 @@ class Retention:
     # ---- incidents
 
     async def _incident(self, agency: AgencyId, held: Held[IncidentRow], now_ms: int) -> None:
+        # The incident's row was read first: a hold that is not seen here changes that row, and every write below fails.
+        records = await self._records(agency, held.id)
         row = held.row
-        if row.state not in ENDED:
+        if row.state not in ENDED or (records is not None and (records.row.holds or records.row.shred_ms)):
             await self._save(agency, change(held, row), now_ms)
             return
-        channels = await self._channels_of(agency, held.id)
+        until_ms = kept_until_ms(row, self._settings.incident_days)
         if not row.swept:
-            for channel in channels:
-                await self._forget_positions(agency, channel, now_ms)
-            due_ms = row.closed_ms + self._settings.incident_days * DAY_MS
-            swept = msgspec.structs.replace(row, swept=True)
-            await self._save(
-                agency, change(held, swept, due_ms if self._settings.incident_days else None), now_ms
-            )
-            return
-        for channel in channels:
-            log = address(ChannelKind.CONTENT, channel)
-            (head,) = await self._store.heads([(agency, log)])
-            await self._store.prune(agency, log, head, now_ms - self._settings.ids_days * DAY_MS)
-            for blob in await self._every(agency, BlobRow, channel):
-                await self._drop(agency, blob, now_ms)
-        await self._save(agency, change(held, row), now_ms)
+            await self._end(agency, held, until_ms, now_ms)
+        elif not until_ms or now_ms < until_ms:
+            await self._save(agency, change(held, row, until_ms or None), now_ms)
+        elif await self._begin_emptying(agency, held, records, now_ms):
+            await self._erasure.empty(agency, held.id, self._ids_before(now_ms), now_ms)
+            await self._save(agency, change(_following(held), row), now_ms)
 
-    async def _channels_of(self, agency: AgencyId, incident: bytes) -> list[ChannelId]:
-        rows = await self._every(agency, ChannelRow, None)
-        return [ChannelId(held.id) for held in rows if held.row.subject == incident.hex()]
+    async def _end(self, agency: AgencyId, held: Held[IncidentRow], until_ms: int, now_ms: int) -> None:
+        """What the end demands at once: the last positions go, in one item with the row that says so."""
+        swept = msgspec.structs.replace(held.row, swept=True)
+        parts: list[Part] = [change(held, swept, until_ms or None)]
+        for channel in await self._erasure.channels(agency, held.id):
+            parts += await self._erasure.deletions(agency, channel.id, StateKind.POSITION)
+        await self._host.write([Item(agency, now_ms, tuple(parts))])
 
-    async def _forget_positions(self, agency: AgencyId, channel: ChannelId, now_ms: int) -> None:
-        """Delete every last position that the channel still holds."""
-        log = address(ChannelKind.CONTENT, channel)
-        keys: list[bytes] = []
-        after = 0
-        while True:
-            page = await self._store.read(agency, log, after, PAGE_ENTRIES, PAGE_BYTES)
-            keys += [
-                entry.key
-                for entry in page.entries
-                if entry.lane is Lane.STATE and entry.key[:1] == StateKind.POSITION.value and entry.payload
-            ]
-            if page.to >= page.head:
-                break
-            after = page.to
-        if keys:
-            parts = tuple(
-                Append(log, Lane.STATE, key, NO_DEVICE, MessageId(self._random(16)), b"") for key in keys
-            )
-            await self._host.write([Item(agency, now_ms, parts)])
+    async def _begin_emptying(
+        self, agency: AgencyId, held: Held[IncidentRow], records: Held[RecordsRow] | None, now_ms: int
+    ) -> bool:
+        """Write down that the content goes now. False when a hold or a shredding came first."""
+        begun = RecordsRow() if records is None else records.row
+        begun = msgspec.structs.replace(begun, emptied_ms=begun.emptied_ms or now_ms)
+        saved = create(held.id, begun) if records is None else change(records, begun)
+        item = Item(agency, now_ms, (change(held, held.row, now_ms), saved))
+        (outcome,) = await self._host.write([item])
+        return isinstance(outcome, Stored)
+
+    async def _records(self, agency: AgencyId, incident: bytes) -> Held[RecordsRow] | None:
+        found = await self._store.get(agency, KINDS[RecordsRow], incident)
+        return None if found is None else read(RecordsRow, found)
+
+    async def _on_hold(self, agency: AgencyId) -> frozenset[str]:
+        """The incidents on legal hold, as channels name them."""
+        return frozenset(held.id.hex() for held in await self._every(agency, RecordsRow, HELD))
 
     # ---- attachments
 
@@ -180,34 +173,41 @@ class Retention:
             await self._host.write([Item(agency, now_ms, (remove(BlobRow, held),))])
             return
         have = await self._host.blobs.have(agency, BlobId(held.id))
-        if len(have) < chunks_of(held.row):
-            await self._drop(agency, held, now_ms)
-        else:
+        if len(have) >= chunks_of(held.row):
             await self._save(agency, change(held, held.row), now_ms)
+        elif await self._channel_on_hold(agency, held.row.channel):
+            await self._save(agency, change(held, held.row, now_ms + DAY_MS), now_ms)
+        else:
+            await self._erasure.drop(agency, held, now_ms)
 
-    async def _drop(self, agency: AgencyId, held: Held[BlobRow], now_ms: int) -> None:
-        if held.row.dropped:
-            return
-        dropped = msgspec.structs.replace(held.row, dropped=True)
-        await self._save(agency, change(held, dropped, now_ms + DROPPED_KEPT_MS), now_ms)
-        await self._host.blobs.delete(agency, BlobId(held.id))
+    async def _channel_on_hold(self, agency: AgencyId, channel: ChannelId) -> bool:
+        found = await self._store.get(agency, KINDS[ChannelRow], channel)
+        subject = None if found is None else read(ChannelRow, found).row.subject
+        records = None if subject is None else await self._records(agency, bytes.fromhex(subject))
+        return records is not None and bool(records.row.holds)
 
     # ---- once a day
 
     async def _daily(self, agency: AgencyId, now_ms: int) -> None:
         before_ms = now_ms - self._settings.standing_days * DAY_MS if self._settings.standing_days else 0
+        on_hold = await self._on_hold(agency)
         for channel in await self._every(agency, ChannelRow, None):
+            if channel.row.subject in on_hold:
+                continue
             standing = channel.row.subject is None or channel.row.purpose is ChannelPurpose.UNIT
             await self._prune(
                 agency, address(ChannelKind.CONTENT, channel.id), before_ms if standing else 0, now_ms
             )
             if standing and before_ms:
+                await self._forget_boxes(agency, channel, before_ms)
                 for blob in await self._every(agency, BlobRow, channel.id):
                     if blob.row.created_ms < before_ms:
-                        await self._drop(agency, blob, now_ms)
+                        await self._erasure.drop(agency, blob, now_ms)
         inbox_ms = now_ms - self._settings.inbox_days * DAY_MS
         for device in await self._every(agency, DeviceRow, None):
-            await self._prune(agency, address(ChannelKind.INBOX, device.id), inbox_ms, now_ms)
+            inbox = address(ChannelKind.INBOX, device.id)
+            await self._prune(agency, inbox, inbox_ms, now_ms)
+            await self._store.forget_pruned(agency, inbox, self._ids_before(now_ms))
         await self._forget(agency, SessionRow, lambda row: row.ended_ms or row.refresh_until_ms, now_ms)
 
     async def _forget(self, agency: AgencyId, kind: type[R], end_ms: Callable[[R], int], now_ms: int) -> None:
@@ -223,7 +223,16 @@ class Retention:
 
     async def _prune(self, agency: AgencyId, log: ChannelAddress, before_ms: int, now_ms: int) -> None:
         up_to = await self._last_before(agency, log, before_ms) if before_ms else 0
-        await self._store.prune(agency, log, up_to, now_ms - self._settings.ids_days * DAY_MS)
+        await self._store.prune(agency, log, up_to, self._ids_before(now_ms))
+
+    async def _forget_boxes(self, agency: AgencyId, channel: Held[ChannelRow], before_ms: int) -> None:
+        """Of epochs that were over before `before_ms`, as far as no kept frame needs them."""
+        epochs = await self._last_before(agency, address(ChannelKind.EPOCHS, channel.id), before_ms)
+        kept = await self._store.kept(agency, address(ChannelKind.CONTENT, channel.id))
+        # The last epoch that began before then was still going on.
+        below = boxes_unneeded_below(kept, channel.row.epoch, epochs - 1)
+        if below:
+            await self._store.forget_boxes(agency, ChannelId(channel.id), below, FORGOTTEN_BOXES)
 
     async def _last_before(self, agency: AgencyId, log: ChannelAddress, before_ms: int) -> int:
         """The last offset whose entry is older than `before_ms`, found by halving: times rise with offsets."""
@@ -241,15 +250,17 @@ class Retention:
     # ---- reading and writing
 
     async def _every(self, agency: AgencyId, kind: type[R], parent: bytes | None) -> Sequence[Held[R]]:
-        rows: list[Held[R]] = []
-        after = b""
-        while True:
-            found = await self._store.objects(agency, KINDS[kind], parent, after, PAGE_ENTRIES)
-            rows += [read(kind, one) for one in found]
-            if len(found) < PAGE_ENTRIES:
-                return rows
-            after = found[-1].id
+        return await self._erasure.every(agency, kind, parent)
+
+    def _ids_before(self, now_ms: int) -> int:
+        """What is older may be forgotten with its id."""
+        return now_ms - self._settings.ids_days * DAY_MS
 
     async def _save(self, agency: AgencyId, save: Save, now_ms: int) -> None:
         # A conflict means that another node, or a request, was first: it is seen next time.
         await self._host.write([Item(agency, now_ms, (save,))])
+
+
+def _following(held: Held[IncidentRow]) -> Held[IncidentRow]:
+    """The row as it stands after one more change of it that kept it as it was."""
+    return Held(held.id, held.row, held.revision + 1)

@@ -8,7 +8,7 @@ import pytest
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelKind, address
 from leeside_protocol.routes import BY_NAME, ROUTES
-from leeside_protocol.words import ChannelPurpose, IncidentState, Role
+from leeside_protocol.words import ChannelPurpose, HoldReason, IncidentState, Role, ShredReason
 from tests.relay.http.world import Agency, City, channel_post, commit_post
 
 BODIES: dict[str, Any] = {
@@ -16,6 +16,9 @@ BODIES: dict[str, Any] = {
     "create_enrolment": r.NewEnrolment(),
     "change_unit": r.UnitChange(1),
     "change_incident": r.IncidentChange(1, state=IncidentState.CLOSED),
+    "hold_records": r.HoldPost(HoldReason.COURT_ORDER),
+    "release_records": r.HoldPost(HoldReason.COURT_ORDER),
+    "shred_records": r.ShredPost(ShredReason.RETENTION_OVER),
     "create_blob": r.NewBlob(10),
     "put_chunk": bytes(10),
 }
@@ -26,7 +29,8 @@ BY_ID = [route.name for route in ROUTES if "{id}" in route.path]
 async def test_foreign_and_missing_are_the_same(city: City, name: str) -> None:
     mine, theirs = await city.agency(), await city.agency()
     foreign = await ids_of(theirs)
-    asking = await mine.join(Role.SUPERVISOR, Role.DISPATCHER, Role.RESPONDER, Role.PSYCHIATRIST)
+    every_work = (Role.SUPERVISOR, Role.DISPATCHER, Role.RESPONDER, Role.PSYCHIATRIST)
+    asking = await mine.join(*((Role.RECORDS_OFFICER,) if "records" in name else every_work))
     admin = mine.admin
     person = admin if name in {"change_member", "create_enrolment", "change_unit"} else asking
     assert person.tokens is not None

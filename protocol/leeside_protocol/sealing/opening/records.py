@@ -1,8 +1,8 @@
 """The records custodian: opening its boxes, and the archive of one incident.
 
 At close a member wraps the class secrets of a channel under a fresh archive key and seals
-that key to the records recipient.  Legal hold keeps the archive; shredding deletes the
-sealed archive key, and with it this incident alone.  Once an archive stands, the server
+that key to the records recipient.  Legal hold keeps the archive; shredding deletes it with its
+sealed key, and with it this incident alone.  Once an archive stands, the server
 deletes the records boxes of the single commits.  Every opening is logged by the caller.
 Spec chapter 04, "Records".
 """

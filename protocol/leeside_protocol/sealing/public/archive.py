@@ -53,7 +53,7 @@ class Archive(msgspec.Struct, frozen=True):
     """The secrets of one channel of an incident, sealed to a records key, as it is stored and sent:
     `[[payload, signer, signature], suite, sealed key, wrapped]`.
 
-    `key_box` is what shredding deletes; `wrapped` is useless without it.
+    `wrapped` is useless without `key_box`; shredding deletes both.
     """
 
     signed: Signed

@@ -40,6 +40,7 @@ from leeside_server.core.commits import (
 )
 from leeside_server.core.incidents import ENDED, IncidentRow, UnitRow
 from leeside_server.core.policy import Action, opening
+from leeside_server.core.records import RecordsRow
 from leeside_server.core.rows import Held, SlotRow, change, create, slot_id
 from leeside_server.core.writes import Audit, Item, NotStored, Part, Repeated
 from leeside_server.relay.http.call import Call
@@ -217,6 +218,7 @@ async def post_grant(call: Call) -> None:
     call.actor.require(Action.GRANT)
     post = call.body(r.GrantPost)
     held = await _own_channel(call)
+    await _check_not_shredded(call, held)
     directory = await call.host.directories.fresh(call.actor.agency)
     line = await _line(call, ChannelId(held.id), held.row.epoch, post, directory)
     grant, sealed = check_grant(post, line, {call.actor.agency: directory}, call.actor.device, call.now_ms)
@@ -236,6 +238,7 @@ async def post_archive(call: Call) -> None:
     held = await _own_channel(call)
     if not held.row.archived:
         raise ProtocolError(WireError.FORBIDDEN, "the channel is still in service")
+    await _check_not_shredded(call, held)
     directory = await call.host.directories.fresh(call.actor.agency)
     line = ChannelLine(ChannelId(held.id))
     for commit in await _epochs(call, line.channel_id, held.row.epoch, 1):
@@ -243,6 +246,15 @@ async def post_archive(call: Call) -> None:
     directories = {call.actor.agency: directory}
     label, archive = check_archive(post, line, directories, call.actor.device, call.now_ms)
     await call.write(call.actor.agency, *archive_entry(label, archive))
+
+
+async def _check_not_shredded(call: Call, held: Held[ChannelRow]) -> None:
+    """Keys that arrive after an incident was shredded would open what is left of it elsewhere."""
+    if held.row.subject is None:
+        return
+    records = await call.find(call.actor.agency, RecordsRow, bytes.fromhex(held.row.subject))
+    if records is not None and records.row.shred_ms:
+        raise ProtocolError(WireError.FORBIDDEN, "this incident's records were shredded")
 
 
 async def _line(

@@ -16,12 +16,14 @@ class HttpSettings(msgspec.Struct, frozen=True):
 
     `bootstrap_codes` is a file with one SHA-256 (hexadecimal) of an operator's one-time code a line; without it
     no agency can be created. `trusted_proxies` may name the client in `X-Forwarded-For`.
+    `incident_days` is how long an ended incident is kept, 0 for good.
     """
 
     bootstrap_codes: Path | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     tls: bool = False
     blob_bytes: int = BLOB_BYTES
+    incident_days: int = 0
     body_deadline_s: float = 30.0
     requests_per_source: Rate = Rate(200.0, 2_000)
     requests_per_device: Rate = Rate(50.0, 500)
