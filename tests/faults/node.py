@@ -36,6 +36,8 @@ class NodeSettings:
     dsn: str = ""
     redis_url: str = ""
     level: str = "info"
+    incident_days: int = 0
+    """How long ended incidents are kept; 0 for good."""
 
 
 def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -> Path:
@@ -60,6 +62,8 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
                 "agencies_per_source",
             )
         ),
+        "[retention]",
+        f"incident_days = {settings.incident_days}",
         "[log]",
         f'level = "{settings.level}"',
     ]

@@ -30,8 +30,8 @@ COMMANDS = [
     ["channel", "who-can-read"], ["channel", "admit"], ["channel", "remove"], ["channel", "rekey"],
     ["channel", "grant"], ["channel", "archive"], ["incident", "open"], ["incident", "list"], ["incident", "show"],
     ["incident", "assign"], ["incident", "close"], ["status", "set"], ["status", "show"], ["records", "open"],
-    ["records", "log"], ["chat"], ["watch"], ["share"], ["doctor"], ["backup"], ["restore"], ["sign-out"],
-    ["device", "confirm"], ["demo"],
+    ["records", "log"], ["records", "list"], ["records", "hold"], ["records", "release"], ["records", "shred"],
+    ["chat"], ["watch"], ["share"], ["doctor"], ["backup"], ["restore"], ["sign-out"], ["device", "confirm"], ["demo"],
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from leeside.bodies import BodyError, read_content
+from leeside.cli import holds
 from leeside.cli.chain import fetch_chain
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import Invocation, SignedIn, invocation
@@ -39,7 +40,8 @@ from leeside_protocol.sealing.public.encoding import sha256
 from leeside_protocol.sealing.public.seen import SeenLog
 from leeside_protocol.words import Lane
 
-app = typer.Typer(help="The records custodian: open and export what was kept.", no_args_is_help=True)
+app = typer.Typer(help="The records custodian: what is kept how long, and opening it.", no_args_is_help=True)
+holds.register(app)
 
 _FIRST: Final = "0" * 64
 
@@ -110,6 +112,7 @@ def open_records_of(
         if directory.records_key(private.records_id) is None:
             raise CommandError("This records key is not one of this agency.", Exit.FAILED, "E_RECORDS")
         channels = await _channels(desk, subject)
+        await holds.refuse_shredded(desk, channels)
         done: list[dict[str, Any]] = []
         with _new_file(out) as file:
             for info in channels:
