@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from leeside_protocol.ids import ChannelId
 from leeside_server.adapters import sqlite_writer
 from leeside_server.adapters.queries import Statement
 from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.adapters.sqlite_file import Reserve, connect, settle_writer, verify
 from leeside_server.adapters.statements import SQLITE
-from leeside_server.core.writes import Audit, Repeated, Stored
+from leeside_server.core.writes import Audit, PutBoxes, Repeated, Stored
 from leeside_server.ports import StoreFull, StoreRefused, StoreUnavailable
 from tests.ports.stores import AGENCY, LOG, item, offsets, payloads, says, sets, stored, write
 
@@ -350,3 +351,31 @@ async def test_the_log_does_not_grow_without_end(
         await settled(store)
     assert path.stat().st_size > 1_000_000
     assert path.with_name("leeside.db-wal").stat().st_size < 500_000
+
+
+class Careless(sqlite3.Connection):
+    """A build of SQLite that leaves deleted content in its pages."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute("PRAGMA secure_delete = OFF").fetchone()
+
+
+@pytest.mark.parametrize("size", [1, 60], ids=["in a page", "in pages of its own"])
+async def test_what_was_taken_is_no_longer_in_the_file(path: Path, size: int) -> None:
+    """Sealed keys that were shredded would open every copy of what they sealed."""
+    channel, piece = ChannelId(b"C" * 16), b"-sealed keys of an incident-"
+    secret = piece * size
+    store = await SqliteStore.open(path, factory=Careless)
+    boxes = tuple((bytes([n]) * 16, b"box" + secret) for n in range(20))
+    await stored(store, PutBoxes(channel, 0, boxes, b"list" + secret))
+    for number in range(40):
+        await stored(store, says(number, b"log" + secret))
+    await store.close()
+    assert path.read_bytes().count(piece) >= 61
+    store = await SqliteStore.open(path, factory=Careless)
+    await store.prune(AGENCY, LOG, 40, 0)
+    await store.forget_boxes(AGENCY, channel, 1, b"gone")
+    await store.close()
+    assert path.read_bytes().count(piece) == 0
+    assert not path.with_name(path.name + "-wal").exists()

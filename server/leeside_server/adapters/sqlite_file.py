@@ -116,6 +116,8 @@ def settle_writer(connection: sqlite3.Connection, synchronous: Synchronous) -> N
     execute("PRAGMA wal_autocheckpoint = 0").fetchone()
     execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     execute("PRAGMA trusted_schema = OFF")
+    # What retention and shredding take is overwritten, on every build: some distributions have this on, others not.
+    execute("PRAGMA secure_delete = ON").fetchone()
     verify(connection, synchronous)
 
 
