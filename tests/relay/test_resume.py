@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from leeside_protocol.codec import encode
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import (
     AgencyId,
@@ -144,6 +145,31 @@ async def test_a_new_generation_resets_everyone_who_follows(w: World, port: int)
         assert again.generation > before.generation
         batch = await a.expect(Batch)
         assert (batch.after, batch.to) == (0, 3)
+
+
+async def test_unsubscribing_counts_for_a_subscription_that_is_not_made_yet(w: World, port: int) -> None:
+    anna = await w.phone(AGENCY)
+    room = await w.room(anna)
+    async with joined(w, port, anna) as a:
+        (socket,) = w.node.sockets.all()
+
+        def come_at_once(*messages: Subscribe | Unsubscribe) -> None:
+            for message in messages:
+                socket.on_message(encode(message))
+
+        join, leave = Subscribe(a.req(), room.content), Unsubscribe(a.req(), room.content)
+        come_at_once(join, leave)
+        assert (await a.expect(Subscribed)).req == join.req
+        for _ in range(2):
+            await a.publish(room, b"unheard")
+            await a.expect(Accepted)
+        assert not a.batches
+        come_at_once(join, leave, join)
+        for _ in range(2):
+            await a.expect(Subscribed)
+        assert (await a.expect(Batch)).to == 2
+        await a.publish(room, b"heard")
+        assert (await a.entries(1))[0].offset == 3
 
 
 async def test_the_last_state_value_and_its_deletion(w: World, port: int) -> None:

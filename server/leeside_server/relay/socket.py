@@ -119,7 +119,7 @@ class Socket:
         self.beat_due_s = 0.0
         self._nonce = b""
         self._answers: list[bytes] = []
-        self._requests: deque[Subscribe | Who] | None = None
+        self._requests: deque[Subscribe | Unsubscribe | Who] | None = None
         self._publishes: deque[Publish] | None = None
         self._parked: dict[tuple[ChannelAddress, bytes], bytes] | None = None
         self._paused = False
@@ -308,11 +308,8 @@ class Socket:
                     self._queue_publish(message)
             case Subscribe() | Who():
                 self._queue_request(message)
-            case Unsubscribe(channel=channel):
-                follow = self.follows.pop(channel, None)
-                if follow is not None:
-                    self.node.hub.unfollow(follow.log, self)
-                    self._unpark(channel)
+            case Unsubscribe():
+                self._unsubscribe(message)
             case Renew():
                 self._renew(message)
             case Hello():
@@ -421,6 +418,19 @@ class Socket:
 
     # following
 
+    def _unsubscribe(self, request: Unsubscribe) -> None:
+        """End a subscription, also one that was asked for before and is not made yet."""
+        self._leave(request.channel)
+        last = next((r for r in reversed(self._requests or ()) if r.channel == request.channel), None)
+        if self._requests is not None and isinstance(last, Subscribe):
+            self._requests.append(request)
+
+    def _leave(self, address: ChannelAddress) -> None:
+        follow = self.follows.pop(address, None)
+        if follow is not None:
+            self.node.hub.unfollow(follow.log, self)
+            self._unpark(address)
+
     def _queue_request(self, request: Subscribe | Who) -> None:
         if self._requests is None:
             self._requests = deque((request,))
@@ -428,9 +438,13 @@ class Socket:
         else:
             self._requests.append(request)
 
-    async def _serve_requests(self, queue: deque[Subscribe | Who]) -> None:
+    async def _serve_requests(self, queue: deque[Subscribe | Unsubscribe | Who]) -> None:
         while queue and not self.closed:
             request = queue[0]
+            if isinstance(request, Unsubscribe):
+                self._leave(request.channel)
+                queue.popleft()
+                continue
             try:
                 if isinstance(request, Subscribe):
                     await self._subscribe(request)
