@@ -147,6 +147,30 @@ async def test_a_new_generation_resets_everyone_who_follows(w: World, port: int)
         assert (batch.after, batch.to) == (0, 3)
 
 
+async def test_a_new_generation_resets_everyone_also_after_a_fault_of_ours(
+    w: World, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = await w.phone(AGENCY)
+    room = await w.room(anna)
+    await fill(w, room, 3)
+    reload, faults = w.node.access.reload, [ValueError()]
+
+    async def faulty() -> None:
+        if faults:
+            raise faults.pop()
+        await reload()
+
+    monkeypatch.setattr(w.node.access, "reload", faulty)
+    async with joined(w, port, anna) as a:
+        await a.subscribe(room.content)
+        await a.expect(Batch)
+        await w.node.store.bump_generation()
+        await w.node.beats.poll()
+        assert (await a.expect(Subscribed)).status == 2
+        assert (await a.expect(Batch)).to == 3
+        assert not faults
+
+
 async def test_unsubscribing_counts_for_a_subscription_that_is_not_made_yet(w: World, port: int) -> None:
     anna = await w.phone(AGENCY)
     room = await w.room(anna)

@@ -257,9 +257,12 @@ class Node:
                     await self.heads.refresh(agency, channel)
                 await self.access.reload()
                 break
-            except StoreUnavailable:
-                await asyncio.sleep(wait_s)
-                wait_s = min(2.0, wait_s * 2)
+            except Exception as error:  # noqa: BLE001
+                # Every log is held until this succeeds, whatever it was that failed.
+                if not isinstance(error, StoreUnavailable):
+                    _log.error("generation_unread", error=type(error).__name__)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2.0, wait_s * 2)
         for socket in self.sockets.all():
             socket.reset(self.hub.generation)
         for log in logs:
