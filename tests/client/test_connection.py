@@ -15,6 +15,7 @@ from leeside.api import ApiError
 from leeside.connection import (
     BACKOFF_BASE_S,
     BACKOFF_CAP_S,
+    LATEST_MS,
     Connection,
     LinkState,
     LinkStatus,
@@ -115,8 +116,9 @@ class Sink:
 class Stage:
     def __init__(self, uniform: Callable[[float, float], float] = JITTER, ahead_ms: int = 0) -> None:
         self.dialer, self.sink, self.tokens = Dialer(), Sink(), Tokens()
+        self.clock = VirtualClock(ahead_ms)
         self.connection = Connection(
-            self.dialer, self.tokens, KEY.sign, self.sink, clock=VirtualClock(ahead_ms), uniform=uniform
+            self.dialer, self.tokens, KEY.sign, self.sink, clock=self.clock, uniform=uniform
         )
 
     @asynccontextmanager
@@ -319,6 +321,21 @@ def test_a_server_that_talks_nonsense_is_left_and_an_unknown_optional_message_ig
             assert len(stage.dialer.servers) == 1
             server.out.put_nowait(b"\xc1")
             await eventually(lambda: len(stage.dialer.servers) == 2)
+
+    play(story())
+
+
+@pytest.mark.parametrize(("said_ms", "step_ms"), [(2**53 - 1, 5_000), (0, -5_000)])
+def test_a_time_that_no_calendar_has_is_not_taken_over(said_ms: int, step_ms: int) -> None:
+    """Beyond an integer's bounds it would stand in kept state that nobody can read back."""
+
+    async def story() -> None:
+        stage = Stage()
+        async with stage.running() as server:
+            server.push(m.Beat(said_ms, ()))
+            await eventually(lambda: abs(stage.connection.server_now_ms() - stage.clock.now_ms()) > 10**9)
+            stage.clock.ahead_ms += step_ms
+            assert stage.connection.server_now_ms() == (LATEST_MS if said_ms else 0)
 
     play(story())
 

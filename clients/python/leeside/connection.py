@@ -53,6 +53,8 @@ RENEW_AHEAD_S: Final = 60.0
 """How long before its token ends a session renews it."""
 RENEW_AGAIN_S: Final = 10.0
 SEND_TIMEOUT_S: Final = 20.0
+LATEST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999."""
 ANSWER_TIMEOUT_S: Final = 20.0
 CLIENT_NAME: Final = "leeside-python"
 
@@ -147,8 +149,9 @@ class Connection:
         return self._link is not None
 
     def server_now_ms(self) -> int:
-        """The server's time, as far as the last heartbeat told: phone clocks are wrong."""
-        return self._clock.now_ms() + self._server_ahead_ms
+        """The server's time, as far as the last heartbeat told: phone clocks are wrong. Always a time that calendars
+        have: what is written down with it must be readable again, whatever a server says."""
+        return max(0, min(self._clock.now_ms() + self._server_ahead_ms, LATEST_MS))
 
     def hurry(self) -> None:
         """Connect now rather than at the end of the delay: the network came back, or a person asks."""
