@@ -8,13 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from leeside_protocol.sealing.errors import SealingCode
+from leeside_protocol.sealing.opening import frames
 from leeside_protocol.sealing.opening.body import Body, decode_body, encode_body, pad, unpad
 from leeside_protocol.sealing.opening.channel import SealedChannel
 from leeside_protocol.sealing.opening.committer import Change, Seat
 from leeside_protocol.sealing.opening.frames import FrameReceiver, FrameSender
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.commit import CommitReason
-from leeside_protocol.sealing.public.encoding import decode, encode
+from leeside_protocol.sealing.public.encoding import as_list, decode, encode
 from leeside_protocol.sealing.public.entries import ALL_COMPARTMENTS, CAP_ADMIT, DURABLE, EPHEMERAL, MEDIA
 from leeside_protocol.sealing.public.frame import HEADER_BYTES, check_frame, parse_frame
 from tests.protocol.sealing.refusal import refused
@@ -190,6 +191,24 @@ def test_window_of_64(talk: Talk) -> None:
     assert talk.hear(frames[129]).data == 129
     with refused(SealingCode.E_REPLAY):
         talk.hear(frames[65])
+
+
+def test_windows_are_bounded_and_the_least_used_goes_first(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever speaks under ever new names pushes out who fell silent, not who goes on speaking."""
+    monkeypatch.setattr(frames, "MAX_WINDOWS", 3)
+    busy, *others = (talk.sender("dispatcher", bytes([n]) * 16, DURABLE) for n in range(4))
+    first = busy.seal(body())
+    talk.hear(first)
+    for other in others[:2]:
+        talk.hear(other.seal(body()))
+    talk.hear(busy.seal(body()))
+    talk.hear(others[2].seal(body()))
+    with refused(SealingCode.E_REPLAY):
+        talk.hear(first)
+    kept = as_list(as_list(decode(talk.unit.export(), max_bytes=2**20))[7])[0]
+    assert len(as_list(kept)) == 3
 
 
 def test_gaps_are_told(talk: Talk) -> None:
