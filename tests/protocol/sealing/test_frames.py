@@ -211,6 +211,17 @@ def test_windows_are_bounded_and_the_least_used_goes_first(
     assert len(as_list(kept)) == 3
 
 
+def test_only_ephemeral_frames_have_an_order_and_only_when_they_come(talk: Talk) -> None:
+    w, sender = talk.world, talk.sender("dispatcher", bytes(16))
+    older, newer = sender.seal(body()), sender.seal(body(ts_ms=NOW_MS + 1_000))
+    talk.hear(newer)
+    with refused(SealingCode.E_STALE_POSITION):
+        talk.hear(older)
+    assert talk.hear(older, again=True).data == "on my way"
+    # What was written before that position and was long under way is heard all the same.
+    assert talk.hear(w.say("dispatcher", talk.dispatcher, "late")).data == "late"
+
+
 def test_gaps_are_told(talk: Talk) -> None:
     frames = [talk.world.say("dispatcher", talk.dispatcher, n) for n in range(4)]
     missing = [talk.unit.open(frames[n], talk.world.directories).missing for n in (0, 3)]
