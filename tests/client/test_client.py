@@ -18,10 +18,10 @@ from leeside.outbox import Step
 from leeside.telling import reading_of
 from leeside_protocol import messages as m
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import ChannelId, ChannelKind, StateKind, UnitId, address, state_key
+from leeside_protocol.ids import ChannelId, ChannelKind, MessageId, StateKind, UnitId, address, state_key
 from leeside_protocol.words import Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
 from tests.client.people import Person, channel_of, person, said, settled, texts
-from tests.client.relay_double import DAY_MS, RelayDouble, Wire
+from tests.client.relay_double import DAY_MS, SERVER, RelayDouble, Wire
 from tests.client.virtual_time import START_MS, eventually, play
 
 
@@ -515,6 +515,29 @@ def test_a_position_is_coarsened_paced_and_visible_and_its_last_place_outlives_t
             assert last is not None
             assert last.fix is not None
             assert not last.live
+
+    play(story())
+
+
+def test_a_position_that_the_server_deleted_is_on_nobodys_board(tmp_path: Path) -> None:
+    """It deletes the last positions when an incident ends: nobody is shown where somebody was then."""
+
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            a.start_sharing(channel)
+            await a.move(fix(0))
+            await eventually(lambda: b.board(channel).position(a.device) is not None)
+            a.stop_sharing(channel)
+            await asyncio.sleep(5)
+            key = state_key(StateKind.POSITION, a.device)
+            content = address(ChannelKind.CONTENT, channel)
+            relay.store(content, m.Entry(0, Lane.STATE, key, SERVER, MessageId(bytes(16)), 0, b""))
+            await eventually(lambda: b.board(channel).position(a.device) is None)
+            assert not b.board(channel).positions()
+            assert not b.board(channel).sharing(START_MS)
 
     play(story())
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from leeside.events import Event, NameChange, PositionChange, StatusChange, TypingChange
-from leeside_protocol.ids import DeviceId, UnitId
+from leeside_protocol.ids import DeviceId, StateKind, UnitId
 from leeside_protocol.limits import STREAM_TTL_S
 
 TYPING_S: Final = 10
@@ -61,6 +61,17 @@ class Board:
         newer_ms = 1 if known is None or known.fix is None else event.fix.fix_ms - known.fix.fix_ms
         if newer_ms > 0 or (newer_ms == 0 and not _same_kept(event, known)):
             self._positions[event.device] = event
+
+    def forget(self, key: bytes) -> None:
+        """The server deleted a kept value, e.g. the last positions when an incident ends."""
+        kind, owner = key[:1], key[1:]
+        if kind == StateKind.POSITION.value:
+            self._positions.pop(DeviceId(owner), None)
+            self._sharing.pop(DeviceId(owner), None)
+        elif kind == StateKind.STATUS.value:
+            self.statuses.pop(UnitId(owner), None)
+        elif kind == StateKind.NAME.value:
+            self.names.pop(owner, None)
 
     def position(self, device: DeviceId) -> PositionChange | None:
         """A device's newest position, live or last; show its age."""

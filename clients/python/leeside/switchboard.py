@@ -581,6 +581,8 @@ class Switchboard:
                 pass
         if event is not None:
             self._show(channel.id, event, quiet=quiet)
+        elif row.lane is Lane.STATE and row.verdict is Verdict.OPENED and not row.value:
+            self.board(channel.id).forget(row.key)
 
     def _show(self, channel: ChannelId, event: Event, *, quiet: bool = False) -> None:
         self.board(channel).take(event, self.connection.server_now_ms())
