@@ -300,6 +300,12 @@ def test_a_masked_device_has_only_its_classes() -> None:
         interpreter.open(w.say("dispatcher", dispatcher), w.directories)
     with refused(SealingCode.E_AUTHZ):
         w.say("interpreter", interpreter)
+    # With a secret that somebody gave away all the same: it is not in the roster for this class.
+    leaked = FrameSender(
+        w.keys["interpreter"].identity, w.id("interpreter"), unit.head, unit.secrets(1), key_class=DURABLE, sid=bytes(16)
+    )  # fmt: skip
+    with refused(SealingCode.E_AUTHZ):
+        unit.open(leaked.seal(body()), w.directories)
 
 
 def test_a_guest_is_heard_by_the_key_that_was_vouched_for_and_in_its_classes_alone() -> None:
