@@ -37,12 +37,17 @@ def lines(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
     """Everything that the process logs, while logging is set up as `serve` does."""
     root = logging.getLogger()
     handlers, level, defaults = root.handlers[:], root.level, structlog.get_config()
+    # A server that ran in this process before has set the level of its own.
+    uvicorn = logging.getLogger("uvicorn.error")
+    uvicorns = uvicorn.level
+    uvicorn.setLevel(logging.NOTSET)
     stream = io.StringIO()
     log.set_up("debug", request.param, stream)
     yield stream
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
+    uvicorn.setLevel(uvicorns)
     logging.getLogger("uvicorn.access").disabled = False
     structlog.configure(**defaults)
 
