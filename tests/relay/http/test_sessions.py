@@ -11,6 +11,7 @@ from leeside_protocol.limits import CHALLENGE_TTL_S, TOKEN_TTL_S
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
 from leeside_protocol.words import Role
+from leeside_server.ports import StoreFull
 from leeside_server.relay.http import HttpSettings
 from tests.relay.http.world import Agency, City, Person, Refusal
 
@@ -120,6 +121,29 @@ async def test_a_refresh_secret_used_twice_ends_the_family(agency: Agency) -> No
     assert (await events(agency)).count("refresh_reuse") == 1
     await person.sign_in()
     await person.ask("me")
+
+
+async def test_a_full_disk_ends_nobodys_session(agency: Agency, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = await agency.join(Role.RESPONDER)
+    assert person.tokens is not None
+    kept = person.tokens.refresh
+
+    async def full(*_: object) -> object:
+        raise StoreFull
+
+    with monkeypatch.context() as without_room:
+        without_room.setattr(agency.city.node.store, "apply", full)
+        for _ in range(2):
+            agency.city.clock.advance(TOKEN_TTL_S)
+            tokens = await agency.city.ask("refresh", body=r.RefreshRequest(kept))
+            assert tokens.refresh == kept
+            assert (await agency.city.ask("me", token=tokens.token)).id == person.member
+    # With room again each secret serves once, as before.
+    tokens = await agency.city.ask("refresh", body=r.RefreshRequest(kept))
+    assert tokens.refresh != kept
+    with pytest.raises(Refusal) as refused:
+        await agency.city.ask("refresh", body=r.RefreshRequest(kept))
+    assert refused.value.code is WireError.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("noise", ["", "x", "!!!!", "é", "QUFB", "A" * 200])

@@ -40,6 +40,7 @@ from leeside_server.core.identity import refresh as refresh_row
 from leeside_server.core.notices import Access, access_entry
 from leeside_server.core.rows import Held, change, create
 from leeside_server.core.writes import Audit, Item, NotStored
+from leeside_server.ports import StoreFull
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.refusals import stored
@@ -113,8 +114,12 @@ async def _check_certificate(call: Call, agency: AgencyId, device: DeviceId) -> 
 
 
 async def refresh(call: Call) -> r.SessionTokens:
-    """POST /v1/sessions/refresh: each secret serves once; one that comes twice ends the family everywhere."""
-    shown = read_refresh(call.host.tokens.refresh_key, _secret(call.body(r.RefreshRequest).refresh))
+    """POST /v1/sessions/refresh: each secret serves once; one that comes twice ends the family everywhere.
+
+    While the store has no room, a secret serves again: it is given back with the token.
+    """
+    shown_secret = _secret(call.body(r.RefreshRequest).refresh)
+    shown = read_refresh(call.host.tokens.refresh_key, shown_secret)
     agency = shown.agency
     for _ in range(2):
         held = await call.find(agency, SessionRow, shown.session)
@@ -127,7 +132,11 @@ async def refresh(call: Call) -> r.SessionTokens:
         if isinstance(step, Reused):
             await _end(call, agency, held, step.row, "refresh_reuse")
             raise ProtocolError(WireError.UNAUTHENTICATED, "sign in again")
-        (outcome,) = await call.apply([Item(agency, call.now_ms, (change(held, step.row),))])
+        try:
+            (outcome,) = await call.apply([Item(agency, call.now_ms, (change(held, step.row),))])
+        except StoreFull:
+            # Nothing was written, so the secret has not served. Without room messages wait, but who reads goes on reading.
+            return _tokens(call, agency, shown.session, held.row, member, shown_secret)
         if not isinstance(outcome, NotStored):
             return _tokens(call, agency, shown.session, step.row, member, secret)
         # Someone used the same secret at the same moment: read again, and see it as the reuse that it is.
