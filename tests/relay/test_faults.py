@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -14,7 +14,7 @@ import pytest
 from leeside_protocol.errors import CloseCode, WireError
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId, MessageId, StateKind, state_key
 from leeside_protocol.limits import IN_FLIGHT_MESSAGES
-from leeside_protocol.messages import Accepted, Batch, Online, Publish, Refused, Subscribe, Who
+from leeside_protocol.messages import Accepted, Batch, Online, Publish, Refused, Subscribe, Subscribed, Who
 from leeside_protocol.words import Lane
 from leeside_server.adapters.memory import MemoryBus
 from leeside_server.adapters.sqlite import SqliteStore
@@ -38,6 +38,10 @@ class FaultyStore(SqliteStore):
     """Set when something was refused for want of room."""
     silent: asyncio.Event | None = None
     """Set once it answers again: until then it is asked for heads in vain, as behind a broken network."""
+    shorter: int | None = None
+    """Where every log ends since history was lost."""
+    before_heads: Callable[[], Awaitable[None]] | None = None
+    """What happens between reading heads and answering."""
 
     async def apply(self, items: Sequence[Item]) -> Sequence[Outcome]:
         if self.full:
@@ -59,7 +63,10 @@ class FaultyStore(SqliteStore):
             await self.silent.wait()
         if self.away:
             raise StoreUnavailable
-        return await super().heads(channels)
+        found = await super().heads(channels)
+        if self.before_heads is not None:
+            await self.before_heads()
+        return found if self.shorter is None else [min(head, self.shorter) for head in found]
 
     async def get(self, agency: AgencyId, kind: str, key: bytes) -> Object | None:
         if self.away:
@@ -401,3 +408,44 @@ async def test_one_answer_that_fails_does_not_stop_the_others() -> None:
         await intake.drained()
         task.cancel()
     assert told == [WireError.UNAVAILABLE]
+
+
+async def test_a_store_that_lost_history_is_found_out_and_everyone_told(w: World, store: FaultyStore) -> None:
+    anna = await w.phone(AGENCY)
+    room = await w.room(anna)
+    before = store.generation
+    async with serving(w) as port, joined(w, port, anna) as a:
+        await a.subscribe(room.content)
+        for number in range(3):
+            await a.publish(room, b"%d" % number)
+        await a.entries(3)
+        store.shorter = 1
+        w.node.beats.poll_everything_next()
+        await w.node.beats.poll()
+        # Once may be an answer that was on its way; and a round that asks for other logs alone proves nothing.
+        await w.node.beats.poll()
+        assert store.generation == before
+        w.node.beats.poll_everything_next()
+        await w.node.beats.poll()
+        again = await a.expect(Subscribed)
+        assert (again.req, again.status, again.head) == (0, 2, 1)
+        assert again.generation == store.generation > before
+
+
+async def test_messages_stored_while_heads_are_read_are_no_lost_history(w: World, store: FaultyStore) -> None:
+    anna = await w.phone(AGENCY)
+    room = await w.room(anna)
+    before = store.generation
+    async with serving(w) as port, joined(w, port, anna) as a:
+        await a.subscribe(room.content)
+
+        async def publish() -> None:
+            store.before_heads = None
+            await a.publish(room, b"meanwhile")
+            await a.entries(1)
+
+        for _ in range(3):
+            store.before_heads = publish
+            w.node.beats.poll_everything_next()
+            await w.node.beats.poll()
+    assert store.generation == before

@@ -39,6 +39,7 @@ class Beats:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._polled_s = float("-inf")
+        self._shorter: set[Log] = set()
         self._renewed_s = float("-inf")
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
@@ -111,8 +112,15 @@ class Beats:
 
     async def _poll(self, logs: list[Log]) -> None:
         node = self._node
+        delivered = [log.head for log in logs]
         async with asyncio.timeout(POLL_TIMEOUT_S):
             heads = await node.store.heads([(log.agency, log.address) for log in logs])
+        shorter = {log for log, head, known in zip(logs, heads, delivered, strict=True) if head < known}
+        lost = shorter & self._shorter
+        self._shorter = (self._shorter - set(logs)) | shorter
+        if lost:
+            await self._tell_of_lost_history()
+            return
         for log, head in zip(logs, heads, strict=True):
             if head > log.head and not log.held:
                 node.metrics.polled.inc()
@@ -121,6 +129,14 @@ class Beats:
                 # Who stands still because a read failed goes on; the others are queued or congested.
                 for follow in tuple(log.follows.values()):
                     node.hub.settle(follow)
+
+    async def _tell_of_lost_history(self) -> None:
+        """The store ends before what was delivered of a log, seen twice: it lost what it had said was durable, as a
+        standby does that was promoted before it had received everything. Everyone is told by a new generation (G3);
+        otherwise what takes the lost offsets would be passed over in silence."""
+        self._shorter.clear()
+        _log.error("history_lost", generation=await self._node.store.bump_generation())
+        self._node.hub.check_generation()
 
     async def _every(
         self, wait_s: Callable[[], float], work: Callable[[], Coroutine[Any, Any, None]]
