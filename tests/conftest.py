@@ -12,6 +12,8 @@ settings.register_profile(
     "steady", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("search", deadline=None, max_examples=2_000)
+# What `./dev test --fast` takes: the same examples, fewer of them.
+settings.register_profile("brief", parent=settings.get_profile("steady"), max_examples=30)
 settings.load_profile("steady")
 
 # A shell that starts us in the background has us ignore Ctrl-C, and every process that a test starts would inherit that.

@@ -22,6 +22,9 @@ ON_BOTH_CORES = frozenset({"guards", "protocol", "core", "ports", "relay", "clie
 LEFT_OUT = " or ".join(left_out.MARKERS)
 """The markers that `--fast` leaves out."""
 
+BRIEF = "--hypothesis-profile=brief"
+"""Fewer random examples; the full run, and with it CI, takes them all."""
+
 RESULTS = OWN / "results"
 TOGETHER = "together"
 """The name of a run of several sections."""
@@ -149,7 +152,7 @@ def run_sections(options: Sequence[str], *, fast: bool) -> list[Outcome]:
         print(f"\n== {', '.join(group)}", flush=True)
         # A process that has done its half takes over from the other.
         both = ["-n", "2", "--dist", "worksteal"] if len(group) > 1 else []
-        chosen = ["-p", left_out.__name__, "-m", f"not ({LEFT_OUT})"] if fast else []
+        chosen = ["-p", left_out.__name__, "-m", f"not ({LEFT_OUT})", BRIEF] if fast else []
         folders = [f"tests/{name}" for name in group]
         run_name = group[0] if len(group) == 1 else TOGETHER
         outcomes += run_pytest(run_name, [*both, *chosen, *options, *folders])

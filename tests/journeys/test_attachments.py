@@ -18,6 +18,7 @@ SIZE_BYTES = 1_500_000
 HALF_BYTES = 700_000
 
 
+@pytest.mark.slow
 async def test_a_file_whose_upload_and_download_break_off_arrives_whole(
     stage: Stage, town: Town, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ async def sounded(feed: Feed, message: MessageId, times: int) -> None:
                 return
 
 
+@pytest.mark.slow
 async def test_an_urgent_message_repeats_until_acknowledged_on_every_device_of_a_person(
     stage: Stage, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     assert "Usage" in result.output
 
 
+@pytest.mark.slow
 def test_help_shows_every_command_in_one_panel_and_no_names_of_types() -> None:
     named = [name for names in PANELS.values() for name in names]
     assert sorted(named) == sorted({command[0] for command in COMMANDS})

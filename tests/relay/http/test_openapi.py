@@ -21,6 +21,7 @@ from tests.relay.http.world import Agency, City
 
 FILE = Path(__file__).resolve().parents[3] / "protocol" / "openapi.json"
 EXAMPLES = 12
+"""Of each route and mode; a third of it where examples are to be few."""
 SLOW = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
 
 
@@ -64,7 +65,9 @@ def gather(name: str, mode: GenerationMode) -> list[schemathesis.Case[Any]]:
     made: st.SearchStrategy[schemathesis.Case[Any]] = operation.as_strategy(generation_mode=mode)
     cases: list[schemathesis.Case[Any]] = []
 
-    @settings(max_examples=EXAMPLES, suppress_health_check=SLOW)
+    wanted = EXAMPLES if settings().max_examples > 30 else EXAMPLES // 3
+
+    @settings(max_examples=wanted, suppress_health_check=SLOW)
     @given(made)
     def keep(case: schemathesis.Case[Any]) -> None:
         cases.append(case)
