@@ -43,7 +43,7 @@ async def serve(config: Config, on_ready: Callable[[int], None] | None = None) -
     make_data_dir(config)
     place = Listening(config.server.host, config.server.port, tls_context(config), config.server.drain_s)
     try:
-        listener = listen(place)
+        listeners = listen(place)
     except OSError:
         raise StartRefused(
             Problem(
@@ -51,7 +51,9 @@ async def serve(config: Config, on_ready: Callable[[int], None] | None = None) -
                 "Another process may have it: choose another port, or stop that one.",
             )
         ) from None
-    with contextlib.closing(listener):
+    with contextlib.ExitStack() as listening:
+        for listener in listeners:
+            listening.enter_context(listener)
         async with started(config) as node, Retention(node, retention_settings(config)).running():
             app = build_app(node, routes(node, http_settings(config)))
 
@@ -60,7 +62,7 @@ async def serve(config: Config, on_ready: Callable[[int], None] | None = None) -
                 if on_ready is not None:
                     on_ready(port)
 
-            await run(node, app, place, listener, ready)
+            await run(node, app, place, listeners, ready)
 
 
 @contextlib.asynccontextmanager

@@ -7,10 +7,12 @@ took and closes with `restart`, so clients move on at once. Then the node finish
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import ssl
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -22,6 +24,8 @@ from leeside_server.relay.handshake import HeaderDeadline
 from leeside_server.relay.node import Node
 
 BACKLOG: Final = 4_096
+QUEUES: Final = 4
+"""Listening sockets: room for everyone of a region who comes back in the same second."""
 KEEP_ALIVE_S: Final = 30
 
 
@@ -34,15 +38,38 @@ class Listening(msgspec.Struct, frozen=True):
     drain_s: float = 20.0
 
 
-def listen(place: Listening) -> socket.socket:
-    """The listening socket. Raises `OSError` when the address cannot be had."""
+def listen(place: Listening) -> tuple[socket.socket, ...]:
+    """The listening sockets, all on one port. Raises `OSError` when the address cannot be had, also when another server
+    of the same user has it.
+
+    Several on Linux, which deals connections out to them: the system bounds the queue of each (4,096 by default), and
+    whoever finds it full is made to wait one second, then three, then seven. Elsewhere one.
+    """
     host = "127.0.0.1" if place.host == "localhost" else place.host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, place.port), family=family, backlog=BACKLOG)
+    alone = socket.create_server((host, place.port), family=family, backlog=BACKLOG)
+    if sys.platform != "linux":
+        return (alone,)
+    # Sockets that share a port would share it with another server's too: only who could have it alone goes on.
+    port = alone.getsockname()[1]
+    alone.close()
+    with contextlib.ExitStack() as made:
+        sockets = [
+            made.enter_context(
+                socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=True)
+            )
+            for _ in range(QUEUES)
+        ]
+        made.pop_all()
+    return tuple(sockets)
 
 
 async def run(
-    node: Node, app: ASGIApp, place: Listening, listener: socket.socket, on_ready: Callable[[int], None]
+    node: Node,
+    app: ASGIApp,
+    place: Listening,
+    listeners: Sequence[socket.socket],
+    on_ready: Callable[[int], None],
 ) -> None:
     """Serve until told to stop; `on_ready` hears the port once connections are taken. The node is drained, not
     closed. Raises what the node died of."""
@@ -69,8 +96,8 @@ async def run(
     server = uvicorn.Server(config)
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(_stop_with(node, server))
-        ready = group.create_task(_tell(server, listener, on_ready))
-        await server.serve([listener])
+        ready = group.create_task(_tell(server, listeners[0], on_ready))
+        await server.serve(list(listeners))
         ready.cancel()
         watching.cancel()
     await node.drain()
