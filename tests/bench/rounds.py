@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tests.bench.contenders import Contender
 from tests.bench.dial import DialFailed
 from tests.bench.peers import Missing, PeerKind, peer_running
 from tests.bench.programs import PLACE, MeasureFailed
+
+QUIET_S: Final = 0.5
+QUIET_CPU_S: Final = 0.02
+QUIET_MOST_S: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -86,6 +94,7 @@ async def interleaved(
                 continue
             tell(f"round {number} of {rounds}: {contender.name}")
             try:
+                await quiet([one.pid for one in contenders if one.name not in figures.missing])
                 await contender.renewed()
                 await visit(contender)
             except (DialFailed, MeasureFailed) as problem:
@@ -93,6 +102,25 @@ async def interleaved(
                     raise
                 figures.missing[contender.name] = f"failed while measured: {problem}"
                 tell(f"{contender.name} failed: {problem}")
+
+
+async def quiet(pids: Sequence[int]) -> None:
+    """Wait until every contender has done with what was asked of it before, such as thousands of connections that have
+    ended: they share one core, and the next one measured would pay for it. After `QUIET_MOST_S` the run goes on."""
+    deadline_s = time.monotonic() + QUIET_MOST_S
+    before = [cpu_s(pid) for pid in pids]
+    while time.monotonic() < deadline_s:
+        await asyncio.sleep(QUIET_S)
+        now = [cpu_s(pid) for pid in pids]
+        if all(later - earlier <= QUIET_CPU_S for earlier, later in zip(before, now, strict=True)):
+            return
+        before = now
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process so far."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def sign_of_life(contender: Contender, handles: Sequence[socket.socket]) -> None:

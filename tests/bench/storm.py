@@ -6,7 +6,6 @@ the jitter that ours have, so that the server alone decides how long it takes; i
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,7 @@ from tests.bench.dial import DialFailed, LeesideOpening, dial
 from tests.bench.figures import LIMIT, MISSING, Result, Row, figure, median, spread
 from tests.bench.peers import SOCKETIO
 from tests.bench.programs import Orders, load, raise_file_limit, write_frames
-from tests.bench.rounds import Figures, Numbers, interleaved, peers_running, run_folder
+from tests.bench.rounds import Figures, Numbers, cpu_s, interleaved, peers_running, run_folder
 from tests.bench.subject import ACK_BASE, Leeside, leeside_running, sealed_frames
 from tests.faults.world import Entropy
 
@@ -96,12 +95,6 @@ def _fall_behind(ours: Leeside, folder: Path, numbers: Numbers) -> None:
         finally:
             publisher.close()
             frames.unlink()
-
-
-def cpu_s(pid: int) -> float:
-    """Processor time of a process so far."""
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _rows(result: Result, figures: Figures, ours: Leeside, plan: Plan) -> None:
