@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,14 +65,22 @@ def processes_of(postgres: PostgresServer) -> list[int]:
     return found
 
 
+def _send_all(processes: Sequence[int], what: signal.Signals) -> None:
+    """A backend may end of itself between being listed and being told: the others are told all the same."""
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, what)
+
+
 @asynccontextmanager
 async def frozen(postgres: PostgresServer) -> AsyncGenerator[None]:
     """Nothing of the server runs inside the block; its connections stay open."""
-    processes = processes_of(postgres)
-    for pid in processes:
-        os.kill(pid, signal.SIGSTOP)
+    processes = [postgres.process.pid]
     try:
+        # The postmaster first: it makes no more of them while they are listed.
+        _send_all(processes, signal.SIGSTOP)
+        processes = processes_of(postgres)
+        _send_all(processes, signal.SIGSTOP)
         yield
     finally:
-        for pid in processes:
-            os.kill(pid, signal.SIGCONT)
+        _send_all(processes, signal.SIGCONT)
