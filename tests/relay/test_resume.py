@@ -30,7 +30,7 @@ from leeside_protocol.messages import (
     Unsubscribe,
 )
 from leeside_protocol.words import Lane
-from leeside_server.core.writes import NO_DEVICE, Append, LogPage
+from leeside_server.core.writes import NO_DEVICE, Append, Item, LogPage
 from tests.relay.world import Room, World, joined, serving, world
 
 
@@ -85,6 +85,28 @@ async def test_it_goes_on_behind_ones_position(w: World, port: int) -> None:
         assert answer.status == 0
         batch = await a.expect(Batch)
         assert (batch.after, batch.to, [e.offset for e in batch.entries]) == (3, 5, [4, 5])
+
+
+async def test_a_page_of_many_hashes_and_some_messages_comes_through(w: World, port: int) -> None:
+    """Where pruned messages end, a page has hundreds of hashes beside as much payload as any other."""
+    anna = await w.phone(AGENCY)
+    room = await w.room(anna)
+    items = [
+        Item(
+            AGENCY,
+            w.clock.now_ms(),
+            (Append(room.content, Lane.LOG, b"", anna.id, MessageId(os.urandom(16)), room.frame(anna.id)),),
+        )
+        for _ in range(500)
+    ]
+    await w.node.write(items)
+    await w.node.store.prune(AGENCY, room.content, 340, 0)
+    async with joined(w, port, anna) as a:
+        answer = await a.subscribe(room.content)
+        assert (answer.status, answer.floor, answer.head) == (1, 340, 500)
+        entries = await a.entries(500)
+        assert [e.offset for e in entries] == list(range(1, 501))
+        assert [e.offset for e in entries if e.payload] == list(range(341, 501))
 
 
 async def test_who_has_everything_gets_nothing_twice(w: World, port: int) -> None:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from leeside_protocol.codec import encode
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId, ChannelKind, DeviceId, split_address
-from leeside_protocol.limits import BATCH_BYTES, PAGE_ENTRIES
+from leeside_protocol.limits import BATCH_BYTES, FRAME_BYTES, PAGE_ENTRIES
 from leeside_protocol.messages import Batch, Entry
 from leeside_server.core.channels import frame_epoch
 from leeside_server.core.writes import StoredEntry
@@ -31,6 +31,11 @@ _LANE_OF: Final = {
     ChannelKind.DIRECTORY: 1,
     ChannelKind.CONTENT: 2,
 }
+
+ENTRY_BYTES: Final = 65
+"""What an entry takes in a batch beside its key, payload and hash, at most."""
+ENTRIES_BYTES: Final = FRAME_BYTES - 64
+"""What the entries of a batch may take: a frame less what stands around them."""
 
 Watcher = Callable[["Log", Sequence[Entry]], None]
 """Sees entries before any follower does; must not block or raise."""
@@ -164,14 +169,18 @@ def wire_entry(row: StoredEntry) -> Entry:
 
 
 def batch_frames(address: ChannelAddress, after: int, to: int, entries: Sequence[Entry]) -> bytes:
-    """The range (after, to] as framed `Batch` messages: one, or more where they would exceed a frame."""
+    """The range (after, to] as framed `Batch` messages: one, or more where they would exceed a frame. Pruned messages
+    and deleted values have no payload, and hundreds of them fill a frame all the same."""
     out: list[bytes] = []
-    first, size = 0, 0
+    first, payloads, size = 0, 0, 0
     for at, entry in enumerate(entries):
-        size += len(entry.payload)
-        if at > first and (size > BATCH_BYTES or at - first >= PAGE_ENTRIES):
+        payload = len(entry.payload)
+        whole = ENTRY_BYTES + len(entry.key) + payload + len(entry.hash)
+        payloads += payload
+        size += whole
+        if at > first and (payloads > BATCH_BYTES or size > ENTRIES_BYTES or at - first >= PAGE_ENTRIES):
             end = entries[at - 1].offset
             out.append(frame(encode(Batch(address, after, end, tuple(entries[first:at])))))
-            after, first, size = end, at, len(entry.payload)
+            after, first, payloads, size = end, at, payload, whole
     out.append(frame(encode(Batch(address, after, to, tuple(entries[first:])))))
     return out[0] if len(out) == 1 else b"".join(out)
