@@ -29,7 +29,7 @@ from leeside_protocol.ids import (
     MemberId,
     MessageId,
 )
-from leeside_protocol.messages import Batch, Refused, ServerMessage, Subscribe, Subscribed
+from leeside_protocol.messages import Batch, Beat, Refused, ServerMessage, Subscribe, Subscribed, Unsubscribe
 from leeside_protocol.session import Phase
 from leeside_protocol.words import Lane, Role
 from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence
@@ -118,6 +118,11 @@ class Ear:
                 self.seen.setdefault(message.channel, []).append(entry.id)
                 epoch = frame_epoch(entry.payload) if message.channel == self._content else entry.offset - 1
                 assert epoch < self._left.get(self.device, 1 << 40), "not for who has left"
+        elif isinstance(message, Beat):
+            for log, head in message.heads:
+                follow = self.socket.follows.get(log)
+                if follow is not None and follow.live:
+                    assert head <= self.at[log], "who is live was given what the heartbeat says"
         elif isinstance(message, Refused):
             assert message.error in {WireError.NOT_FOUND, WireError.UNAVAILABLE}
             assert message.error == WireError.NOT_FOUND or message.req
@@ -198,19 +203,29 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(node=st.integers(0, 1), count=st.integers(1, 3))
     def publish(self, node: int, count: int) -> None:
-        items: list[Item] = []
-        for _ in range(count):
-            self.number += 1
-            name = MessageId(self.number.to_bytes(16, "big"))
-            frame = self.room.frame(DEVICES[0])
-            append = Append(self.room.content, Lane.LOG, b"", DEVICES[0], name, frame, epoch=self.room.epoch)
-            items.append(Item(AGENCY, self.clock.now_ms(), (append,)))
+        self.run(self._write(node, [self._item() for _ in range(count)]))
 
-        async def write() -> None:
-            with contextlib.suppress(StoreUnavailable):
-                await self.nodes[node].write(items)
+    def _item(self) -> Item:
+        self.number += 1
+        name = MessageId(self.number.to_bytes(16, "big"))
+        frame = self.room.frame(DEVICES[0])
+        append = Append(self.room.content, Lane.LOG, b"", DEVICES[0], name, frame, epoch=self.room.epoch)
+        return Item(AGENCY, self.clock.now_ms(), (append,))
 
-        self.run(write())
+    async def _write(self, node: int, items: Sequence[Item]) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await self.nodes[node].write(items)
+
+    @rule()
+    def publish_at_both_nodes(self) -> None:
+        """Two writes at a time, whose answers may overtake each other."""
+
+        async def both() -> None:
+            async with asyncio.TaskGroup() as group:
+                for number in (0, 1, 0):
+                    group.create_task(self._write(number, [self._item()]))
+
+        self.run(both())
 
     @rule(node=st.integers(0, 1), device=st.sampled_from(DEVICES[1:]))
     def change_roster(self, node: int, device: DeviceId) -> None:
@@ -235,8 +250,11 @@ class HubMachine(RuleBasedStateMachine):
 
         self.run(commit())
 
+    def _ear(self, device: DeviceId, node: int) -> Ear:
+        return Ear(device, node, self.left, self.room.content)
+
     def _open(self, node: int, device: DeviceId) -> Ear:
-        ear = Ear(device, node, self.left, self.room.content)
+        ear = self._ear(device, node)
         ear.socket = Socket(self.nodes[node], ear)
         until_ms = self.clock.now_ms() + 10**9
         ear.socket.claims = Claims(
@@ -278,6 +296,26 @@ class HubMachine(RuleBasedStateMachine):
 
         self.run(turn())
 
+    @rule(which=st.integers(0, 5), epochs=st.booleans())
+    def leave(self, which: int, epochs: bool) -> None:
+        ear = self.ears[which]
+        log = self.room.epochs if epochs else self.room.content
+        if log in ear.at:
+            ear.socket.on_message(encode(Unsubscribe(self.number % 60_000 + 1, log)))
+            del ear.at[log]
+        self.run(self._none())
+
+    @rule(node=st.integers(0, 1))
+    def sweep(self, node: int) -> None:
+        self.run(self.nodes[node].beats.sweep())
+
+    @rule(node=st.integers(0, 1))
+    def beat(self, node: int) -> None:
+        for ear in self.ears:
+            ear.socket.on_sign_of_life()
+            ear.socket.beat_due_s = 0.0
+        self.run(self.nodes[node].beats.check())
+
     @rule(turns=st.lists(st.integers(1, 12), min_size=1, max_size=5))
     def store_answers_out_of_turn(self, turns: list[int]) -> None:
         self.store.turns = itertools.cycle(turns)
@@ -286,16 +324,19 @@ class HubMachine(RuleBasedStateMachine):
     def store_goes_or_comes(self) -> None:
         self.store.away = not self.store.away
 
-    @rule(which=st.integers(0, 5))
-    def come_back(self, which: int) -> None:
-        """A connection ends, and the device resumes on a new one."""
+    @rule(which=st.integers(0, 5), node=st.integers(0, 1))
+    def come_back(self, which: int, node: int) -> None:
+        """A connection ends, and the device resumes on a new one, perhaps at the other node."""
         old = self.ears[which]
         old.socket.on_close()
         old.shut = True
-        ear = self.ears[which] = self._open(old.node, old.device)
-        for log, at in old.at.items():
-            self._follow(ear, log, at)
+        ear = self.ears[which] = self._open(node, old.device)
+        self._resume(old, ear)
         self.run(self._none())
+
+    def _resume(self, old: Ear, new: Ear) -> None:
+        for log, at in old.at.items():
+            self._follow(new, log, at)
 
     @rule(node=st.integers(0, 1), at=st.integers(0, 20), keep=st.booleans())
     def bus_delivers(self, node: int, at: int, keep: bool) -> None:
@@ -305,10 +346,11 @@ class HubMachine(RuleBasedStateMachine):
     def bus_loses(self, node: int) -> None:
         self.buses[node].waiting.clear()
 
-    @rule()
-    def time_passes(self) -> None:
+    @rule(seconds=st.sampled_from((0.1, 1.5, 3.0)))
+    def time_passes(self, seconds: float) -> None:
         """Enough for every wait for a hole to end."""
         self.loop.now_s += 0.1
+        self.clock.advance(seconds)
         self.run(self._none())
 
     @rule(node=st.integers(0, 1))
@@ -331,7 +373,7 @@ class HubMachine(RuleBasedStateMachine):
         for _ in range(4):
             # Longer than anything pauses after the store was away.
             self.loop.now_s += 3
-            self.time_passes()
+            self.time_passes(3.0)
             for node in (0, 1):
                 self.poll(node)
         try:

@@ -161,6 +161,32 @@ async def test_whatever_the_bus_does_everyone_ends_with_the_log(tmp_path: Path, 
             assert entries(a) == entries(b)
 
 
+async def test_who_moves_to_a_node_that_heard_less_goes_on_where_they_stood(tmp_path: Path) -> None:
+    """The last hints of a node that died went with it: its clients have more than the next node delivered. That is no
+    other history, and they must not be told to drop theirs."""
+    buses = [MemoryBus(), MemoryBus()]
+    async with (
+        world(tmp_path, nodes=2, buses=buses) as w,
+        serving(w, w.nodes[0]) as here,
+        serving(w, w.nodes[1]) as there,
+    ):
+        anna, ben = await w.phone(AGENCY), await w.phone(AGENCY)
+        room = await w.room(anna, ben)
+        async with joined(w, there, ben, node=w.nodes[1]) as b:
+            await b.subscribe(room.content)
+            async with joined(w, here, anna) as a:
+                before = await a.subscribe(room.content)
+                await a.publish(room, b"one")
+                assert (await a.expect(Batch)).to == 1
+            async with joined(w, there, anna, node=w.nodes[1]) as a:
+                answer = await a.subscribe(room.content, before.generation, 1)
+                assert (answer.status, answer.head) == (0, 1)
+                await a.publish(room, b"two")
+                batch = await a.expect(Batch)
+                assert (batch.after, batch.to) == (1, 2)
+            assert [entry.offset for entry in await b.entries(2)] == [1, 2]
+
+
 async def test_a_lost_last_hint_is_found_by_polling(tmp_path: Path) -> None:
     exchange = MemoryExchange()
     buses = [BadBus(exchange, 1), MemoryBus(exchange)]

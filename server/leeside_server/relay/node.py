@@ -190,6 +190,14 @@ class Node:
         log.floor, log.floor_read_s = page.floor, now_s
         return log.floor
 
+    async def head(self, log: Log, offset: int) -> int:
+        """Where the log ends, as far as it matters to a follower at `offset`: who was given more by another node than
+        this one has delivered yet is not ahead of the store. Raises `StoreUnavailable`."""
+        if offset <= log.head:
+            return log.head
+        (head,) = await in_time(self.store.heads([(log.agency, log.address)]))
+        return head
+
     async def values(self, log: Log) -> Sequence[LatestValue]:
         """The stream values of a content log that are not too old; none for other logs."""
         if log.kind is not ChannelKind.CONTENT:

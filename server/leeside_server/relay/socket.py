@@ -472,6 +472,7 @@ class Socket:
                 await heads.hold(self.agency, channel)
             await hub.opened(log)
             floor = await self.node.floor(log, request.offset)
+            stands = await self.node.head(log, request.offset)
             values = await self.node.values(log)
             # All of it may have changed while we waited: the right, the head, the socket.
             row = None if channel is None else heads.held_row(self.agency, channel)
@@ -479,8 +480,9 @@ class Socket:
                 return
             if not may_follow(kind, owner, self.agency, self.device, row):
                 raise ProtocolError(WireError.NOT_FOUND)
-            status, cursor = resume(request, hub.generation, log.head, floor)
-            self._done(request, Subscribed(request.req, address, status, hub.generation, log.head, floor))
+            head = max(log.head, stands)
+            status, cursor = resume(request, hub.generation, head, floor)
+            self._done(request, Subscribed(request.req, address, status, hub.generation, head, floor))
             # Before any batch: what the follow writes does not wait for the tick.
             self.flush()
             # The log's own bytes, not the request's: thousands of sockets share them.
