@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId, DeviceId, MessageId
 from leeside_protocol.words import Lane, Mark, Urgency
 from leeside_server.core.plan import Facts, IdName, LogName, ObjectName, Standing, plan
 from leeside_server.core.writes import AuditRow, Item, LogPage, Object, Outcome, StoredEntry
 from leeside_server.ports import StoreUnavailable
+
+Backup: TypeAlias = tuple[
+    dict[LogName, list[StoredEntry]], dict[LogName, int], dict[IdName, Standing], dict[ObjectName, Object]
+]
 
 
 class PlainStore:
@@ -23,10 +29,21 @@ class PlainStore:
         self.turns: Iterator[int] = itertools.repeat(1)
         """For each call how often it gives the event loop back before it answers with what stood when it came: so a
         later one may overtake it."""
+        self.meanwhile: Callable[[], None] | None = None
+        """Called once: when the next call has looked, before it answers."""
         self.logs: dict[LogName, list[StoredEntry]] = {}
         self._fences: dict[LogName, int] = {}
         self._ids: dict[IdName, Standing] = {}
         self._objects: dict[ObjectName, Object] = {}
+
+    def backup(self) -> Backup:
+        """What stands now."""
+        return copy.deepcopy((self.logs, self._fences, self._ids, self._objects))
+
+    def restore(self, backup: Backup) -> None:
+        """What stood then, as a new generation."""
+        self.logs, self._fences, self._ids, self._objects = copy.deepcopy(backup)
+        self.generation += 1
 
     async def apply(self, items: Sequence[Item]) -> Sequence[Outcome]:
         if self.away:
@@ -88,6 +105,9 @@ class PlainStore:
     async def close(self) -> None: ...
 
     async def _turn(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
         for _ in range(next(self.turns)):
             await asyncio.sleep(0)
         if self.away:

@@ -53,6 +53,7 @@ class Heads:
         self._reading: set[_Key] = set()
         self._rows: OrderedDict[_Key, _Held] = OrderedDict()
         self._watched: dict[_Key, Log] = {}
+        self._forgotten = 0
 
     async def get(self, agency: AgencyId, channel: ChannelId) -> ChannelRow | None:
         """The channel's row, or None when this agency has no such channel. Raises `StoreUnavailable`."""
@@ -80,7 +81,12 @@ class Heads:
         """Read the row from the store now. A roster that changed is enforced before this returns."""
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
-                found = await self._store.get(agency, CHANNEL, channel)
+                while True:
+                    forgotten = self._forgotten
+                    found = await self._store.get(agency, CHANNEL, channel)
+                    if forgotten == self._forgotten:
+                        break
+                    # It began in a history that has ended since, whose revisions must not count against this one's.
         except TimeoutError:
             raise StoreUnavailable from None
         row = None if found is None else _decoder.decode(found.body)
@@ -119,8 +125,9 @@ class Heads:
                 log.watchers.remove(_watch)
 
     def forget(self) -> None:
-        """The store's history is another one: trust no row in hand."""
+        """The store's history is another one: trust no row in hand, and none that is being read."""
         self._rows.clear()
+        self._forgotten += 1
 
     @property
     def watched(self) -> Sequence[_Key]:

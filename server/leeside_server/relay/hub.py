@@ -215,6 +215,10 @@ class Hub:
         for item, outcome in zip(items, outcomes, strict=True):
             if type(outcome) is not Stored:
                 continue
+            if outcome.generation != self.generation:
+                # Of a history that ended, or of one that every follower is about to be told of.
+                self.check_generation()
+                continue
             at = 0
             for part in item.parts:
                 if type(part) is Append:
@@ -476,7 +480,14 @@ class Hub:
         await _within_deadline(self._bus.subscribe([log.topic for log in logs]))
         try:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
-                heads = await self._store.heads([(log.agency, log.address) for log in logs])
+                while True:
+                    generation = self._store.generation
+                    heads = await self._store.heads([(log.agency, log.address) for log in logs])
+                    if generation == self._store.generation:
+                        break
+                    # Of another history, and so is what waits: who begins anew leaves logs to us that are not open yet.
+                    for log in logs:
+                        log.pending.clear()
         except (StoreUnavailable, TimeoutError):
             for log in logs:
                 del self.logs[log.agency, log.address]

@@ -152,7 +152,8 @@ class Node:
         outcomes = await self.store.apply(items)
         self.metrics.write_s.observe(self.clock.monotonic_s() - began_s)
         for item, outcome in zip(items, outcomes, strict=True):
-            if type(outcome) is Stored:
+            # What another generation says of a channel is read anew when the hub begins with it.
+            if type(outcome) is Stored and outcome.generation == self.hub.generation:
                 for part in item.parts:
                     if type(part) is Save and part.kind == CHANNEL:
                         self.heads.saved(item.agency, part)
@@ -251,6 +252,7 @@ class Node:
 
     async def _begin_anew(self) -> None:
         """The store has another history: read every head again, then tell every follower to start over."""
+        generation = self.hub.generation
         logs = [log for log in self.hub.logs.values() if log.ready.done()]
         for log in logs:
             log.held = True
@@ -271,6 +273,9 @@ class Node:
                     _log.error("generation_unread", error=type(error).__name__)
             await asyncio.sleep(wait_s)
             wait_s = min(2.0, wait_s * 2)
+        if generation != self.hub.generation:
+            # What was read is of a history that has ended as well; who began after it holds all these logs, too.
+            return
         for socket in self.sockets.all():
             socket.reset(self.hub.generation)
         for log in logs:
