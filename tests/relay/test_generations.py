@@ -24,7 +24,8 @@ from leeside_protocol.follow import Dropped, Follower, Step, SubscribeAgain, Tak
 from leeside_protocol.ids import ChannelAddress, ChannelId, DeviceId, MessageId
 from leeside_protocol.messages import Batch, Beat, Entry, Refused, ServerMessage, Subscribe, Subscribed
 from leeside_protocol.words import Lane
-from leeside_server.core.writes import Append, Item
+from leeside_server.core.channels import ACTIVE, CHANNEL
+from leeside_server.core.writes import Append, Item, Save
 from leeside_server.ports import StoreUnavailable
 from leeside_server.relay.logs import Log
 from tests.relay.plain_store import Backup, PlainStore
@@ -226,8 +227,8 @@ def message(room: Room, number: int) -> Item:
     return Item(AGENCY, 1_800_000_000_000, (append,))
 
 
-async def new_room(w: World) -> Room:
-    room = Room(AGENCY, ChannelId(b"R" * 16), {DEVICES[0]: 0b1110})
+async def new_room(w: World, letter: bytes = b"R") -> Room:
+    room = Room(AGENCY, ChannelId(letter * 16), {DEVICES[0]: 0b1110})
     await w.commit(room)
     await w.node.heads.hold(AGENCY, room.id)
     return room
@@ -313,5 +314,18 @@ async def test_a_log_that_was_being_joined_has_the_new_historys_head(w: World, s
     await rest()
     assert log.head == 0
     await w.node.write([message(room, 2)])
+    await rest()
+    assert heard == [1]
+
+
+async def test_a_roster_that_cannot_be_read_holds_its_own_channel_alone(w: World, store: PlainStore) -> None:
+    broken, whole = await new_room(w, b"B"), await new_room(w, b"W")
+    _, heard = await listen(w, whole.content)
+    later = Save(CHANNEL, broken.id, broken.revision, b'{"of": "a later version"}', ACTIVE)
+    await store.apply([Item(AGENCY, 0, (later,))])
+    store.restore(store.backup())
+    w.node.hub.check_generation()
+    await rest()
+    await w.node.write([message(whole, 1)])
     await rest()
     assert heard == [1]

@@ -263,8 +263,7 @@ class Node:
                 heads = await in_time(self.store.heads([(log.agency, log.address) for log in logs]))
                 for log, head in zip(logs, heads, strict=True):
                     log.head, log.floor = head, 0
-                for agency, channel in self.heads.watched:
-                    await self.heads.refresh(agency, channel)
+                await self._read_rosters()
                 await self.access.reload()
                 break
             except Exception as error:  # noqa: BLE001
@@ -281,6 +280,17 @@ class Node:
         for log in logs:
             self.hub.release(log)
         _log.warning("generation_changed", generation=self.hub.generation)
+
+    async def _read_rosters(self) -> None:
+        """Of every channel that is followed here, before anybody is told to start over. Raises `StoreUnavailable`."""
+        for agency, channel in self.heads.watched:
+            try:
+                await self.heads.refresh(agency, channel)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001
+                # A row that this node cannot read (a later version's) holds its own channel, and none of the others.
+                _log.error("roster_unread", error=type(error).__name__)
 
 
 async def in_time(work: Awaitable[T]) -> T:
