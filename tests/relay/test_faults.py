@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ from leeside_server.ports import StoreFull, StoreUnavailable
 from leeside_server.relay.app import READY_KEPT_S, build_app
 from leeside_server.relay.intake import QUEUE_ITEMS, Intake
 from leeside_server.relay.tokens import KEY_LEAD_MS, KEY_LIFE_MS, Tokens
-from tests.relay.world import DEADLINE_S, SECRET, Client, World, dial, joined, say_hello, serving, world
+from tests.relay.plain_store import PlainStore
+from tests.relay.world import DEADLINE_S, SECRET, Client, Room, World, dial, joined, say_hello, serving, world
 
 AGENCY = AgencyId(b"A" * 16)
 
@@ -208,6 +210,24 @@ async def test_a_roster_that_could_not_be_read_anew_is_not_trusted(
         row = here.heads.held_row(AGENCY, room.id)
         assert row is not None
         assert (row.epoch, anna.id in row.masks) == (room.epoch, False)
+
+
+async def test_a_read_from_before_a_channel_began_shuts_nobody_out_of_it(tmp_path: Path) -> None:
+    """It looked first and is answered last: of a channel that stands and is followed by then."""
+    store = PlainStore()
+    async with world(tmp_path, store=store) as w:
+        anna = await w.phone(AGENCY)
+        room = Room(AGENCY, ChannelId(os.urandom(16)), {anna.id: 0b1110})
+        store.turns = itertools.cycle((50, 1))
+        early = asyncio.ensure_future(w.node.heads.refresh(AGENCY, room.id))
+        await asyncio.sleep(0)
+        store.turns = itertools.repeat(1)
+        await w.commit(room)
+        assert not early.done()
+        found = await early
+        assert found is w.node.heads.held_row(AGENCY, room.id)
+        assert found is not None
+        assert anna.id in found.masks
 
 
 async def away(*_: object) -> Object | None:

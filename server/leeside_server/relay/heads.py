@@ -90,7 +90,7 @@ class Heads:
         except TimeoutError:
             raise StoreUnavailable from None
         row = None if found is None else _decoder.decode(found.body)
-        return self._put(agency, channel, row, 0 if found is None else found.revision, force=found is None)
+        return self._put(agency, channel, row, 0 if found is None else found.revision)
 
     async def hold(self, agency: AgencyId, channel: ChannelId) -> None:
         """Keep the channel's row current from now on, as long as any of its logs is followed (or pinned)
@@ -115,7 +115,7 @@ class Heads:
 
     def saved(self, agency: AgencyId, save: Save) -> None:
         """A write of this node saved a channel's row; tell followers before anything is delivered."""
-        self._put(agency, ChannelId(save.id), _decoder.decode(save.body), save.expect + 1, force=False)
+        self._put(agency, ChannelId(save.id), _decoder.decode(save.body), save.expect + 1)
 
     def sweep(self) -> None:
         """Stop watching channels that nobody follows here; call every few seconds."""
@@ -147,14 +147,14 @@ class Heads:
         return (agency, channel) in self._watched or self._clock.monotonic_s() - held.read_s < UNWATCHED_S
 
     def _put(
-        self, agency: AgencyId, channel: ChannelId, row: ChannelRow | None, revision: int, *, force: bool
+        self, agency: AgencyId, channel: ChannelId, row: ChannelRow | None, revision: int
     ) -> ChannelRow | None:
         key = (agency, channel)
         held = self._rows.get(key)
-        if held is not None and held.revision > revision and not force:
-            # A slower read of an older state came in second.
+        if held is not None and held.revision > revision:
+            # A slower read of an older state came in second. Also one that found nothing: a channel's row stays.
             return held.row
-        if held is not None and held.revision == revision and not force:
+        if held is not None and held.revision == revision:
             held.read_s = self._clock.monotonic_s()
             return held.row
         changed = held is None or held.revision != revision
