@@ -97,6 +97,20 @@ async def test_after_a_restart_the_store_works_again(store: PostgresStore, serve
     assert await offsets(store) == [1, 2]
 
 
+async def test_a_node_that_writes_nothing_sees_another_generation(
+    store: PostgresStore, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_writer, "LOOK_S", 0.01)
+    reader = await PostgresStore.open(postgres_dsn)
+    try:
+        following = await store.bump_generation()
+        async with asyncio.timeout(RETURN_S):
+            while reader.generation != following:  # noqa: ASYNC110 - a value, not an event
+                await asyncio.sleep(0.005)
+    finally:
+        await reader.close()
+
+
 async def test_while_the_server_is_away_calls_are_refused_quickly(
     store: PostgresStore, server: PostgresServer
 ) -> None:

@@ -43,7 +43,7 @@ _NOW_MS: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8"
 class PostgresStore(StoreReads):
     """`ports.Store` on a PostgreSQL database. Made by `open`.
 
-    Another node's `bump_generation` is seen with the next batch, or after the next connection.
+    Another node's `bump_generation` is seen with the next batch, after the next connection, and within `LOOK_S` anyway.
     """
 
     def __init__(self, writer: PostgresWriter, pool: Pool) -> None:

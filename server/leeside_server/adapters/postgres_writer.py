@@ -42,6 +42,8 @@ T = TypeVar("T")
 BATCH_ITEMS: Final = 2_048
 ATTEMPTS: Final = 4
 """How often a batch, and then each of its items, is tried when other nodes interfere."""
+LOOK_S: Final = 1.0
+"""How often a writer with nothing to write asks for the generation."""
 PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 
@@ -137,10 +139,21 @@ class PostgresWriter:
                     await self._db.close(timeout=COMMAND_S)
 
     async def _wait(self) -> None:
-        """Until something is queued, or the connection ends by itself."""
+        """Until something is queued, or the connection ends by itself, or it is time to look around."""
         self._news.clear()
         if not self._queue and not self._closing and self._db is not None and not self._db.is_closed():
-            await self._news.wait()
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._news.wait()
+            except TimeoutError:
+                await self._look()
+
+    async def _look(self) -> None:
+        """Know the generation also where nothing is written: what others write of a new one would be taken for what it
+        is not, and never delivered here."""
+        found = await self._perform(_generation)
+        if isinstance(found, int):
+            self.generation = found
 
     async def _sleep(self, pause_s: float) -> None:
         """A pause between attempts to connect; what is queued meanwhile is refused at its end, not kept."""
@@ -158,7 +171,7 @@ class PostgresWriter:
             return False
         try:
             await verify(connection)
-            self.generation = int(await connection.fetchval("SELECT generation FROM meta"))
+            self.generation = await _generation(connection)
         except (StoreUnavailable, StoreRefused, asyncpg.PostgresError, *LOST):
             await discard(connection)
             return False
@@ -287,6 +300,10 @@ class PostgresWriter:
             if isinstance(entry, _Call):
                 self.waiting -= len(entry.items)
             _settle(entry.answer, error)
+
+
+async def _generation(db: Connection) -> int:
+    return int(await db.fetchval("SELECT generation FROM meta"))
 
 
 class Interfered(Exception):
