@@ -1,10 +1,14 @@
 """Members and units over HTTP: who may give what, and what nobody may."""
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.words import Discipline, Role
+from leeside_server.core.writes import Item, Outcome
 from tests.relay.http.world import Agency, Refusal
 
 
@@ -82,3 +86,28 @@ async def test_members_are_listed_page_by_page(agency: Agency) -> None:
             break
     assert set(found) == made | {agency.admin.member}
     assert len(found) == 6
+
+
+async def test_two_administrators_who_leave_at_the_same_moment_do_not_both_leave(
+    agency: Agency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await agency.join(Role.ADMIN)
+    node = agency.city.node
+    write, both_decided = node.write, asyncio.Barrier(2)
+
+    async def late(items: Sequence[Item]) -> Sequence[Outcome]:
+        await both_decided.wait()
+        return await write(items)
+
+    monkeypatch.setattr(node, "write", late)
+    leaving = [
+        asyncio.create_task(person.ask("change_member", r.MemberChange(1, ended=True), id=person.member))
+        for person in (agency.admin, other)
+    ]
+    results = await asyncio.gather(*leaving, return_exceptions=True)
+    (refused,) = [result for result in results if isinstance(result, Refusal)]
+    assert refused.code is WireError.CONFLICT
+    monkeypatch.undo()
+    left = other if isinstance(results[1], Refusal) else agency.admin
+    rows = (await left.ask("members")).items
+    assert [row.id for row in rows if Role.ADMIN in row.roles and not row.ended_ms] == [left.member]

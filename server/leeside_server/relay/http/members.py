@@ -83,20 +83,23 @@ async def change_member(call: Call) -> r.Member:
     )
     parts: list[Part] = []
     if Role.ADMIN in held.row.roles and (body.ended or Role.ADMIN not in row.roles):
-        await _check_not_last_admin(call, held.id)
+        # Written with the change: of two administrators who leave at the same moment one is refused.
+        stays = await _another_admin(call, held.id)
+        parts.append(change(stays, stays.row))
     if body.ended:
         row = end_member(row, call.now_ms)
-        parts = await _end(call, MemberId(held.id))
+        parts += await _end(call, MemberId(held.id))
     else:
         parts.append(Audit("member_changed", call.actor.device, held.id, ",".join(row.roles)))
     await call.write(call.actor.agency, change(held, row), *parts)
     return member_answer(Held(held.id, row, held.revision + 1), logins=call.actor.permits(Action.READ_LOGINS))
 
 
-async def _check_not_last_admin(call: Call, leaving: bytes) -> None:
+async def _another_admin(call: Call, leaving: bytes) -> Held[MemberRow]:
+    """An administrator who stays; `forbidden` when there is none."""
     for held in await call.every(call.actor.agency, MemberRow):
         if held.id != leaving and Role.ADMIN in held.row.roles and not held.row.ended_ms:
-            return
+            return held
     raise ProtocolError(WireError.FORBIDDEN, "an agency keeps one administrator")
 
 
