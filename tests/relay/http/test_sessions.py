@@ -1,6 +1,7 @@
 """Sign-in, refresh and sign-out, and everything that must not open a session."""
 
 import os
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -218,6 +219,29 @@ async def test_roles_of_a_change_are_read_anew_not_believed_from_the_token(agenc
     with pytest.raises(Refusal) as refused:
         await person.ask("create_member", r.NewMember((Role.RESPONDER,)))
     assert refused.value.code is WireError.FORBIDDEN
+
+
+@pytest.mark.parametrize("loss", ["roles", "membership"])
+async def test_who_sends_a_body_slowly_is_judged_by_what_holds_at_its_end(agency: Agency, loss: str) -> None:
+    person = await agency.join(Role.SUPERVISOR)
+    held = await agency.admin.ask("member", id=person.member)
+    change = (
+        r.MemberChange(held.revision, roles=(Role.RESPONDER,))
+        if loss == "roles"
+        else r.MemberChange(held.revision, ended=True)
+    )
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await agency.admin.ask("change_member", change, id=person.member)
+        yield b'"roles":["responder"]}'
+
+    assert person.tokens is not None
+    headers = {"Authorization": f"Bearer {person.tokens.token}", "Content-Type": "application/json"}
+    response = await agency.city.client.post("/v1/members", content=slow(), headers=headers)
+    expected = WireError.FORBIDDEN if loss == "roles" else WireError.REVOKED
+    assert response.json()["number"] == expected
+    assert len((await agency.admin.ask("members")).items) == 2
 
 
 def test_the_settings_default_to_an_address_that_an_agency_shares() -> None:

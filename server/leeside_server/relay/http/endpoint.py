@@ -82,17 +82,19 @@ class Endpoint:
             request.headers.getlist("x-forwarded-for"),
             self._settings.trusted_proxies,
         )
-        actor: Actor | None = None
+        claims: Claims | None = None
         try:
             self._limits.check_source(source, self.route.name, now_s)
             if self.route.access == "device":
                 claims = await self._authenticate(request)
                 self._limits.check_device(claims.device, now_s)
-                actor = await self._actor(claims)
         except Refused as error:
             await self._record_limit(error, now_s)
             raise
-        content = None if self.route.request is None else self._decode(await self._read(request))
+        data = b"" if self.route.request is None else await self._read(request)
+        # Not before the body is whole: who sends it slowly must not be what it was when it began.
+        actor = None if claims is None else await self._actor(claims)
+        content = None if self.route.request is None else self._decode(data)
         call = Call(
             host=self._host,
             settings=self._settings,
@@ -112,14 +114,18 @@ class Endpoint:
             raise ProtocolError(WireError.UNAUTHENTICATED, "sign in first")
         claims = self._host.tokens.verify(token, self._host.clock.now_ms())
         await self._host.access.load(claims.agency)
+        self._check_access(claims)
+        return claims
+
+    def _check_access(self, claims: Claims) -> None:
         if self._host.access.is_out(claims.agency, claims.device):
             raise ProtocolError(WireError.REVOKED, "this device was revoked")
         if self._host.access.is_session_out(claims.agency, claims.session):
             raise ProtocolError(WireError.UNAUTHENTICATED, "this session has ended")
-        return claims
 
     async def _actor(self, claims: Claims) -> Actor:
         """Who asks. A change is decided on the store's newest rows, not on what the token said minutes ago."""
+        self._check_access(claims)
         roles = claims.roles
         if self.route.method != "GET":
             store = self._host.store
