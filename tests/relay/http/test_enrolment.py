@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -12,10 +13,11 @@ from leeside_protocol.ids import ChannelKind, address
 from leeside_protocol.limits import ENROLMENT_TTL_S
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.enrolment import short_code
-from leeside_protocol.sealing.public.entries import DeviceRemoved
+from leeside_protocol.sealing.public.entries import AuthorityAdded, DeviceRemoved
 from leeside_protocol.words import Role
 from leeside_server.core.notices import Notice
-from tests.relay.http.world import Agency, City, Person, Refusal, redeem
+from leeside_server.core.writes import Item, Outcome
+from tests.relay.http.world import YEAR_MS, Agency, City, Person, Refusal, redeem
 
 
 async def new_code(agency: Agency) -> str:
@@ -140,6 +142,33 @@ async def test_the_same_entry_may_be_posted_again(agency: Agency) -> None:
     entry = await agency.post(agency.certificate(person.keys, member, Role.RESPONDER))
     await agency.admin.ask("post_directory", r.DirectoryPost((entry.encode(),)))
     assert len(await agency.admin.ask("directory")) == 3
+
+
+async def test_a_post_that_repeats_an_entry_which_is_just_being_stored_stores_the_rest(
+    agency: Agency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The authority gave up waiting for the first answer and goes on; both posts are under way."""
+    member = (await agency.admin.ask("create_member", r.NewMember((Role.RESPONDER,)))).id
+    person = await agency.enrol(member)
+    entries: list[bytes] = []
+    for operation in (
+        agency.certificate(person.keys, member, Role.RESPONDER),
+        AuthorityAdded(os.urandom(32), agency.city.clock.now_ms() + YEAR_MS, None),
+    ):
+        entry = agency.sign(operation, agency.root)
+        agency.directory.apply(entry)
+        entries.append(entry.encode())
+    write = agency.city.node.write
+    first = [r.DirectoryPost(tuple(entries[:1]))]
+
+    async def late(items: Sequence[Item]) -> Sequence[Outcome]:
+        while first:
+            await agency.admin.ask("post_directory", first.pop())
+        return await write(items)
+
+    monkeypatch.setattr(agency.city.node, "write", late)
+    await agency.admin.ask("post_directory", r.DirectoryPost(tuple(entries)))
+    assert (await agency.admin.ask("directory"))[2:] == entries
 
 
 async def test_of_two_entries_for_one_place_the_second_is_refused(agency: Agency) -> None:

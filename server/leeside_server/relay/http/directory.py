@@ -14,10 +14,14 @@ from leeside_server.core.directory import POSTED_ENTRIES, People, devices_named,
 from leeside_server.core.identity import DeviceRow, MemberRow
 from leeside_server.core.policy import Action
 from leeside_server.core.rows import Held
+from leeside_server.core.writes import Stored
 from leeside_server.relay.directories import PAGE_BYTES, check_entries
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.members import watchers
+
+ATTEMPTS: Final = 4
+"""How often a post is begun anew that was overtaken by one of the same device."""
 
 
 async def directory(call: Call) -> tuple[bytes, ...]:
@@ -40,14 +44,18 @@ async def post_directory(call: Call) -> None:
     body = call.body(r.DirectoryPost)
     if not 1 <= len(body.entries) <= POSTED_ENTRIES:
         raise ProtocolError(WireError.INVALID, "a post has 1 to 64 entries")
-    known = await call.host.directories.fresh(actor.agency)
-    entries = _new_entries(known, body.entries)
-    if not entries:
-        return
-    checked = check_entries(known, entries, call.now_ms)
-    people = await _people(call, actor.agency, checked)
-    parts = directory_parts(actor.agency, checked, people, actor.device, call.now_ms, call.random)
-    await call.write(actor.agency, *parts)
+    for _ in range(ATTEMPTS):
+        known = await call.host.directories.fresh(actor.agency)
+        entries = _new_entries(known, body.entries)
+        if not entries:
+            return
+        checked = check_entries(known, entries, call.now_ms)
+        people = await _people(call, actor.agency, checked)
+        parts = directory_parts(actor.agency, checked, people, actor.device, call.now_ms, call.random)
+        if isinstance(await call.write(actor.agency, *parts), Stored):
+            return
+        # An earlier post of the same device stored the first of these meanwhile, and nothing of this one stands.
+    raise ProtocolError(WireError.CONFLICT, "the directory changed meanwhile: read it anew")
 
 
 def _new_entries(known: Directory, entries: Sequence[bytes]) -> list[bytes]:
