@@ -333,6 +333,24 @@ async def test_the_first_message_stands_with_the_genesis(agency: Agency) -> None
     assert [(e.id, e.payload, e.urgency) for e in page.entries] == [(first.id, frame, 2)]
 
 
+async def test_a_first_message_whose_id_was_used_before_opens_nothing_and_says_so(agency: Agency) -> None:
+    dispatcher = await agency.join(Role.DISPATCHER)
+    posts: list[r.IncidentPost] = []
+    message = os.urandom(16)
+    for _ in range(2):
+        incident = os.urandom(16)
+        made = agency.genesis(dispatcher, incident=incident)
+        commit = made.commit
+        header = FrameHeader(1, 1, commit.channel_id, 0, commit.hash[:16], dispatcher.id, bytes(16), 0)
+        first = r.FirstMessage(message, header.pack() + bytes(16 + 64 + 64), 2)
+        channel = channel_post(ChannelPurpose.INCIDENT, made, incident)
+        posts.append(r.IncidentPost(incident, 2, (), msgspec.structs.replace(channel, first=first)))
+    await dispatcher.ask("open_incident", posts[0])
+    assert await code_of(dispatcher.ask("open_incident", posts[1])) is WireError.INVALID
+    assert (await dispatcher.ask("open_incident", posts[0])).repeat
+    assert [item.id for item in (await dispatcher.ask("incidents")).items] == [posts[0].incident.hex()]
+
+
 async def test_an_incident_has_one_channel_a_compartment(agency: Agency) -> None:
     dispatcher = await agency.join(Role.DISPATCHER)
     incident = os.urandom(16)

@@ -151,8 +151,13 @@ async def store_commit(call: Call, commit: Commit, parts: tuple[Part, ...]) -> r
         if answer is not None:
             return answer
         stored(outcome)
-    repeat = isinstance(outcome, Repeated)
-    return r.CommitAnswer(commit.channel_id, commit.epoch, commit.hash, repeat)
+    if isinstance(outcome, Repeated):
+        # Of the commit, or of the first message alone: then nothing of this item stands.
+        answer = await standing(call, commit)
+        if answer is None:
+            raise ProtocolError(WireError.INVALID, "the first message's id was used before")
+        return answer
+    return r.CommitAnswer(commit.channel_id, commit.epoch, commit.hash, repeat=False)
 
 
 async def standing(call: Call, commit: Commit) -> r.CommitAnswer | None:
