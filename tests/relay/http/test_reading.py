@@ -1,7 +1,7 @@
 """Who reads what over HTTP: rosters, records officers, logs, grants, attachments."""
 
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 import pytest
@@ -18,7 +18,7 @@ from leeside_protocol.sealing.public.entries import CAP_SEND, FULL_CLASS_MASK, R
 from leeside_protocol.sealing.public.frame import FrameHeader
 from leeside_protocol.sealing.public.grant import SealedGrant
 from leeside_protocol.words import ChannelPurpose, IncidentState, Lane, Role
-from leeside_server.core.writes import Append, Item
+from leeside_server.core.writes import Append, Item, Outcome
 from tests.relay.http.world import Agency, Person, Refusal, Room, channel_post, signed_object
 
 
@@ -331,6 +331,31 @@ async def test_the_first_message_stands_with_the_genesis(agency: Agency) -> None
     await dispatcher.ask("open_incident", post)
     page = await dispatcher.ask("log", address=address(ChannelKind.CONTENT, commit.channel_id).hex())
     assert [(e.id, e.payload, e.urgency) for e in page.entries] == [(first.id, frame, 2)]
+
+
+@pytest.mark.parametrize("state", [IncidentState.CLOSED, None], ids=["ends", "goes on"])
+async def test_a_channel_that_opens_while_its_incident_changes_opens_only_if_it_goes_on(
+    agency: Agency, monkeypatch: pytest.MonkeyPatch, state: IncidentState | None
+) -> None:
+    dispatcher = await agency.join(Role.DISPATCHER)
+    incident = os.urandom(16)
+    post = channel_post(ChannelPurpose.INCIDENT, agency.genesis(dispatcher, incident=incident), incident)
+    await dispatcher.ask("open_incident", r.IncidentPost(incident, 2, (), post))
+    write = agency.city.node.write
+    changes = [r.IncidentChange(1, priority=1, state=state)]
+
+    async def late(items: Sequence[Item]) -> Sequence[Outcome]:
+        while changes:
+            await dispatcher.ask("change_incident", changes.pop(), id=incident.hex())
+        return await write(items)
+
+    monkeypatch.setattr(agency.city.node, "write", late)
+    consult = channel_post(ChannelPurpose.CONSULT, agency.genesis(dispatcher, incident=incident), incident)
+    if state is None:
+        assert not (await dispatcher.ask("create_channel", consult)).repeat
+        return
+    assert await code_of(dispatcher.ask("create_channel", consult)) is WireError.FORBIDDEN
+    assert [item.archived for item in (await dispatcher.ask("channels")).items] == [True]
 
 
 async def test_a_first_message_whose_id_was_used_before_opens_nothing_and_says_so(agency: Agency) -> None:

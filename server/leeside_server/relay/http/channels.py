@@ -50,6 +50,8 @@ from leeside_server.relay.http.refusals import Refused, stored
 READ_BYTES: Final = 1 << 20
 SCANNED: Final = 4 * PAGE_ENTRIES
 """Channels that one page of a listing looks at, at most."""
+ATTEMPTS: Final = 4
+"""How often the opening of a channel is decided anew when its incident changes at the same moment."""
 
 
 class Genesis(msgspec.Struct, frozen=True):
@@ -66,12 +68,20 @@ class Genesis(msgspec.Struct, frozen=True):
 async def create_channel(call: Call) -> r.CommitAnswer:
     """POST /v1/channels: genesis, boxes, row and first message in one item."""
     genesis = read_genesis(call.body(r.ChannelPost))
-    await _check_opening(call, genesis)
-    repeat = await standing(call, genesis.commit)
-    if repeat is not None:
-        return repeat
-    parts = await genesis_parts(call, genesis)
-    return await store_commit(call, genesis.commit, parts)
+    left = ATTEMPTS
+    while True:
+        goes_on = await _check_opening(call, genesis)
+        repeat = await standing(call, genesis.commit)
+        if repeat is not None:
+            return repeat
+        parts = await genesis_parts(call, genesis)
+        left -= 1
+        try:
+            return await store_commit(call, genesis.commit, (*parts, *goes_on))
+        except Refused as error:
+            # The incident changed at the same moment: it may have ended.
+            if error.code is not WireError.CONFLICT or not goes_on or not left:
+                raise
 
 
 def read_genesis(post: r.ChannelPost) -> Genesis:
@@ -87,8 +97,9 @@ def read_genesis(post: r.ChannelPost) -> Genesis:
     return Genesis(post, purpose, commit)
 
 
-async def _check_opening(call: Call, genesis: Genesis) -> None:
-    """Whether this member may open a channel of this purpose for this subject."""
+async def _check_opening(call: Call, genesis: Genesis) -> tuple[Part, ...]:
+    """Whether this member may open a channel of this purpose for this subject. What is given is to be written with it: an
+    incident's end archives the channels that it has, so one that comes later must find that it goes on."""
     compartment = Compartment(genesis.commit.compartment)
     action = opening(genesis.purpose, compartment)
     if genesis.purpose is ChannelPurpose.UNIT:
@@ -98,12 +109,14 @@ async def _check_opening(call: Call, genesis: Genesis) -> None:
         if unit.row.lead == call.actor.member:
             action = Action.OPEN_LED_UNIT_CHANNEL
     call.actor.require(action)
-    if genesis.post.subject and genesis.purpose is not ChannelPurpose.UNIT:
-        incident = await call.find(call.actor.agency, IncidentRow, genesis.post.subject)
-        if incident is None:
-            raise ProtocolError(WireError.NOT_FOUND)
-        if incident.row.state in ENDED:
-            raise ProtocolError(WireError.FORBIDDEN, "this incident has ended")
+    if not genesis.post.subject or genesis.purpose is ChannelPurpose.UNIT:
+        return ()
+    incident = await call.find(call.actor.agency, IncidentRow, genesis.post.subject)
+    if incident is None:
+        raise ProtocolError(WireError.NOT_FOUND)
+    if incident.row.state in ENDED:
+        raise ProtocolError(WireError.FORBIDDEN, "this incident has ended")
+    return (change(incident, incident.row),)
 
 
 async def genesis_parts(call: Call, genesis: Genesis) -> tuple[Part, ...]:
