@@ -10,6 +10,7 @@ import pytest
 
 from leeside_server.adapters import postgres_writer
 from leeside_server.adapters.postgres import PostgresStore
+from leeside_server.adapters.postgres_connection import make_pool
 from leeside_server.core.writes import Audit, Item, Outcome, Stored
 from leeside_server.ports import Store, StoreRefused, StoreUnavailable
 from tests.ports.stores import AGENCY, ALL, ANY_BYTES, LOG, NOW_MS, item, offsets, says, stored, write
@@ -167,6 +168,22 @@ async def test_a_session_keeps_its_level_whatever_the_server_is_told_later(store
     )
     assert source is not None
     assert tuple(source) == ("on", "session")
+
+
+async def test_a_connection_for_single_writes_keeps_its_level_when_it_is_used_again(
+    postgres_dsn: str,
+) -> None:
+    pool = await make_pool(postgres_dsn, 1, writes=True)
+    sources: list[tuple[object, ...]] = []
+    sessions: set[int] = set()
+    for _ in range(2):
+        async with pool.acquire() as connection:
+            query = "SELECT setting, source FROM pg_settings WHERE name = 'synchronous_commit'"
+            sources.append(tuple(await connection.fetchrow(query) or ()))
+            sessions.add(await connection.fetchval("SELECT pg_backend_pid()"))
+    await pool.close()
+    assert sources == [("on", "session")] * 2
+    assert len(sessions) == 1
 
 
 @pytest.mark.parametrize("level", ["local", "remote_write"])

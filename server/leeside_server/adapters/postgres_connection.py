@@ -84,9 +84,15 @@ async def make_pool(dsn: str, size: int, *, writes: bool = False) -> Pool:
             command_timeout=COMMAND_S,
             server_settings=_SETTINGS if writes else READER_SETTINGS,
             init=verify if writes else refuse_standby,
+            reset=_as_it_is,
         )
     except (asyncpg.PostgresError, *LOST) as error:
         raise StoreUnavailable(describe(error)) from None
+
+
+async def _as_it_is(_connection: object) -> None:
+    """Nothing: asyncpg's own RESET ALL between two uses would undo what `verify` set, and cost each use a round trip. A
+    use is one statement and leaves nothing behind; a transaction that was broken off asyncpg ends in any case."""
 
 
 async def refuse_standby(connection: Connection) -> None:
