@@ -49,6 +49,7 @@ def test_boxes_signed_by_their_committer_are_still_those_that_the_commit_calls_f
         (replace(good[0], kid=bytes(8)), *good[1:]),
         (replace(good[0], suite=2), *good[1:]),
         (replace(good[0], sealed=bytes(MAX_BOX_BYTES + 1)), *good[1:]),
+        (replace(good[0], sealed=bytes(MAX_BOX_BYTES)), *good[1:]),
     ]
     for boxes in wrong:
         hashes = tuple(b.hash for b in sorted(boxes, key=lambda b: b.recipient))
@@ -59,6 +60,22 @@ def test_boxes_signed_by_their_committer_are_still_those_that_the_commit_calls_f
         signature = identity.sign_raw(box_list_input(made.commit, hashes))
         with refused(SealingCode.E_BOXLIST):
             verify_box_list(made.commit, BoxList(hashes, signature), identity.public)
+
+
+def test_the_largest_box_that_is_taken_can_be_read_back(joined: Joined) -> None:
+    made = joined.made[1]
+    identity = joined.world.keys["dispatcher"].identity
+    spare = MAX_BOX_BYTES - len(replace(made.boxes[0], sealed=bytes(300)).encode()) + 300
+    for size, fits in ((spare, True), (spare + 1, False)):
+        boxes = (replace(made.boxes[0], sealed=bytes(size)), *made.boxes[1:])
+        hashes = tuple(b.hash for b in sorted(boxes, key=lambda b: b.recipient))
+        signature = identity.sign_raw(box_list_input(made.commit, hashes))
+        if fits:
+            verify_boxes(made.commit, boxes, signature, identity.public)
+            assert Box.decode(boxes[0].encode()) == boxes[0]
+        else:
+            with refused(SealingCode.E_BOXLIST):
+                verify_boxes(made.commit, boxes, signature, identity.public)
 
 
 def test_a_grant_holds_exactly_what_it_says(joined: Joined) -> None:

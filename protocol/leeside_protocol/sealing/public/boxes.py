@@ -86,7 +86,8 @@ def verify_boxes(commit: Commit, boxes: Sequence[Box], signature: bytes, committ
     for box in ordered:
         if box.kid != expected[box.recipient] or box.suite != commit.suite:
             raise SealingError(SealingCode.E_BOXLIST, "a box under another key than the commit names")
-        if len(box.sealed) > MAX_BOX_BYTES:
+        if len(box.encode()) > MAX_BOX_BYTES:
+            # `decode` would refuse it, and with it the page of boxes in which the recipient asks for it.
             raise SealingError(SealingCode.E_BOXLIST, "box too large")
     box_list = BoxList(tuple(b.hash for b in ordered), signature)
     verify_box_list(commit, box_list, committer_public)
