@@ -1,6 +1,7 @@
 """How devices come: codes, proofs, approval by the agency's signature; and how agencies begin."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -87,6 +88,16 @@ async def test_five_wrong_proofs_end_a_code(agency: Agency) -> None:
     with pytest.raises(Refusal) as refused:
         await agency.city.ask("redeem", body=redeem(keys, code))
     assert refused.value.code is WireError.EXPIRED
+
+
+async def test_an_agency_hears_of_a_code_that_somebody_else_has(agency: Agency) -> None:
+    code, keys = await new_code(agency), new_keys(agency.city)
+    wrong = msgspec.structs.replace(redeem(keys, code), proof=bytes(64))
+    for body in (wrong, redeem(keys, code), redeem(new_keys(agency.city), code)):
+        with contextlib.suppress(Refusal):
+            await agency.city.ask("redeem", body=body)
+    rows = (await agency.admin.ask("security_events", query={"limit": 500})).items
+    assert [row.outcome for row in rows if row.event == "enrolment_refused"] == ["proof", "spent"]
 
 
 async def test_the_device_key_must_be_the_devices_own(agency: Agency) -> None:

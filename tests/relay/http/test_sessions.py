@@ -87,6 +87,28 @@ async def test_a_device_that_waits_is_told_so_and_gets_no_session(agency: Agency
     assert "sign_in_refused" in await events(agency)
 
 
+async def test_refusals_are_events_and_do_not_fill_the_store(agency: Agency) -> None:
+    """A device that is out asks on and on; security events are never deleted."""
+    person = await agency.join(Role.RESPONDER)
+    assert person.tokens is not None
+    await agency.admin.ask("revoke_device", id=person.id.hex())
+    before = len(await events(agency))
+    for _ in range(20):
+        for call in (
+            person.sign_in(),
+            agency.city.ask("refresh", body=r.RefreshRequest(person.tokens.refresh)),
+        ):
+            with pytest.raises(Refusal) as refused:
+                await call
+            assert refused.value.code is WireError.REVOKED
+    told = (await events(agency))[before:]
+    assert {event: told.count(event) for event in set(told)} == {"sign_in_refused": 5, "refresh_refused": 5}
+    agency.city.clock.advance(61)
+    with pytest.raises(Refusal):
+        await person.sign_in()
+    assert (await events(agency)).count("sign_in_refused") == 6
+
+
 async def test_a_certificate_that_ended_opens_no_session(agency: Agency) -> None:
     person = await agency.join(Role.RESPONDER)
     agency.city.clock.advance(366 * 86_400)

@@ -18,8 +18,9 @@ from leeside_server.core import policy
 from leeside_server.core.notices import Random
 from leeside_server.core.policy import Action
 from leeside_server.core.rows import KINDS, Held, R, read
-from leeside_server.core.writes import Item, Outcome, Part, Repeated, Stored
+from leeside_server.core.writes import Audit, Item, Outcome, Part, Repeated, Stored
 from leeside_server.relay.http.host import Host
+from leeside_server.relay.http.limits import RequestLimits
 from leeside_server.relay.http.refusals import stored
 from leeside_server.relay.http.settings import HttpSettings
 
@@ -49,6 +50,7 @@ class Call(msgspec.Struct, frozen=True):
 
     host: Host
     settings: HttpSettings
+    limits: RequestLimits
     route: Route
     params: Mapping[str, str]
     query: Mapping[str, str]
@@ -145,6 +147,13 @@ class Call(msgspec.Struct, frozen=True):
         """Store parts in one item; a refusal is raised with the head it names."""
         (outcome,) = await self.apply([Item(agency, self.now_ms, parts)])
         return stored(outcome)
+
+    async def record_refusal(
+        self, agency: AgencyId, event: str, actor: bytes, subject: bytes, outcome: str
+    ) -> None:
+        """Record a refusal as a security event of the agency: the first few, then one a minute for each subject."""
+        if self.limits.report_refusal(event, subject, self.host.clock.monotonic_s()):
+            await self.apply([Item(agency, self.now_ms, (Audit(event, actor, subject, outcome),))])
 
 
 def _path_id(text: str) -> bytes:

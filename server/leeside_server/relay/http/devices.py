@@ -51,12 +51,17 @@ async def redeem(call: Call) -> r.Enrolled:
     held = await call.find(NO_AGENCY, EnrolmentRow, code_id(body.code))
     if held is None:
         raise ProtocolError(WireError.NOT_FOUND)
-    check_enrolment(held.row, device, call.now_ms)
+    try:
+        check_enrolment(held.row, device, call.now_ms)
+    except ProtocolError as error:
+        await _record_refusal(call, held.row, "spent" if held.row.device else error.code.label)
+        raise
     try:
         verify_enrolment(body.public_key, body.code, body.proof)
         device_key = _own_key(body, device, call.now_ms)
     except SealingError:
         await call.write(NO_AGENCY, change(held, failed_enrolment(held.row)))
+        await _record_refusal(call, held.row, "proof")
         raise
     code = short_code(body.public_key, device_key.payload)
     spent, pending = redeem_enrolment(held.row, device, body.public_key, body.device_key, code, call.now_ms)
@@ -110,7 +115,13 @@ async def _spend(call: Call, held: Held[EnrolmentRow], spent: EnrolmentRow, devi
     again = await call.find(NO_AGENCY, EnrolmentRow, held.id)
     if again is None or again.row.device != device:
         # Another device was first with this code, or this device is at home elsewhere: the code tells neither.
+        await _record_refusal(call, spent, "spent")
         raise ProtocolError(WireError.NOT_FOUND)
+
+
+async def _record_refusal(call: Call, row: EnrolmentRow, outcome: str) -> None:
+    """Somebody else has the code, or a part of it: its agency should know. Who it was nobody proved."""
+    await call.record_refusal(row.agency, "enrolment_refused", b"", row.member, outcome)
 
 
 async def devices(call: Call) -> r.Devices:

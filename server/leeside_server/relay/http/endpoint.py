@@ -100,6 +100,7 @@ class Endpoint:
             settings=self._settings,
             route=self.route,
             params=request.path_params,
+            limits=self._limits,
             query=dict(request.query_params),
             content=content,
             source=source,

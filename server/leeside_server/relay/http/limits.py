@@ -7,11 +7,13 @@ from typing import Final
 
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import DeviceId
-from leeside_server.core.rates import Buckets
+from leeside_server.core.rates import Buckets, Rate
 from leeside_server.relay.http.refusals import Refused
 from leeside_server.relay.http.settings import HttpSettings
 
 REPORT_EVERY_S: Final = 60.0
+REFUSALS_REPORTED: Final = Rate(1 / 60, 5)
+"""Security events of one kind of refusal about one device or member."""
 
 
 class RequestLimits:
@@ -21,6 +23,7 @@ class RequestLimits:
         self._sources: Final = Buckets(settings.requests_per_source)
         self._devices: Final = Buckets(settings.requests_per_device)
         self._strict: Final[Mapping[str, Buckets]] = _strict(settings)
+        self._refusals: Final = Buckets(REFUSALS_REPORTED)
         self._reported_s: dict[str, float] = {}
 
     def check_source(self, source: str, route: str, now_s: float) -> None:
@@ -43,6 +46,11 @@ class RequestLimits:
             return False
         self._reported_s[route] = now_s
         return True
+
+    def report_refusal(self, event: str, subject: bytes, now_s: float) -> bool:
+        """Whether this refusal of a device that showed who it is, or of a code, is to be recorded. Security events stay
+        for good, and who is refused may ask on and on."""
+        return self._refusals.take(event.encode() + subject, now_s) == 0.0
 
 
 def _strict(settings: HttpSettings) -> dict[str, Buckets]:

@@ -69,7 +69,7 @@ async def sign_in(call: Call) -> r.SessionTokens:
         member = check_member(await _member(call, agency, held.row.member))
         await _check_certificate(call, agency, device)
     except ProtocolError as error:
-        await _record(call, agency, "sign_in_refused", device, error.code.label)
+        await call.record_refusal(agency, "sign_in_refused", device, device, error.code.label)
         raise
     session = session_id(device, body.nonce)
     secret = refresh_secret(call.host.tokens.refresh_key, agency, session, 0, call.random(16))
@@ -78,7 +78,7 @@ async def sign_in(call: Call) -> r.SessionTokens:
     (outcome,) = await call.apply([Item(agency, call.now_ms, parts)])
     if isinstance(outcome, NotStored):
         if outcome.code is WireError.CONFLICT:
-            await _record(call, agency, "challenge_replayed", device, "refused")
+            await call.record_refusal(agency, "challenge_replayed", device, device, "refused")
             raise ProtocolError(WireError.UNAUTHENTICATED, "ask for a new challenge")
         stored(outcome)
     return _tokens(call, agency, session, row, member, secret)
@@ -125,7 +125,12 @@ async def refresh(call: Call) -> r.SessionTokens:
         held = await call.find(agency, SessionRow, shown.session)
         if held is None:
             raise ProtocolError(WireError.UNAUTHENTICATED, "sign in again")
-        member = await _check_family(call, agency, held)
+        try:
+            member = await _check_family(call, agency, held)
+        except ProtocolError as error:
+            device = held.row.device
+            await call.record_refusal(agency, "refresh_refused", device, device, error.code.label)
+            raise
         key, random = call.host.tokens.refresh_key, call.random(16)
         secret = refresh_secret(key, agency, shown.session, shown.count + 1, random)
         step = refresh_row(held.row, shown, secret, call.now_ms)
@@ -186,10 +191,6 @@ async def _end(call: Call, agency: AgencyId, held: Held[SessionRow], ended: Sess
     again = await call.find(agency, SessionRow, held.id)
     if again is not None and not again.row.ended_ms:
         await _end(call, agency, again, end_session(again.row, ended.ended_for, call.now_ms), event)
-
-
-async def _record(call: Call, agency: AgencyId, event: str, device: DeviceId, outcome: str) -> None:
-    await call.apply([Item(agency, call.now_ms, (Audit(event, device, device, outcome),))])
 
 
 def _tokens(
