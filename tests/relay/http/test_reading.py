@@ -8,7 +8,7 @@ import pytest
 
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import ChannelId, ChannelKind, IncidentId, MessageId, address
+from leeside_protocol.ids import AgencyId, ChannelId, ChannelKind, IncidentId, MessageId, address
 from leeside_protocol.limits import BLOB_CHUNK_BYTES
 from leeside_protocol.sealing.opening import hpke
 from leeside_protocol.sealing.opening.committer import Change
@@ -18,7 +18,7 @@ from leeside_protocol.sealing.public.entries import CAP_SEND, FULL_CLASS_MASK, R
 from leeside_protocol.sealing.public.frame import FrameHeader
 from leeside_protocol.sealing.public.grant import SealedGrant
 from leeside_protocol.words import ChannelPurpose, IncidentState, Lane, Role
-from leeside_server.core.writes import Append, Item, Outcome
+from leeside_server.core.writes import Append, Item, Object, Outcome
 from tests.relay.http.world import Agency, Person, Refusal, Room, channel_post, signed_object
 
 
@@ -316,6 +316,37 @@ async def test_an_incident_that_does_not_fit_leaves_nothing(agency: Agency) -> N
     assert (await dispatcher.ask("incidents")).items == ()
     assert (await dispatcher.ask("channels")).items == ()
     await dispatcher.ask("open_incident", good)
+
+
+async def test_an_incident_does_not_take_a_units_id_and_with_it_its_channels(agency: Agency) -> None:
+    dispatcher = await agency.join(Role.DISPATCHER)
+    unit = await agency.unit(dispatcher)
+    room = await agency.open(ChannelPurpose.UNIT, dispatcher, subject=unit)
+    post = channel_post(ChannelPurpose.INCIDENT, agency.genesis(dispatcher, incident=unit), unit)
+    opening = dispatcher.ask("open_incident", r.IncidentPost(unit, 2, (), post))
+    assert await code_of(opening) is WireError.INVALID
+    assert [item.id for item in (await dispatcher.ask("channels")).items] == [room.id.hex()]
+
+
+async def test_units_without_number_are_refused_before_one_is_looked_up(
+    agency: Agency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher = await agency.join(Role.DISPATCHER)
+    incident = os.urandom(16)
+    post = channel_post(ChannelPurpose.INCIDENT, agency.genesis(dispatcher, incident=incident), incident)
+    units = tuple(os.urandom(16) for _ in range(5_000))
+    get = agency.city.node.store.get
+    looked_up: list[bytes] = []
+
+    async def counted(owner: AgencyId, kind: str, key: bytes) -> Object | None:
+        looked_up.append(key)
+        return await get(owner, kind, key)
+
+    monkeypatch.setattr(agency.city.node.store, "get", counted)
+    opening = dispatcher.ask("open_incident", r.IncidentPost(incident, 2, units, post))
+    assert await code_of(opening) is WireError.INVALID
+    assert looked_up
+    assert not set(units) & set(looked_up)
 
 
 async def test_the_first_message_stands_with_the_genesis(agency: Agency) -> None:

@@ -48,9 +48,13 @@ async def open_incident(call: Call) -> r.CommitAnswer:
     repeat = await standing(call, genesis.commit)
     if repeat is not None:
         return repeat
+    if await call.find(call.actor.agency, UnitRow, body.incident) is not None:
+        # The client chooses the id, and channels name unit and incident alike: its end would take the unit's channels.
+        raise ProtocolError(WireError.INVALID, "a unit has this id")
     units = tuple(UnitId(unit) for unit in body.units)
-    await _check_units(call, units)
+    # First, because it bounds how many units there are to be looked up.
     row = opened_incident(body.priority, units, call.actor.device, call.now_ms)
+    await _check_units(call, units)
     parts = (
         *(await genesis_parts(call, genesis)),
         create(body.incident, row),
