@@ -6,7 +6,7 @@
 | `unit`, `incident` | teams and their work | `incidents` |
 | `records` | an incident's legal holds and what became of its records; the parent is `held` while one stands | `records` |
 | `channel` | a channel's verified head; the parent is `active` or `archived` | `channels` |
-| `slot` | which channel holds a place that only one may have | here |
+| `slot` | which channel holds a place that only one may have; or came last through an incident's door | here |
 | `blob` | an attachment's announcement; the parent is its channel | `attachments` |
 
 A row is JSON. Fields may be added with a default: a row of the version before must still be readable.
@@ -38,7 +38,8 @@ from leeside_server.core.writes import Object, Remove, Save
 
 
 class SlotRow(msgspec.Struct, frozen=True):
-    """The channel that holds a place: the agency's own, or an incident's of one compartment."""
+    """The channel that holds a place: the agency's own, or an incident's of one compartment. Or the one that was
+    opened last in an incident, zeros once it ended."""
 
     channel: ChannelId
 
@@ -46,6 +47,11 @@ class SlotRow(msgspec.Struct, frozen=True):
 def slot_id(purpose: ChannelPurpose, subject: bytes, compartment: int) -> bytes:
     """The place's id."""
     return digest(b"slot", purpose.value.encode(), subject, bytes([compartment]))[:16]
+
+
+def door_id(incident: bytes) -> bytes:
+    """The id of the row that every opening of an incident's channels writes, and its end."""
+    return digest(b"door", incident)[:16]
 
 
 Row = (

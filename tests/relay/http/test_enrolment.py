@@ -249,6 +249,38 @@ async def test_a_device_publishes_newer_keys_and_never_older(agency: Agency) -> 
     assert refused.value.answer.sealing_code == "E_DEVKEY"
 
 
+@pytest.mark.parametrize("by", ["hand", "membership", "signature"])
+async def test_a_device_does_not_keep_its_end_away_by_publishing_keys(
+    agency: Agency, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    person = await agency.join(Role.RESPONDER)
+    now_ms = agency.city.clock.now_ms()
+    newer = [r.PutDeviceKey(person.keys.rotate(os.urandom, now_ms).encode()) for _ in range(3)]
+    write = agency.city.node.write
+    publishing = False
+
+    async def late(items: Sequence[Item]) -> Sequence[Outcome]:
+        nonlocal publishing
+        if newer and not publishing:
+            publishing = True
+            await person.ask("put_device_key", newer.pop(0))
+            publishing = False
+        return await write(items)
+
+    monkeypatch.setattr(agency.city.node, "write", late)
+    if by == "hand":
+        await agency.admin.ask("revoke_device", id=person.id.hex())
+    elif by == "membership":
+        held = await agency.admin.ask("member", id=person.member)
+        await agency.admin.ask("change_member", r.MemberChange(held.revision, ended=True), id=person.member)
+    else:
+        await agency.post(DeviceRemoved(person.id, "lost", now_ms))
+    assert not newer
+    with pytest.raises(Refusal) as refused:
+        await person.ask("me")
+    assert refused.value.code is WireError.REVOKED
+
+
 # ---- agencies
 
 

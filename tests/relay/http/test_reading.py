@@ -11,7 +11,7 @@ from leeside_protocol.errors import WireError
 from leeside_protocol.ids import AgencyId, ChannelId, ChannelKind, IncidentId, MessageId, address
 from leeside_protocol.limits import BLOB_CHUNK_BYTES
 from leeside_protocol.sealing.opening import hpke
-from leeside_protocol.sealing.opening.committer import Change
+from leeside_protocol.sealing.opening.committer import Change, channel_for
 from leeside_protocol.sealing.opening.grants import make_grant
 from leeside_protocol.sealing.public.commit import CommitReason
 from leeside_protocol.sealing.public.entries import CAP_SEND, FULL_CLASS_MASK, RecordsAdded, records_id_of
@@ -387,6 +387,35 @@ async def test_a_channel_that_opens_while_its_incident_changes_opens_only_if_it_
         return
     assert await code_of(dispatcher.ask("create_channel", consult)) is WireError.FORBIDDEN
     assert [item.archived for item in (await dispatcher.ask("channels")).items] == [True]
+
+
+@pytest.mark.parametrize("by", ["end", "hand"])
+async def test_a_channel_is_archived_also_while_its_members_commit(
+    agency: Agency, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    dispatcher = await agency.join(Role.DISPATCHER)
+    incident = os.urandom(16)
+    made = agency.genesis(dispatcher, incident=incident)
+    post = channel_post(ChannelPurpose.INCIDENT, made, incident)
+    await dispatcher.ask("open_incident", r.IncidentPost(incident, 2, (), post))
+    room = Room(agency, dispatcher, channel_for(made, dispatcher.id))
+    room.take(made)
+    commits = [room.make(Change(CommitReason.PERIODIC))]
+    write = agency.city.node.write
+
+    async def late(items: Sequence[Item]) -> Sequence[Outcome]:
+        if commits:
+            await room.post(commits.pop())
+        return await write(items)
+
+    monkeypatch.setattr(agency.city.node, "write", late)
+    if by == "end":
+        change = r.IncidentChange(1, state=IncidentState.CLOSED)
+        await dispatcher.ask("change_incident", change, id=incident.hex())
+    else:
+        await dispatcher.ask("archive_channel", id=room.id.hex())
+    info = await dispatcher.ask("channel", id=room.id.hex())
+    assert (info.epoch, info.archived) == (1, True)
 
 
 async def test_a_first_message_whose_id_was_used_before_opens_nothing_and_says_so(agency: Agency) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -21,11 +21,14 @@ from leeside_server.core.rows import KINDS, Held, R, read
 from leeside_server.core.writes import Audit, Item, Outcome, Part, Repeated, Stored
 from leeside_server.relay.http.host import Host
 from leeside_server.relay.http.limits import RequestLimits
-from leeside_server.relay.http.refusals import stored
+from leeside_server.relay.http.refusals import Refused, stored
 from leeside_server.relay.http.settings import HttpSettings
 
+A = TypeVar("A")
 B = TypeVar("B")
 DEFAULT_PAGE: Final = 100
+ATTEMPTS: Final = 16
+"""How often a change is decided anew. A device that changes its own row all the time loses against so many."""
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -147,6 +150,23 @@ class Call(msgspec.Struct, frozen=True):
         """Store parts in one item; a refusal is raised with the head it names."""
         (outcome,) = await self.apply([Item(agency, self.now_ms, parts)])
         return stored(outcome)
+
+    async def write_anew(
+        self, agency: AgencyId, decide: Callable[[], Awaitable[tuple[Sequence[Part], A]]]
+    ) -> A:
+        """Store the parts that `decide` makes of the newest rows, in one item, and give its answer. Decided anew when
+        somebody else changed one of the rows first: whoever shall lose something may be that somebody."""
+        for left in reversed(range(ATTEMPTS)):
+            parts, answer = await decide()
+            try:
+                if parts:
+                    await self.write(agency, *parts)
+            except Refused as error:
+                if error.code is not WireError.CONFLICT or not left:
+                    raise
+            else:
+                return answer
+        raise AssertionError("the last attempt raised")
 
     async def record_refusal(
         self, agency: AgencyId, event: str, actor: bytes, subject: bytes, outcome: str

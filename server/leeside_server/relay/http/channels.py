@@ -41,17 +41,15 @@ from leeside_server.core.commits import (
 from leeside_server.core.incidents import ENDED, IncidentRow, UnitRow
 from leeside_server.core.policy import Action, opening
 from leeside_server.core.records import RecordsRow
-from leeside_server.core.rows import Held, SlotRow, change, create, slot_id
+from leeside_server.core.rows import Held, SlotRow, change, create, door_id, slot_id
 from leeside_server.core.writes import Audit, Item, NotStored, Part, Repeated
-from leeside_server.relay.http.call import Call
+from leeside_server.relay.http.call import ATTEMPTS, Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.refusals import Refused, stored
 
 READ_BYTES: Final = 1 << 20
 SCANNED: Final = 4 * PAGE_ENTRIES
 """Channels that one page of a listing looks at, at most."""
-ATTEMPTS: Final = 4
-"""How often the opening of a channel is decided anew when its incident changes at the same moment."""
 
 
 class Genesis(msgspec.Struct, frozen=True):
@@ -70,17 +68,17 @@ async def create_channel(call: Call) -> r.CommitAnswer:
     genesis = read_genesis(call.body(r.ChannelPost))
     left = ATTEMPTS
     while True:
-        goes_on = await _check_opening(call, genesis)
+        door = await _check_opening(call, genesis)
         repeat = await standing(call, genesis.commit)
         if repeat is not None:
             return repeat
         parts = await genesis_parts(call, genesis)
         left -= 1
         try:
-            return await store_commit(call, genesis.commit, (*parts, *goes_on))
+            return await store_commit(call, genesis.commit, (*parts, *door))
         except Refused as error:
-            # The incident changed at the same moment: it may have ended.
-            if error.code is not WireError.CONFLICT or not goes_on or not left:
+            # The incident may have ended at the same moment.
+            if error.code is not WireError.CONFLICT or not door or not left:
                 raise
 
 
@@ -98,8 +96,7 @@ def read_genesis(post: r.ChannelPost) -> Genesis:
 
 
 async def _check_opening(call: Call, genesis: Genesis) -> tuple[Part, ...]:
-    """Whether this member may open a channel of this purpose for this subject. What is given is to be written with it: an
-    incident's end archives the channels that it has, so one that comes later must find that it goes on."""
+    """Whether this member may open a channel of this purpose for this subject; gives what to write with it."""
     compartment = Compartment(genesis.commit.compartment)
     action = opening(genesis.purpose, compartment)
     if genesis.purpose is ChannelPurpose.UNIT:
@@ -111,12 +108,21 @@ async def _check_opening(call: Call, genesis: Genesis) -> tuple[Part, ...]:
     call.actor.require(action)
     if not genesis.post.subject or genesis.purpose is ChannelPurpose.UNIT:
         return ()
+    door = await door_part(call, genesis.post.subject, genesis.commit.channel_id)
     incident = await call.find(call.actor.agency, IncidentRow, genesis.post.subject)
     if incident is None:
         raise ProtocolError(WireError.NOT_FOUND)
     if incident.row.state in ENDED:
         raise ProtocolError(WireError.FORBIDDEN, "this incident has ended")
-    return (change(incident, incident.row),)
+    return (door,)
+
+
+async def door_part(call: Call, incident: bytes, channel: ChannelId) -> Part:
+    """What the opening of a channel and the end of its incident both write: the end archives the channels that it
+    finds, so of the two at once one must be decided anew. Call before reading what is decided on."""
+    key, row = door_id(incident), SlotRow(channel)
+    held = await call.find(call.actor.agency, SlotRow, key)
+    return create(key, row) if held is None else change(held, row)
 
 
 async def genesis_parts(call: Call, genesis: Genesis) -> tuple[Part, ...]:
@@ -225,9 +231,13 @@ async def archive_channel(call: Call) -> r.ChannelInfo:
         if unit is not None and unit.row.lead == call.actor.member:
             action = Action.OPEN_LED_UNIT_CHANNEL
     call.actor.require(action)
-    parts = archive_parts(held, call.actor.device, call.random)
-    if parts:
-        await call.write(call.actor.agency, *parts)
+
+    async def decide() -> tuple[Sequence[Part], None]:
+        newest = await call.need(ChannelRow, call.id)
+        return archive_parts(newest, call.actor.device, call.random), None
+
+    # Its members may go on committing meanwhile.
+    await call.write_anew(call.actor.agency, decide)
     return await _info(call, await call.need(ChannelRow, call.id))
 
 

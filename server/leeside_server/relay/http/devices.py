@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from leeside_protocol import resources as r
@@ -31,7 +31,7 @@ from leeside_server.core.identity import (
 from leeside_server.core.notices import Notice, notices
 from leeside_server.core.policy import Action
 from leeside_server.core.rows import Held, change, create
-from leeside_server.core.writes import Audit, Item, NotStored
+from leeside_server.core.writes import Audit, Item, NotStored, Part
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.members import watchers
@@ -149,9 +149,13 @@ async def revoke_device(call: Call) -> r.DeviceInfo:
     call.actor.require(Action.REVOKE_OWN_DEVICE if own else Action.REVOKE_DEVICE)
     agency = call.actor.agency
     told = await watchers(call, agency)
-    parts = revocation_parts(agency, held, told, call.actor.device, call.now_ms, call.random)
-    if parts:
-        await call.write(agency, *parts)
+
+    async def decide() -> tuple[Sequence[Part], None]:
+        newest = await call.need(DeviceRow, call.id)
+        return revocation_parts(agency, newest, told, call.actor.device, call.now_ms, call.random), None
+
+    # The device may go on publishing new keys, and must not keep its end away by that.
+    await call.write_anew(agency, decide)
     return _answer(await call.need(DeviceRow, call.id))
 
 

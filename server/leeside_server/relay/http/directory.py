@@ -16,12 +16,10 @@ from leeside_server.core.policy import Action
 from leeside_server.core.rows import Held
 from leeside_server.core.writes import Stored
 from leeside_server.relay.directories import PAGE_BYTES, check_entries
-from leeside_server.relay.http.call import Call
+from leeside_server.relay.http.call import ATTEMPTS, Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.members import watchers
-
-ATTEMPTS: Final = 4
-"""How often a post is begun anew that was overtaken by one of the same device."""
+from leeside_server.relay.http.refusals import Refused
 
 
 async def directory(call: Call) -> tuple[bytes, ...]:
@@ -44,15 +42,25 @@ async def post_directory(call: Call) -> None:
     body = call.body(r.DirectoryPost)
     if not 1 <= len(body.entries) <= POSTED_ENTRIES:
         raise ProtocolError(WireError.INVALID, "a post has 1 to 64 entries")
-    for _ in range(ATTEMPTS):
+    for left in reversed(range(ATTEMPTS)):
         known = await call.host.directories.fresh(actor.agency)
+        head = known.seq
         entries = _new_entries(known, body.entries)
         if not entries:
             return
         checked = check_entries(known, entries, call.now_ms)
         people = await _people(call, actor.agency, checked)
         parts = directory_parts(actor.agency, checked, people, actor.device, call.now_ms, call.random)
-        if isinstance(await call.write(actor.agency, *parts), Stored):
+        try:
+            outcome = await call.write(actor.agency, *parts)
+        except Refused as error:
+            # Only where another authority was first must this one sign anew. A device that is named may have changed
+            # its own row, and must not keep its end away by that.
+            moved = (await call.host.directories.fresh(actor.agency)).seq != head
+            if error.code is not WireError.CONFLICT or moved or not left:
+                raise
+            continue
+        if isinstance(outcome, Stored):
             return
         # An earlier post of the same device stored the first of these meanwhile, and nothing of this one stands.
     raise ProtocolError(WireError.CONFLICT, "the directory changed meanwhile: read it anew")
@@ -71,7 +79,9 @@ def _new_entries(known: Directory, entries: Sequence[bytes]) -> list[bytes]:
 async def _people(call: Call, agency: AgencyId, checked: Sequence[CheckedEntry]) -> People:
     devices: dict[DeviceId, Held[DeviceRow]] = {}
     members: dict[MemberId, MemberRow] = {}
-    for device in devices_named(checked):
+    named = devices_named(checked)
+    told = await watchers(call, agency) if named else ()
+    for device in named:
         held = await call.find(agency, DeviceRow, device)
         if held is None:
             continue
@@ -79,7 +89,7 @@ async def _people(call: Call, agency: AgencyId, checked: Sequence[CheckedEntry])
         member = await call.find(agency, MemberRow, held.row.member)
         if member is not None:
             members[held.row.member] = member.row
-    return People(devices, members, await watchers(call, agency) if devices else ())
+    return People(devices, members, told)
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {"directory": directory, "post_directory": post_directory}

@@ -7,7 +7,7 @@ from typing import Final
 
 from leeside_protocol import resources as r
 from leeside_protocol.errors import ProtocolError, WireError
-from leeside_protocol.ids import ID_BYTES, UnitId
+from leeside_protocol.ids import ID_BYTES, ChannelId, UnitId
 from leeside_protocol.words import ChannelPurpose, Compartment, IncidentState
 from leeside_server.core.channels import ACTIVE, ChannelRow
 from leeside_server.core.commits import archive_parts
@@ -18,9 +18,11 @@ from leeside_server.core.policy import Action
 from leeside_server.core.rows import Held, change, create
 from leeside_server.core.writes import Audit, Part
 from leeside_server.relay.http.call import Call, ids
-from leeside_server.relay.http.channels import genesis_parts, read_genesis, standing, store_commit
+from leeside_server.relay.http.channels import door_part, genesis_parts, read_genesis, standing, store_commit
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.refusals import Refused
+
+NO_CHANNEL: Final = ChannelId(bytes(ID_BYTES))
 
 
 async def incidents(call: Call) -> r.Incidents:
@@ -69,6 +71,11 @@ async def change_incident(call: Call) -> r.Incident:
     Its end archives every channel of it in the same item, and hands it to retention.
     """
     body = call.body(r.IncidentChange)
+    return await call.write_anew(call.actor.agency, lambda: _changed(call, body))
+
+
+async def _changed(call: Call, body: r.IncidentChange) -> tuple[Sequence[Part], r.Incident]:
+    door = await door_part(call, call.id, NO_CHANNEL) if body.state in ENDED else None
     held = await call.need(IncidentRow, call.id)
     if not await _may_change(call, held.row, body):
         raise ProtocolError(WireError.FORBIDDEN, "your role does not permit this")
@@ -80,12 +87,12 @@ async def change_incident(call: Call) -> r.Incident:
     row = changed_incident(held.row, body.priority, body.state, units, call.now_ms)
     parts: list[Part] = [Audit("incident_changed", call.actor.device, held.id, row.state.value)]
     due_ms: int | None = None
-    if row.state in ENDED:
+    if door is not None:
         due_ms = call.now_ms
+        parts.append(door)
         for channel in await _channels_of(call, held.id):
             parts += archive_parts(channel, call.actor.device, call.random)
-    await call.write(call.actor.agency, change(held, row, due_ms), *parts)
-    return _answer(Held(held.id, row, held.revision + 1))
+    return (change(held, row, due_ms), *parts), _answer(Held(held.id, row, held.revision + 1))
 
 
 async def _may_change(call: Call, row: IncidentRow, body: r.IncidentChange) -> bool:

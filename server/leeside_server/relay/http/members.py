@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -68,6 +68,13 @@ async def change_member(call: Call) -> r.Member:
     """PATCH /v1/members/{id}: the end of a membership revokes all its devices in the same item."""
     body = call.body(r.MemberChange)
     call.actor.require(Action.END_MEMBER if _ends_only(body) else Action.CHANGE_MEMBER)
+    told = await watchers(call, call.actor.agency) if body.ended else ()
+    return await call.write_anew(call.actor.agency, lambda: _changed(call, body, told))
+
+
+async def _changed(
+    call: Call, body: r.MemberChange, told: Sequence[DeviceId]
+) -> tuple[Sequence[Part], r.Member]:
     held = await call.need(MemberRow, call.id)
     _check_gives(call, held.row.roles)
     if body.roles is not None:
@@ -88,11 +95,12 @@ async def change_member(call: Call) -> r.Member:
         parts.append(change(stays, stays.row))
     if body.ended:
         row = end_member(row, call.now_ms)
-        parts += await _end(call, MemberId(held.id))
+        parts += await _end(call, MemberId(held.id), told)
     else:
         parts.append(Audit("member_changed", call.actor.device, held.id, ",".join(row.roles)))
-    await call.write(call.actor.agency, change(held, row), *parts)
-    return member_answer(Held(held.id, row, held.revision + 1), logins=call.actor.permits(Action.READ_LOGINS))
+    after = Held(held.id, row, held.revision + 1)
+    answer = member_answer(after, logins=call.actor.permits(Action.READ_LOGINS))
+    return (change(held, row), *parts), answer
 
 
 async def _another_admin(call: Call, leaving: bytes) -> Held[MemberRow]:
@@ -107,10 +115,9 @@ def _ends_only(body: r.MemberChange) -> bool:
     return body.ended and body.roles is None and body.discipline is None
 
 
-async def _end(call: Call, member_id: MemberId) -> list[Part]:
+async def _end(call: Call, member_id: MemberId, told: Sequence[DeviceId]) -> list[Part]:
     agency, by = call.actor.agency, call.actor.device
     parts: list[Part] = [Audit("member_ended", by, member_id, "done")]
-    told = await watchers(call, agency)
     for device in await call.every(agency, DeviceRow, member_id):
         parts += revocation_parts(agency, device, told, by, call.now_ms, call.random)
     return parts
