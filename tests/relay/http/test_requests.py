@@ -175,6 +175,20 @@ async def test_a_source_that_asks_too_often_waits_and_others_do_not(tmp_path: Pa
         assert [row.event for row in rows] == ["rate_limited"]
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), StoreFull("full")])
+async def test_who_asks_too_often_waits_also_while_the_store_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def failing(*_: Any) -> Any:
+        raise error
+
+    async with open_city(tmp_path, HttpSettings(sign_ins_per_source=Rate(0.5, 1))) as city:
+        monkeypatch.setattr(city.node.store, "apply", failing)
+        body = r.ChallengeRequest("0" * 32)
+        answers = [await city.raw("challenge", body=body) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [201, 429, 429]
+
+
 async def test_a_device_that_asks_too_often_waits(tmp_path: Path) -> None:
     async with open_city(tmp_path, HttpSettings(requests_per_device=Rate(1.0, 5))) as city:
         agency = await city.agency()

@@ -6,6 +6,7 @@ Nothing that came from outside is repeated in an answer or a log line, and no fa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from leeside_server.core.identity import NO_AGENCY, DeviceRow, MemberRow, check_
 from leeside_server.core.rows import KINDS, read
 from leeside_server.core.writes import Audit, Item
 from leeside_server.log import get_logger
+from leeside_server.ports import StoreFull, StoreUnavailable
 from leeside_server.relay.http.call import Actor, Call
 from leeside_server.relay.http.host import Host
 from leeside_server.relay.http.limits import RequestLimits
@@ -98,9 +100,9 @@ class Endpoint:
         call = Call(
             host=self._host,
             settings=self._settings,
+            limits=self._limits,
             route=self.route,
             params=request.path_params,
-            limits=self._limits,
             query=dict(request.query_params),
             content=content,
             source=source,
@@ -142,7 +144,9 @@ class Endpoint:
         if error.code is not WireError.RATE_LIMITED or not self._limits.report(self.route.name, now_s):
             return
         audit = Audit("rate_limited", b"", b"", self.route.name)
-        await self._host.write([Item(NO_AGENCY, self._host.clock.now_ms(), (audit,))])
+        # Where the store is away or full, it is still the rate that is the answer.
+        with contextlib.suppress(StoreUnavailable, StoreFull):
+            await self._host.write([Item(NO_AGENCY, self._host.clock.now_ms(), (audit,))])
 
     async def _read(self, request: Request) -> bytes:
         """The whole body, bounded while it is read and in time."""
