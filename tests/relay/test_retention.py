@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from leeside_protocol import resources as r
@@ -120,6 +121,22 @@ async def test_payloads_and_attachments_go_after_their_days_and_hashes_and_epoch
     directory = await entries(agency, ChannelKind.DIRECTORY, agency.id)
     assert len(directory) == agency.directory.seq
     assert all(payloads(directory))
+
+
+@pytest.mark.parametrize("days_before", [0, 365])
+async def test_days_that_are_set_later_hold_also_for_what_ended_before(
+    agency: Agency, days_before: int
+) -> None:
+    channel, _ = await closed_incident(agency)
+    await Retention(agency.city.node, RetentionSettings(incident_days=days_before)).sweep()
+    agency.city.clock.advance(29 * DAY_S)
+    retention = Retention(agency.city.node, RetentionSettings(incident_days=30))
+    await retention.sweep()
+    assert b"a message" in payloads(await entries(agency, ChannelKind.CONTENT, channel))
+    agency.city.clock.advance(DAY_S)
+    await retention.sweep()
+    assert not any(payloads(await entries(agency, ChannelKind.CONTENT, channel)))
+    assert not agency.city.blobs.chunks
 
 
 async def test_standing_channels_keep_what_is_young(agency: Agency) -> None:

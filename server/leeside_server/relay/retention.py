@@ -3,7 +3,8 @@
 Theory of operation. The end of an incident is a timer: the request that closes it saves the row with a deadline, and
 whichever node sees it due carries it out. First the last positions of the incident's channels are deleted, at once;
 then the row waits for `incident_days` and payloads, values, boxes and attachments go. Everything that has no deadline of
-its own (standing channels, inboxes) is looked through once a day. Every step can be repeated, and two nodes that do it at
+its own (standing channels, inboxes) is looked through once a day, and so are ended incidents, whose days may have been
+set or shortened since. Every step can be repeated, and two nodes that do it at
 once do it once: the row's revision decides, and pruning what is pruned changes nothing.
 
 A legal hold stops all of this for its incident. Placing one changes the incident's row, and every decision to take
@@ -189,6 +190,7 @@ class Retention:
     # ---- once a day
 
     async def _daily(self, agency: AgencyId, now_ms: int) -> None:
+        await self._overdue(agency, now_ms)
         before_ms = now_ms - self._settings.standing_days * DAY_MS if self._settings.standing_days else 0
         on_hold = await self._on_hold(agency)
         for channel in await self._every(agency, ChannelRow, None):
@@ -209,6 +211,16 @@ class Retention:
             await self._prune(agency, inbox, inbox_ms, now_ms)
             await self._store.forget_pruned(agency, inbox, self._ids_before(now_ms))
         await self._forget(agency, SessionRow, lambda row: row.ended_ms or row.refresh_until_ms, now_ms)
+
+    async def _overdue(self, agency: AgencyId, now_ms: int) -> None:
+        """Incidents whose days are over and that no timer wakes: they ended while none, or more, were set."""
+        for held in await self._every(agency, IncidentRow, None):
+            until_ms = kept_until_ms(held.row, self._settings.incident_days)
+            if not held.row.swept or not until_ms or now_ms < until_ms:
+                continue
+            records = await self._records(agency, held.id)
+            if records is None or not (records.row.holds or records.row.emptied_ms or records.row.shred_ms):
+                await self._incident(agency, held, now_ms)
 
     async def _forget(self, agency: AgencyId, kind: type[R], end_ms: Callable[[R], int], now_ms: int) -> None:
         """Remove the rows whose end lies `SPENT_KEPT_MS` back."""
