@@ -16,7 +16,13 @@ from typing import Final
 from leeside_server import places
 from leeside_server.adapters.postgres_connection import connect as connect_postgres
 from leeside_server.adapters.postgres_connection import verify as verify_postgres
-from leeside_server.adapters.redis_connection import RedisConnection, RedisPlace, RedisUnreachable, array
+from leeside_server.adapters.redis_connection import (
+    RedisConnection,
+    RedisPlace,
+    RedisUnreachable,
+    Refusal,
+    array,
+)
 from leeside_server.config import Config
 from leeside_server.errors import ConfigInvalid
 from leeside_server.findings import Finding, Report, Verdict
@@ -130,6 +136,14 @@ async def _redis(config: Config) -> AsyncIterator[Finding]:
     try:
         await connection.open()
         async with asyncio.timeout(ASK_TIMEOUT_S):
+            if await _refuses(connection, place.prefix):
+                yield Finding(
+                    "bus",
+                    Verdict.BAD,
+                    "Redis refuses what a node asks of it. Messages still arrive, more slowly, by polling the store.",
+                    "Check user and password in [bus] url_file, and what that user may do: see deploy/redis/users.acl.",
+                )
+                return
             taken_us: list[float] = []
             for _ in range(PINGS):
                 began_ns = time.perf_counter_ns()
@@ -153,6 +167,16 @@ async def _redis(config: Config) -> AsyncIterator[Finding]:
         )
     finally:
         await connection.close()
+
+
+async def _refuses(connection: RedisConnection, prefix: str) -> bool:
+    """Whether Redis refuses to be asked, or to carry hints. Nobody hears what is published here."""
+    topic = f"{prefix}hint:doctor"
+    for command in (("PING",), ("PUBLISH", topic, ""), ("SUBSCRIBE", topic), ("UNSUBSCRIBE", topic)):
+        await connection.send([command])
+        if isinstance(await connection.read(), Refusal):
+            return True
+    return False
 
 
 def round_trip(median_us: float) -> Finding:

@@ -13,6 +13,7 @@ from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.config import BusSection, Config, ServerSection, StoreSection
 from leeside_server.doctor import examine
 from leeside_server.findings import Finding, Report, Verdict
+from tests.ports.test_bus import ask
 from tests.support.services import free_port
 
 WELL, WARNING, BAD = Verdict.WELL, Verdict.WARNING, Verdict.BAD
@@ -169,6 +170,24 @@ class TestReport:
         assert findings["bus"].verdict is WELL
         assert findings["clock_redis"].verdict is WELL
         assert findings["tls_redis"].verdict is WELL
+
+    @pytest.mark.parametrize(
+        "rules",
+        [("+@all", "resetchannels", "&ours:*"), ("+@all", "-publish", "allchannels"), ("-@all", "+auth")],
+        ids=["another prefix", "no hints", "nothing"],
+    )
+    async def test_a_redis_that_refuses(self, tmp_path: Path, redis_url: str, rules: tuple[str, ...]) -> None:
+        commands = ("ACL", "SETUSER", "doctor", "reset", "on", ">canary", "~*", *rules)
+        assert await ask(redis_url, commands) == [b"OK"]
+        try:
+            url = redis_url.replace("redis://", "redis://doctor:canary@")
+            bus = BusSection(kind="redis", url_file=secret(tmp_path, url), prefix="theirs:")
+            report = await examine(config_in(tmp_path, bus=bus))
+        finally:
+            await ask(redis_url, ("ACL", "DELUSER", "doctor"))
+        assert named(report)["bus"].verdict is BAD
+        assert "refuses" in named(report)["bus"].says
+        assert b"canary" not in msgspec.json.encode(report)
 
     async def test_a_redis_that_is_not_there(self, tmp_path: Path) -> None:
         bus = BusSection(
