@@ -29,7 +29,7 @@ from leeside_server.core.commits import FORGOTTEN_BOXES
 from leeside_server.core.identity import NO_AGENCY, BootstrapRow, EnrolmentRow, SessionRow
 from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import Append, Item, StoredEntry
-from leeside_server.relay.retention import Retention, RetentionSettings
+from leeside_server.relay.retention import SETTLED_MS, Retention, RetentionSettings
 from tests.relay.http.world import Agency, City, Person, Room, channel_post
 from tests.relay.http.world import city as open_city
 
@@ -121,6 +121,17 @@ async def test_payloads_and_attachments_go_after_their_days_and_hashes_and_epoch
     directory = await entries(agency, ChannelKind.DIRECTORY, agency.id)
     assert len(directory) == agency.directory.seq
     assert all(payloads(directory))
+
+
+async def test_a_last_position_that_another_node_still_took_goes_too(agency: Agency) -> None:
+    """For some seconds after the end a node may not know yet that the channel is archived."""
+    channel, dispatcher = await closed_incident(agency)
+    retention = Retention(agency.city.node, RetentionSettings())
+    await retention.sweep()
+    await put(agency, channel, dispatcher, b"a late place", state_key(StateKind.POSITION, dispatcher.id))
+    agency.city.clock.advance(SETTLED_MS / 1000)
+    await retention.sweep()
+    assert payloads(await entries(agency, ChannelKind.CONTENT, channel)) == [b"a message", b"a status", b""]
 
 
 @pytest.mark.parametrize("days_before", [0, 365])

@@ -1,11 +1,11 @@
 """What is kept how long: payloads of logs, positions, attachments, boxes, remembered ids.
 
 Theory of operation. The end of an incident is a timer: the request that closes it saves the row with a deadline, and
-whichever node sees it due carries it out. First the last positions of the incident's channels are deleted, at once;
-then the row waits for `incident_days` and payloads, values, boxes and attachments go. Everything that has no deadline of
-its own (standing channels, inboxes) is looked through once a day, and so are ended incidents, whose days may have been
-set or shortened since. Every step can be repeated, and two nodes that do it at
-once do it once: the row's revision decides, and pruning what is pruned changes nothing.
+whichever node sees it due carries it out. First the last positions of the incident's channels are deleted, at once and
+once more when every node has noticed; then the row waits for `incident_days` and payloads, values, boxes and attachments
+go. Everything that has no deadline of its own (standing channels, inboxes) is looked through once a day, and so are ended
+incidents, whose days may have been set or shortened since. Every step can be repeated, and two nodes that do it at once do
+it once: the row's revision decides, and pruning what is pruned changes nothing.
 
 A legal hold stops all of this for its incident. Placing one changes the incident's row, and every decision to take
 something away is written together with that row first: a hold that was acknowledged before the decision prevents it. While
@@ -52,6 +52,8 @@ DUE_AT_ONCE: Final = 50
 SPENT_KEPT_MS: Final = DAY_MS
 """Beyond every token, challenge and repeat that could still name what has ended."""
 REMOVED_AT_ONCE: Final = 500
+SETTLED_MS: Final = 10_000
+"""After its end every node knows that an incident's channels are archived (`Heads`): no position comes any more."""
 
 _log = get_logger("leeside.retention")
 
@@ -130,18 +132,22 @@ class Retention:
             await self._save(agency, change(held, row), now_ms)
             return
         until_ms = kept_until_ms(row, self._settings.incident_days)
-        if not row.swept:
-            await self._end(agency, held, until_ms, now_ms)
-        elif not until_ms or now_ms < until_ms:
-            await self._save(agency, change(held, row, until_ms or None), now_ms)
+        if not until_ms or now_ms < until_ms:
+            if row.swept:
+                await self._save(agency, change(held, row, until_ms or None), now_ms)
+            else:
+                await self._end(agency, held, until_ms, now_ms)
         elif await self._begin_emptying(agency, held, records, now_ms):
             await self._erasure.empty(agency, held.id, self._ids_before(now_ms), now_ms)
             await self._save(agency, change(_following(held), row), now_ms)
 
     async def _end(self, agency: AgencyId, held: Held[IncidentRow], until_ms: int, now_ms: int) -> None:
-        """What the end demands at once: the last positions go, in one item with the row that says so."""
-        swept = msgspec.structs.replace(held.row, swept=True)
-        parts: list[Part] = [change(held, swept, until_ms or None)]
+        """What the end demands at once: the last positions go, in one item with the row that says so. And those that
+        came after them, once no node can take any more."""
+        settled_ms = held.row.closed_ms + SETTLED_MS
+        settled = now_ms >= settled_ms
+        swept = msgspec.structs.replace(held.row, swept=settled)
+        parts: list[Part] = [change(held, swept, (until_ms or None) if settled else settled_ms)]
         for channel in await self._erasure.channels(agency, held.id):
             parts += await self._erasure.deletions(agency, channel.id, StateKind.POSITION)
         await self._host.write([Item(agency, now_ms, tuple(parts))])
