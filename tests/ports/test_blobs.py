@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import stat
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -135,11 +136,50 @@ async def test_what_was_never_acknowledged_is_removed_at_opening(tmp_path: Path)
     blobs = await FileBlobs.open(tmp_path)
     await blobs.put(AGENCY, BLOB, 0, b"x")
     place = tmp_path / AGENCY.hex() / BLOB.hex()
-    (place / "1-0123456789abcdef.part").write_bytes(b"half")
+    half = place / "1-0123456789abcdef.part"
+    half.write_bytes(b"half")
+    os.utime(half, (0, 0))
     assert list(await blobs.have(AGENCY, BLOB)) == [0]
     await blobs.close()
-    await (await FileBlobs.open(tmp_path)).close()
+    blobs = await FileBlobs.open(tmp_path)
+    await blobs.tidied()
+    await blobs.close()
     assert [path.name for path in place.iterdir()] == ["0"]
+
+
+async def test_tidying_keeps_nobody_waiting_and_takes_nothing_that_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / AGENCY.hex() / BLOB.hex()
+    place.mkdir(parents=True)
+    half = place / "1-0123456789abcdef.part"
+    half.write_bytes(b"half")
+    os.utime(half, (0, 0))
+    listing, loop, sync = threading.Event(), asyncio.get_running_loop(), os.fsync
+
+    def slow(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            assert listing.wait(10)
+            return real(*args)
+
+        return call
+
+    def watched(handle: int) -> None:
+        if not listing.is_set():
+            listing.set()
+            asyncio.run_coroutine_threadsafe(opened.tidied(), loop).result(10)
+        sync(handle)
+
+    with monkeypatch.context() as patched:
+        for name in ("listdir", "scandir"):
+            patched.setattr(os, name, slow(getattr(os, name)))
+        patched.setattr(os, "fsync", watched)
+        async with asyncio.timeout(5):
+            opened = await FileBlobs.open(tmp_path)
+            await opened.put(AGENCY, BLOB, 0, b"x")
+    assert await opened.get(AGENCY, BLOB, 0) == b"x"
+    assert [path.name for path in place.iterdir()] == ["0"]
+    await opened.close()
 
 
 async def test_nobody_else_may_look_into_the_folders(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Sealed attachments as files: `<folder>/<agency>/<blob>/<index>`, names in hexadecimal and digits.
 
 A chunk is written beside its place, synced, renamed into it, and the folders that changed are synced: after a
-power cut it is there whole or not at all. What lies beside its place (`.part`) was never acknowledged; it is
-removed when the store opens.
+power cut it is there whole or not at all. What lies beside its place (`.part`) was never acknowledged. What an earlier
+process left of that is removed, an hour later at the earliest, after a start and beside everything else: to look into
+the folders of many thousand attachments takes longer than clients should wait for a server that comes back.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import os
 import secrets
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +30,8 @@ T = TypeVar("T")
 THREADS: Final = 4
 WAITING: Final = 1_000
 """Calls that wait for a thread, above which more raise `StoreUnavailable`."""
+PART_KEPT_S: Final = 3_600.0
+"""A part may be another process's, which is writing it: no write takes that long."""
 _PART: Final = ".part"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -37,6 +42,8 @@ class FileBlobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="leeside-blobs")
+        self._stopping = threading.Event()
+        self._tidying = self._executor.submit(_tidy, folder, self._stopping)
         self._waiting = 0
         self._closed = False
 
@@ -45,6 +52,10 @@ class FileBlobs:
         """Use the folder, which is made when missing. Raises `StoreRefused` when it cannot be written."""
         await asyncio.get_running_loop().run_in_executor(None, _prepare, folder)
         return cls(folder)
+
+    async def tidied(self) -> None:
+        """Returns once nothing is left of what an earlier process had begun to write."""
+        await asyncio.wrap_future(self._tidying)
 
     async def put(self, agency: AgencyId, blob: BlobId, index: int, data: bytes) -> None:
         await self._run(lambda: _put(self._folder, agency, blob, index, data))
@@ -65,6 +76,7 @@ class FileBlobs:
         if self._closed:
             return
         self._closed = True
+        self._stopping.set()
         await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)
 
     def _place(self, agency: AgencyId, blob: BlobId) -> Path:
@@ -89,13 +101,33 @@ class FileBlobs:
 def _prepare(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for part in folder.glob(f"*/*/*{_PART}"):
-            part.unlink(missing_ok=True)
         probe = folder / f"probe{_PART}"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
         raise StoreRefused(f"the folder for attachments cannot be written: {error.strerror}") from None
+
+
+def _tidy(folder: Path, stopping: threading.Event) -> None:
+    """Remove the parts of chunks that nobody writes any more. What cannot be removed now waits for the next start."""
+    before_s = time.time() - PART_KEPT_S
+    for agency in _listed(folder):
+        for place in _listed(agency):
+            if stopping.is_set():
+                return
+            for entry in _listed(place):
+                if entry.name.endswith(_PART):
+                    with contextlib.suppress(OSError):
+                        if entry.stat().st_mtime < before_s:
+                            entry.unlink()
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where there is none (any more)."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _put(folder: Path, agency: AgencyId, blob: BlobId, index: int, data: bytes) -> None:
