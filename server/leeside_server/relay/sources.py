@@ -91,7 +91,14 @@ async def _no_body() -> Message:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """An address; an IPv4 one that a dual-stack socket shows as IPv6 is IPv4. None for anything else."""
+    """An address; an IPv4 one that a dual-stack socket shows as IPv6 is IPv4. None for anything else.
+
+    Some proxies write the client's port behind it: without it they would count a whole city as one source.
+    """
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
     try:
         found = ip_address(text)
     except ValueError:
