@@ -1,6 +1,7 @@
 """Requests of every shape: bounds, media types, methods, headers, rate limits. Nobody sees a stack trace."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -13,12 +14,15 @@ from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.limits import JSON_BODY_BYTES
 from leeside_protocol.routes import ROUTES
-from leeside_protocol.words import Role
+from leeside_protocol.sealing.opening.committer import Change
+from leeside_protocol.sealing.public.commit import CommitReason
+from leeside_protocol.words import ChannelPurpose, Role
 from leeside_server.core.identity import NO_AGENCY
 from leeside_server.core.rates import Rate
 from leeside_server.ports import StoreFull, StoreUnavailable
 from leeside_server.relay.http import HttpSettings
-from tests.relay.http.world import Agency, City
+from leeside_server.relay.http.limits import DEVICE_KEYS
+from tests.relay.http.world import Agency, City, Refusal
 from tests.relay.http.world import city as open_city
 
 
@@ -195,3 +199,27 @@ async def test_a_device_that_asks_too_often_waits(tmp_path: Path) -> None:
         assert agency.admin.tokens is not None
         answers = [await city.raw("me", token=agency.admin.tokens.token) for _ in range(6)]
         assert [a.status_code for a in answers] == [200] * 5 + [429]
+
+
+async def test_a_device_that_publishes_keys_all_the_time_waits_and_commits_stand(agency: Agency) -> None:
+    supervisor, member = await agency.join(Role.SUPERVISOR), await agency.join(Role.DISPATCHER)
+    room = await agency.open(ChannelPurpose.DESK, supervisor, member)
+    now_ms = agency.city.clock.now_ms()
+
+    async def publish() -> None:
+        """A key that claims to be out for two hours: whoever names the one before names an old one."""
+        key = member.keys.rotate(os.urandom, now_ms - 2 * 3_600_000)
+        await member.ask("put_device_key", r.PutDeviceKey(key.encode()))
+
+    for _ in range(DEVICE_KEYS.burst):
+        made = room.make(Change(CommitReason.PERIODIC))
+        await publish()
+        agency.learn(member.keys)
+        with pytest.raises(Refusal) as refused:
+            await room.post(made)
+        assert refused.value.answer.sealing_code == "E_DEVKEY"
+    made = room.make(Change(CommitReason.PERIODIC))
+    with pytest.raises(Refusal) as refused:
+        await publish()
+    assert refused.value.code is WireError.RATE_LIMITED
+    await room.post(made)

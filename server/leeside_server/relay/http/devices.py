@@ -172,6 +172,7 @@ async def put_device_key(call: Call) -> r.DeviceInfo:
         return _answer(held)
     if key.kseq <= verify_device_key(newest, certificate).kseq:
         raise SealingError(SealingCode.E_DEVKEY, "older than the key known")
+    call.limits.check_device_key(actor.device, call.host.clock.monotonic_s())
     row = with_device_key(held.row, call.body(r.PutDeviceKey).device_key)
     await call.write(actor.agency, change(held, row))
     return _answer(Held(held.id, row, held.revision + 1))

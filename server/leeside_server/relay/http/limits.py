@@ -12,6 +12,9 @@ from leeside_server.relay.http.refusals import Refused
 from leeside_server.relay.http.settings import HttpSettings
 
 REPORT_EVERY_S: Final = 60.0
+DEVICE_KEYS: Final = Rate(1 / 600, 10)
+"""DeviceKeys that one device publishes. One a day is right. A commit must name the newest, so that a member which
+published new ones all the time would let no commit stand but the one that drops it."""
 REFUSALS_REPORTED: Final = Rate(1 / 60, 5)
 """Security events of one kind of refusal about one device or member."""
 
@@ -22,6 +25,7 @@ class RequestLimits:
     def __init__(self, settings: HttpSettings) -> None:
         self._sources: Final = Buckets(settings.requests_per_source)
         self._devices: Final = Buckets(settings.requests_per_device)
+        self._device_keys: Final = Buckets(DEVICE_KEYS)
         self._strict: Final[Mapping[str, Buckets]] = _strict(settings)
         self._refusals: Final = Buckets(REFUSALS_REPORTED)
         self._reported_s: dict[str, float] = {}
@@ -38,6 +42,10 @@ class RequestLimits:
     def check_device(self, device: DeviceId, now_s: float) -> None:
         """`rate_limited` with the time to wait, by the device that signed in."""
         _refuse(self._devices.take(device, now_s))
+
+    def check_device_key(self, device: DeviceId, now_s: float) -> None:
+        """`rate_limited` for a device that publishes one new DeviceKey after the other."""
+        _refuse(self._device_keys.take(device, now_s))
 
     def report(self, route: str, now_s: float) -> bool:
         """Whether this refusal is to be recorded: one a minute and route, so that a flood fills no store."""
