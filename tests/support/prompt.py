@@ -160,6 +160,7 @@ def found_office(home: Path, url: str, code: str, *options: str, channel: bool =
         file.write(PASSPHRASE + "\n")
     admin = Prompt(home, url, "admin")
     stick = home / "stick" / "root.keys"
+    stick.parent.mkdir(exist_ok=True)
     admin.value("--server", url, *FOUNDED, "--code", code, "--recovery", stick, *options)
     if channel:
         admin.value("channel", "open", "agency")

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from leeside.authority import load_key, store_key
+from leeside.keystore import Passphrase
 from leeside_protocol.words import Discipline, Role
 from tests.faults.node import Node
+from tests.journeys.commands.conftest import new_code
 from tests.support.prompt import Office, Prompt
+from tests.support.town import CHEAP, PASSPHRASE
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +43,38 @@ def test_an_agency_is_founded_once_per_profile_and_code(office: Office, server: 
     fresh = Prompt(office.home, server.url, "nobody")
     assert fresh.refused(*again, code=2) == ""
     assert fresh.refused("--server", server.url, *again, code=7) == "not_found"
+
+
+def test_the_recovery_copy_is_written_or_nothing_is_founded(
+    office: Office, server: Node, tmp_path: Path
+) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    code = new_code(server)
+    rosa = Prompt(office.home, server.url, "rosa")
+    create = ("--server", server.url, "agency", "create", "Hill", "--code", code, "--recovery")
+
+    taken = stick / "holiday.jpg"
+    taken.write_bytes(b"not a key")
+    assert rosa.refused(*create, taken, code=8) == "recovery"
+    assert rosa.refused(*create, tmp_path / "unplugged" / "recovery.key", code=7) == "recovery"
+    assert not rosa.folder.exists(), "nothing was asked or made before"
+    # A stick as it is mounted, without a file's name.
+    rosa.value(*create, stick)
+    copy = load_key(stick / "recovery.key", Passphrase(PASSPHRASE), "root")
+    assert copy == load_key(rosa.folder / "agency/root.keys", Passphrase(PASSPHRASE), "root")
+
+
+def test_a_founding_that_goes_on_looks_into_the_recovery_copy(
+    office: Office, server: Node, tmp_path: Path
+) -> None:
+    vera = Prompt(office.home, server.url, "vera")
+    create = ("--server", server.url, "agency", "create", "Vale", "--code")
+    mine, other = tmp_path / "mine.key", tmp_path / "other.key"
+    assert vera.refused(*create, "X" * 32, "--recovery", mine, code=7) == "not_found"
+    store_key(other, Passphrase(PASSPHRASE, CHEAP), "root", bytes(32))
+    assert vera.refused(*create, new_code(server), "--recovery", other, code=8) == "recovery"
+    assert vera.value(*create, new_code(server), "--recovery", mine)["label"] == "Vale"
 
 
 def test_a_second_authority_makes_two_signatures_needed(found: Found, tmp_path: Path) -> None:

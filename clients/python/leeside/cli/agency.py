@@ -51,6 +51,7 @@ SecondFile = Annotated[
 ]
 
 MAX_AUTHORITIES: Final = 2
+RECOVERY_NAME: Final = "recovery.key"
 
 
 @app.command("create")
@@ -60,7 +61,9 @@ def create(
     code: Annotated[str, typer.Option(prompt=True, help="The operator's one-time code.")],
     recovery: Annotated[
         Path,
-        typer.Option(help="Where to write the second copy of the root key: a stick that goes into a safe."),
+        typer.Option(
+            help="Where to write the second copy of the root key: a stick that goes into a safe, or a file on it."
+        ),
     ],
     authorities: Annotated[
         int, typer.Option(min=1, max=MAX_AUTHORITIES, help="2: two people sign what is sensitive.")
@@ -77,12 +80,13 @@ def create(
         )
     if not run.server:
         raise CommandError("Say which server: --server https://…", Exit.USAGE)
-    agency = wait(_create(run, label, code, recovery, authorities))
+    place = _recovery_place(run, recovery)
+    agency = wait(_create(run, label, code, place, authorities))
     run.screen.facts(
         [
             ("agency", f"{agency.label} ({agency.id})"),
             ("root key", f"{root_path(run.profile)} - take it offline"),
-            ("recovery copy", f"{recovery} - into a safe, elsewhere"),
+            ("recovery copy", f"{place} - into a safe, elsewhere"),
             ("next", "leeside channel open agency, then leeside member add"),
         ],
         agency,
@@ -116,10 +120,41 @@ async def _create(run: Invocation, label: str, code: str, recovery: Path, author
         return agency
 
 
+def _recovery_place(run: Invocation, given: Path) -> Path:
+    """Where the recovery copy goes: into a folder (a stick as it is mounted) under the usual name.
+
+    Refused before anything is asked or made. A copy that was not written shows on the day on which the root is lost.
+    """
+    place = given / RECOVERY_NAME if given.is_dir() else given
+    if not place.parent.is_dir():
+        raise CommandError(
+            f"There is no folder {place.parent} for the recovery copy: is the stick in? Nothing was made.",
+            Exit.NOT_FOUND,
+            "recovery",
+        )
+    if place.exists() and not root_path(run.profile).exists():
+        raise CommandError(
+            f"{place} is there already, and a recovery copy replaces nothing. Name another place with --recovery. "
+            "Nothing was made.",
+            Exit.CONFLICT,
+            "recovery",
+        )
+    return place
+
+
 def _write_recovery(run: Invocation, path: Path, root: AuthorityKey) -> None:
+    """The second copy of the root; one that stands already must open, and be of this root."""
     if not path.exists():
         safe = run.unlock_for("the recovery copy of the root key", new=True, keyring=False)
         a.store_key(path, safe, "root", root.key.seed)
+        return
+    safe = run.unlock_for("the recovery copy of the root key", keyring=False)
+    if a.load_key(path, safe, "root") != root.key.seed:
+        raise CommandError(
+            f"{path} holds another agency's root. Name another place with --recovery. Nothing was founded.",
+            Exit.CONFLICT,
+            "recovery",
+        )
 
 
 def _own_keystore(run: Invocation) -> Keystore:
