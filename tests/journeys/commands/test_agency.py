@@ -172,6 +172,7 @@ def test_only_a_code_that_was_compared_certifies(office: Office) -> None:
     member = office.admin.value("member", "add", "--role", "dispatcher")
     person, shown = office.invite("stranger", member["id"])
     approve = ("device", "approve", shown["device"], "--code")
+    assert office.admin.refused(*approve, shown["short_code"][:-1], code=2) == "short_code"
     assert office.admin.refused(*approve, "AAAA-BBBB-CCCC", code=5) == "short_code"
     assert person.refused("channel", "list", code=3) == "pending"
     assert person.value("device", "show")["short_code"] == shown["short_code"]
@@ -183,9 +184,15 @@ def test_a_code_for_a_device_counts_once_and_only_with_the_right_root(office: Of
     code = office.admin.value("device", "enrol-code", member["id"])
     thief = Prompt(office.home, server.url, "thief")
     enrol = ("--server", server.url, "device", "enrol", code["code"])
+    assert thief.refused(*enrol, "--root", code["root_pub"][:40], code=2) == "root", (
+        "half a copy is no deceit"
+    )
     assert thief.refused(*enrol, "--root", "00" * 32, code=5) == "E_AGENCY"
     other = Prompt(office.home, server.url, "late")
     assert other.refused(*enrol, "--root", code["root_pub"], code=7) == "not_found"
+    # A root key out of a narrow column, and a code that was misheard.
+    narrow = f" {code['root_pub'][:40]}\n {code['root_pub'][40:]}"
+    assert "its 15 minutes are over" in other.run(*enrol, "--root", narrow, code=7).text
 
 
 def test_a_supervisor_cannot_lift_anyone(office: Office) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from leeside import authority as a
+from leeside.api import Api, ApiError
 from leeside.cli.agency import AuthorityFiles, SecondFile
 from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.cli.invocation import Invocation, SignedIn, invocation, publish_device_key, wait
@@ -19,6 +21,7 @@ from leeside.errors import LeesideError
 from leeside.keystore import Keystore
 from leeside.profile import DEVICE_KEYS, Settings, load_keys, save_enrolment
 from leeside_protocol import resources as r
+from leeside_protocol.errors import WireError
 from leeside_protocol.ids import AgencyId, ChannelId, DeviceId, MemberId
 from leeside_protocol.sealing.errors import SealingError
 from leeside_protocol.sealing.opening.keys import DeviceKeys
@@ -40,6 +43,7 @@ DeviceArgument = Annotated[
     str, typer.Argument(metavar="DEVICE", help="An id, its first digits, or its label.")
 ]
 CODE_CHARS: Final = 12
+_ROOT: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @app.command("enrol-code")
@@ -86,7 +90,7 @@ def enrol(
         )
     if not run.server:
         raise CommandError("Say which server: --server https://…", Exit.USAGE)
-    enrolled, shown = wait(_enrol(run, code.strip(), root.strip().lower()))
+    enrolled, shown = wait(_enrol(run, code.strip(), _root_digits(root)))
     run.screen.facts(
         [
             ("device", enrolled.device),
@@ -107,6 +111,19 @@ def enrol(
     )
 
 
+def _root_digits(text: str) -> str:
+    """A root key as it was typed or copied, maybe out of a narrow column. Half of one is no sign of deceit, and costs no code."""
+    digits = "".join(text.split()).lower()
+    if digits and not _ROOT.fullmatch(digits):
+        raise CommandError(
+            f"The agency's root key has 64 digits, 0 to 9 and a to f; this has {len(digits)} characters. Copy the whole "
+            "of it. Nothing was sent: the code still counts.",
+            Exit.USAGE,
+            "root",
+        )
+    return digits
+
+
 async def _enrol(run: Invocation, code: str, root: str) -> tuple[r.Enrolled, str]:
     settings = Settings(run.server, "keyring" if run.keyring else "passphrase", str(run.ca_file or ""))
     path = run.profile.keystore_path
@@ -121,9 +138,7 @@ async def _enrol(run: Invocation, code: str, root: str) -> tuple[r.Enrolled, str
             keystore.put(DEVICE_KEYS, DeviceKeys.create(run.random, run.now_ms()).export())
         keys = load_keys(keystore)
         async with run.open_api(settings) as api:
-            enrolled = await api.redeem(
-                r.Redeem(code, keys.identity.public, keys.enrolment_proof(code), keys.newest.encode())
-            )
+            enrolled = await _redeem(api, code, keys)
         if bytes.fromhex(enrolled.device) != keys.device_id:
             raise CommandError(
                 "The server answered for another device. Nothing was kept.", Exit.ALARM, "device"
@@ -138,6 +153,21 @@ async def _enrol(run: Invocation, code: str, root: str) -> tuple[r.Enrolled, str
         )
         run.profile.save(settings)
         return enrolled, short_code(keys.identity.public, keys.newest.payload)
+
+
+async def _redeem(api: Api, code: str, keys: DeviceKeys) -> r.Enrolled:
+    proof = keys.enrolment_proof(code)
+    try:
+        return await api.redeem(r.Redeem(code, keys.identity.public, proof, keys.newest.encode()))
+    except ApiError as error:
+        if error.code is not WireError.NOT_FOUND:
+            raise
+        raise CommandError(
+            "The server does not know this code: it was mistyped, used by another device, or its 15 minutes are over. Ask "
+            "for a new one (leeside device enrol-code).",
+            Exit.NOT_FOUND,
+            "not_found",
+        ) from None
 
 
 def _check_root(enrolled: r.Enrolled, root: str) -> None:
@@ -327,9 +357,17 @@ def _compare(expected: str, given: str, who: str) -> None:
                 "Give the short code that the person reads out: --code.", Exit.USAGE, "short_code"
             )
         given = typer.prompt(f"Short code that {who} reads from their own screen", err=True)
-    if len(bare(given)) != CODE_CHARS or bare(given) != bare(expected):
+    if len(bare(given)) != CODE_CHARS:
         raise CommandError(
-            "The short codes differ: this may be somebody else's device. Nothing was certified. Let the person enrol anew.",
+            f"A short code has {CODE_CHARS} letters and digits, and this has {len(bare(given))}. Let the person read it out "
+            "again. Nothing was certified.",
+            Exit.USAGE,
+            "short_code",
+        )
+    if bare(given) != bare(expected):
+        raise CommandError(
+            "The short codes differ: this may be somebody else's device. Nothing was certified. Was it misheard? Read it "
+            "once more. If it differs again, certify nothing, and let the person enrol anew.",
             Exit.ALARM,
             "short_code",
         )
