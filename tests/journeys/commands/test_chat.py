@@ -105,6 +105,21 @@ def test_the_screen_says_that_there_is_no_link_and_sends_when_it_is_back(tmp_pat
         asyncio.run(node.kill())
 
 
+def test_a_device_that_waits_for_approval_is_told_so_and_not_that_there_is_no_channel(
+    office: Office, server: Node
+) -> None:
+    member = office.admin.value("member", "add", "--role", "dispatcher")
+    early, shown = office.invite("early", member["id"])
+    for command in (("chat", "agency", "--send", "hello"), ("watch", "--once"), ("status", "show")):
+        assert early.refused(*command, code=3) == "pending"
+    gone = ("--server", "http://127.0.0.1:9", "watch", "--once")
+    told = early.run(*gone, code=4).text
+    assert "Connecting to the server" in told
+    assert "(unreachable)" in told
+    office.admin.value("device", "approve", shown["device"], "--code", shown["short_code"])
+    assert early.value("watch", "--once")["link"] == "online"
+
+
 def test_the_board_redraws_until_interrupted(office: Office, unit: str) -> None:
     office["ana"].value("status", "set", unit, "Available")
     with Terminal.start(office["deniz"], "watch") as screen:

@@ -98,7 +98,10 @@ _WIRE: Final[dict[WireError, tuple[Exit, str]]] = {
         Exit.NOT_SIGNED_IN,
         "The server does not know this device. Is it enrolled there?",
     ),
-    WireError.EXPIRED: (Exit.FAILED, "This has expired: ask for a new code."),
+    WireError.EXPIRED: (
+        Exit.FAILED,
+        "This has expired: ask an administrator for a new code; for a certificate, enrol a device anew.",
+    ),
     WireError.SEALING_REFUSED: (Exit.FAILED, "The server found a sealing rule broken and stored nothing."),
     WireError.REVOKED: (
         Exit.NOT_SIGNED_IN,

@@ -22,6 +22,8 @@ from leeside_protocol.words import ChannelPurpose
 
 ONLINE_S: Final = 15.0
 """How long a command that needs a link waits for it before it says that there is none."""
+QUIET_S: Final = 1.0
+"""How long a command waits for a link before it says so."""
 LINK_S: Final = 4.0
 """How long a command that can do without waits for a link before it goes on."""
 NAMES_S: Final = 3.0
@@ -94,16 +96,34 @@ async def client_of(run: Invocation, desk: SignedIn) -> AsyncGenerator[Live]:
 
 @asynccontextmanager
 async def live(run: Invocation, *, wait_s: float = LINK_S) -> AsyncGenerator[Live]:
-    """The client of this profile, once it is online or `wait_s` are over: everything kept can be read without a link."""
+    """The client of this profile, once it is online or `wait_s` are over: everything kept can be read without a link.
+
+    Raises what the server says (`ApiError`) where nothing is kept yet and there is no link.
+    """
     async with run.signed_in() as desk, client_of(run, desk) as found:
-        with suppress(TimeoutError):
-            await found.client.online(wait_s)
-        if not found.client.channels():
-            # A device without a local copy can show nothing yet: it waits longer.
+        if not await _online(run, found, wait_s) and not found.client.channels():
+            # A device without a local copy can show nothing, so the server is asked why there is no link: that this device
+            # waits for approval, say. A server that answers gets more time.
+            await desk.api.agency()
             with suppress(TimeoutError):
                 await found.client.online(ONLINE_S)
         await _settle_names(found)
         yield found
+
+
+async def _online(run: Invocation, found: Live, wait_s: float) -> bool:
+    """Whether there is a link within the time; nobody waits without a word."""
+    try:
+        await found.client.online(min(QUIET_S, wait_s))
+    except TimeoutError:
+        run.screen.note("Connecting to the server …")
+    else:
+        return True
+    try:
+        await found.client.online(max(0.0, wait_s - QUIET_S))
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _settle_names(found: Live) -> bool:

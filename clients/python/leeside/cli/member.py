@@ -120,7 +120,7 @@ def roles_of(
     roles: Annotated[list[Role], typer.Option("--role", help="All roles from now on, once for each.")],
     discipline: Annotated[Discipline | None, typer.Option(help="A responder's profession.")] = None,
 ) -> None:
-    """Give a person other roles. Certificates keep their role: enrol or approve a device anew for another one."""
+    """Give a person other roles. Certificates keep their role: enrol a device anew for another one."""
     run = invocation(context)
 
     async def work(desk: SignedIn) -> r.Member:
