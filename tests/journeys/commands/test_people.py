@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from leeside_protocol.words import Discipline, Role
-from tests.support.prompt import Office
+from tests.faults.node import Node
+from tests.journeys.commands.conftest import new_code
+from tests.support.prompt import Office, found_office
 from tests.support.terminal import Piped
 
 pytestmark = pytest.mark.slow
@@ -23,6 +27,31 @@ def test_members_are_listed_shown_and_renamed(office: Office) -> None:
     assert office["deniz"].value("member", "show", "Dr. Priya")["id"] == office.members["priya"]
     admin.value("member", "name", "dr. priya", "Priya")
     assert admin.refused("member", "show", "Nobody", code=7) == "not_found"
+
+
+def test_a_name_is_one_line_that_can_be_typed_again(office: Office) -> None:
+    admin = office.admin
+    before = len(admin.value("member", "list"))
+    for name in ("\x1b[2JRosa", "Ro\u202esa", " \n", "x" * 81):
+        assert admin.refused("member", "add", "--role", "dispatcher", "--name", name, code=2) == "name"
+    assert admin.refused("unit", "add", "--name", "Unit\x07", code=2) == "name"
+    assert len(admin.value("member", "list")) == before, "nobody was added"
+    added = admin.value("member", "add", "--role", "dispatcher", "--name", ' Jose\u0301  "O\'Neil" \n')
+    assert admin.value("member", "show", 'jos\u00e9 "o\'neil"')["id"] == added["id"]
+    assert admin.value("member", "name", added["id"], "\N{ARABIC LETTER ALEF}\N{FIRE ENGINE}")["name"]
+    admin.value("member", "end", "\N{ARABIC LETTER ALEF}\N{FIRE ENGINE}", "--yes")
+
+
+def test_what_was_added_and_could_not_be_named_is_not_added_again(server: Node, tmp_path: Path) -> None:
+    office = found_office(tmp_path / "profiles", server.url, new_code(server), channel=False)
+    for kind, more, later in (
+        ("member", ("--role", "dispatcher"), "leeside member name"),
+        ("unit", (), "leeside unit change"),
+    ):
+        told = office.admin.run(kind, "add", *more, "--name", "Dana", code=7).text
+        assert "was added, and is without a name" in told
+        assert later in told
+        assert "(no_agency_channel)" in told
 
 
 def test_roles_change_and_the_revision_decides(office: Office) -> None:

@@ -8,16 +8,18 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from leeside.cli.exits import CommandError, Exit
+from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.cli.invocation import Invocation, SignedIn
 from leeside.cli.names import Names, channel_name
 from leeside.cli.registry import Choice, choose
+from leeside.cli.screen import short
 from leeside.client import Leeside, Sent
 from leeside.connection import LinkState
-from leeside.errors import Offline
+from leeside.errors import LeesideError, Offline
 from leeside.events import Progress
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelId, DeviceId, MemberId, UnitId
+from leeside_protocol.sealing.errors import SealingError
 from leeside_protocol.words import ChannelPurpose
 
 ONLINE_S: Final = 15.0
@@ -158,14 +160,12 @@ async def settle(client: Leeside, channel: ChannelId, timeout_s: float) -> bool:
     return True
 
 
-async def need_link(client: Leeside) -> None:
+async def need_link(run: Invocation, found: Live) -> None:
     """Wait for a link; `Offline` when there is none."""
-    try:
-        await client.online(ONLINE_S)
-    except TimeoutError:
+    if not await _online(run, found, ONLINE_S):
         raise CommandError(
             "There is no link to the server, and this needs one. Try again.", Exit.TRY_AGAIN, "offline"
-        ) from None
+        )
 
 
 async def accepted(sent: Sent, timeout_s: float) -> bool:
@@ -182,7 +182,7 @@ async def set_name(
 ) -> None:
     """Seal a shown name into the agency's channel."""
     async with client_of(run, desk) as found:
-        await need_link(found.client)
+        await need_link(run, found)
         agency = found.agency()
         if agency is None:
             raise CommandError(
@@ -201,6 +201,24 @@ async def set_name(
             run.screen.warn("The name waits in the outbox; the next live command sends it.")
 
 
+async def name_added(
+    run: Invocation, desk: SignedIn, kind: Literal["member", "unit"], owner: str, name: str
+) -> None:
+    """Name what was just added. Where that fails it stands without a name, and must not be added a second time."""
+    try:
+        await set_name(run, desk, kind, bytes.fromhex(owner), name)
+    except (LeesideError, SealingError) as error:
+        ending = ending_of(error)
+        assert ending is not None
+        later = {"member": "leeside member name {} NAME", "unit": "leeside unit change {} --name NAME"}[kind]
+        raise CommandError(
+            f"The {kind} {short(owner)} was added, and is without a name. {ending.sentence} Do not add it again; then: "
+            f"{later.format(short(owner))}",
+            ending.exit_code,
+            ending.code,
+        ) from None
+
+
 async def change_members(
     run: Invocation,
     desk: SignedIn,
@@ -214,7 +232,7 @@ async def change_members(
     given what this device can read of earlier."""
     async with client_of(run, desk) as found:
         client = found.client
-        await need_link(client)
+        await need_link(run, found)
         await settle(client, channel, ONLINE_S)
         if what == "admit":
             await client.openings.admit(channel, devices)

@@ -8,7 +8,7 @@ import typer
 
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import SignedIn, invocation
-from leeside.cli.names import Names, find_member, names_for
+from leeside.cli.names import Names, find_member, given_name, names_for
 from leeside.cli.registry import all_devices, all_members
 from leeside.cli.screen import moment, short
 from leeside_protocol import resources as r
@@ -33,13 +33,14 @@ def add(
     run = invocation(context)
     if Role.RESPONDER in roles and discipline is None:
         raise CommandError("A responder has a profession: --discipline.", Exit.USAGE)
+    shown = given_name(name) if name else ""
 
     async def work(desk: SignedIn) -> r.Member:
         member = await desk.api.create_member(r.NewMember(tuple(dict.fromkeys(roles)), discipline, login))
-        if name:
-            from leeside.cli.live import set_name
+        if shown:
+            from leeside.cli.live import name_added
 
-            await set_name(run, desk, "member", bytes.fromhex(member.id), name)
+            await name_added(run, desk, "member", member.id, shown)
         return member
 
     member = run.run(work)
@@ -167,13 +168,14 @@ def name_member(
 ) -> None:
     """Give a person a shown name, sealed in the agency's channel."""
     run = invocation(context)
+    shown = given_name(name)
 
     async def work(desk: SignedIn) -> r.Member:
         from leeside.cli.live import set_name
 
         found = await find_member(desk, member)
-        await set_name(run, desk, "member", bytes.fromhex(found.id), name)
+        await set_name(run, desk, "member", bytes.fromhex(found.id), shown)
         return found
 
     found = run.run(work)
-    run.screen.say(f"Member {short(found.id)} is shown as {name}.", {"id": found.id, "name": name})
+    run.screen.say(f"Member {short(found.id)} is shown as {shown}.", {"id": found.id, "name": shown})

@@ -7,16 +7,18 @@ command then shows and takes names as well as ids.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from leeside.api import every
+from leeside.bodies import NAME_CHARS
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import SignedIn
 from leeside.cli.registry import Choice, all_devices, all_members, choose
-from leeside.cli.screen import short
+from leeside.cli.screen import clean, short
 from leeside.lockbox import Keystore
 from leeside_protocol import resources as r
 from leeside_protocol.words import ChannelPurpose, Compartment
@@ -62,6 +64,19 @@ class Names:
 
     def choices(self, ids: Iterable[str]) -> list[Choice]:
         return [Choice(bytes.fromhex(i), self.get(i)) for i in ids]
+
+
+def given_name(text: str) -> str:
+    """A shown name as a person gave it, or `CommandError`: one line, which everyone can type again.
+
+    What else comes from the agency's channel, from another client say, is shown through `clean`.
+    """
+    name = unicodedata.normalize("NFC", " ".join(text.split()))
+    if not 0 < len(name) <= NAME_CHARS or clean(name) != name:
+        raise CommandError(
+            f"A name has 1 to {NAME_CHARS} characters, and none that is invisible.", Exit.USAGE, "name"
+        )
+    return name
 
 
 async def _named(desk: SignedIn, what: str, text: str, choices: Callable[[Names], list[Choice]]) -> str:

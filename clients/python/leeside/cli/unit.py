@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from leeside.cli.invocation import SignedIn, invocation
-from leeside.cli.names import Names, all_units, find_member, find_unit, names_for
+from leeside.cli.names import Names, all_units, find_member, find_unit, given_name, names_for
 from leeside.cli.screen import moment, short
 from leeside_protocol import resources as r
 
@@ -34,14 +34,15 @@ def add(
 ) -> None:
     """Add a unit. Its channel: leeside channel open unit --subject UNIT."""
     run = invocation(context)
+    shown = given_name(name) if name else ""
 
     async def work(desk: SignedIn) -> r.Unit:
         ids, leader = await _members(desk, members or [], lead)
         unit = await desk.api.create_unit(r.NewUnit(ids or (), leader))
-        if name:
-            from leeside.cli.live import set_name
+        if shown:
+            from leeside.cli.live import name_added
 
-            await set_name(run, desk, "unit", bytes.fromhex(unit.id), name)
+            await name_added(run, desk, "unit", unit.id, shown)
         return unit
 
     unit = run.run(work)
@@ -85,16 +86,17 @@ def change(
 ) -> None:
     """Change who is in a unit. Its channel is changed apart: leeside channel admit, leeside channel remove."""
     run = invocation(context)
+    shown = given_name(name) if name else ""
 
     async def work(desk: SignedIn) -> r.Unit:
         found = await find_unit(desk, unit)
         ids, leader = await _members(desk, members, lead)
         if ids is not None or leader is not None:
             found = await desk.api.change_unit(found.id, r.UnitChange(found.revision, ids, leader))
-        if name:
+        if shown:
             from leeside.cli.live import set_name
 
-            await set_name(run, desk, "unit", bytes.fromhex(found.id), name)
+            await set_name(run, desk, "unit", bytes.fromhex(found.id), shown)
         return found
 
     changed = run.run(work)
