@@ -118,6 +118,24 @@ def test_choosing_by_id_digits_or_name(text: str, found: Choice) -> None:
     assert choose("member", text, [ROSA, SAM, SAME]) is found
 
 
+GONE = Choice(b"\xad" * 16, "Rosa", "ended", past=True)
+JOSE = Choice(b"\xae" * 16, " Jose\u0301  Luis ")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("Rosa", ROSA), ("adad", GONE), ("jos\u00e9 luis", JOSE), ("Jose\u0301 Luis", JOSE)]
+)
+def test_who_has_ended_gives_the_name_back(text: str, found: Choice) -> None:
+    assert choose("member", text, [ROSA, GONE, JOSE]) is found
+    assert choose("member", "rosa", [GONE, JOSE]) is GONE
+
+
+def test_several_of_one_name_are_told_apart() -> None:
+    phones = [Choice(bytes([n]) * 16, "phone", f"of {who}") for n, who in ((1, "Ana"), (2, "Ben"))]
+    with pytest.raises(CommandError, match="010101010101 phone of Ana; 020202020202 phone of Ben"):
+        choose("device", "phone", phones)
+
+
 @pytest.mark.parametrize(
     ("text", "exit_code"),
     [("Sam", Exit.USAGE), ("ab", Exit.NOT_FOUND), ("Anna", Exit.NOT_FOUND), ("", Exit.NOT_FOUND)],

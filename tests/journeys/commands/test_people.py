@@ -9,7 +9,7 @@ import pytest
 from leeside_protocol.words import Discipline, Role
 from tests.faults.node import Node
 from tests.journeys.commands.conftest import new_code
-from tests.support.prompt import Office, found_office
+from tests.support.prompt import Office, Prompt, found_office
 from tests.support.terminal import Piped
 
 pytestmark = pytest.mark.slow
@@ -91,6 +91,33 @@ def test_a_lost_device_is_refused_at_once_and_signed_off_later(office: Office) -
     shown = office.admin.run("device", "show", device).text
     assert "certificate revoked yes" in shown
     assert device in {d["id"] for d in office.admin.value("device", "list", "--state", "revoked")}
+
+
+def test_the_next_one_of_a_name_is_not_taken_for_the_last(office: Office) -> None:
+    admin = office.admin
+    first = admin.value("member", "add", "--role", "dispatcher", "--name", "Noor")
+    admin.value("member", "end", "Noor", "--yes")
+    assert admin.value("member", "show", "Noor")["id"] == first["id"]
+    second = admin.value("member", "add", "--role", "dispatcher", "--name", "Noor")
+    # Sofia's device has not heard of the second one yet.
+    assert office["sofia"].value("member", "show", "Noor")["id"] == second["id"]
+
+    old, shown = office.invite("noor", second["id"])
+    approve = ("device", "approve", "noor's phone", "--code")
+    admin.value(*approve, shown["short_code"])
+    assert admin.refused("device", "approve", shown["device"], "--code", "x", code=8) == "active"
+    admin.value("device", "revoke", shown["device"], "--at-once")
+    again = Prompt(office.home, office.url, "noor2")
+    code = admin.value("device", "enrol-code", "Noor", "--label", "noor's phone")
+    enrol = ("--server", office.url, "device", "enrol", code["code"], "--root", code["root_pub"])
+    fresh = again.value(*enrol)
+    assert admin.value(*approve, fresh["short_code"])["id"] == fresh["device"]
+    # The lost one is still to be signed off: its label must not revoke the new one.
+    told = admin.run("device", "revoke", "noor's phone", code=2).text
+    assert "of Noor (revoked)" in told
+    assert "of Noor (active)" in told
+    assert again.value("channel", "list")
+    assert old.refused("channel", "list", code=3) == "revoked"
 
 
 def test_a_person_may_have_two_devices(office: Office) -> None:

@@ -287,10 +287,17 @@ def approve(
     run = invocation(context)
 
     async def look(desk: SignedIn) -> tuple[r.DeviceInfo, r.Member, Names]:
-        info = await find_device(desk, device)
+        info = await find_device(desk, device, waiting=True)
         return info, await desk.api.member(info.member), await names_for(desk, (info.member,))
 
     info, member, names = run.run(look)
+    if info.state != "pending":
+        raise CommandError(
+            f"Device {short(info.id)} of {names.show(member.id)} does not wait for approval: it is {info.state}. For another "
+            "role or more days let the person enrol anew.",
+            Exit.CONFLICT,
+            info.state,
+        )
     seen = a.applicant(info.public_key, info.device_key)
     if seen.device_id.hex() != info.id:
         raise CommandError("The device's keys do not belong to its id.", Exit.ALARM, "E_DEVKEY")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -62,8 +62,11 @@ class Names:
         """The name, or the first digits of the id."""
         return self.get(owner) or short(owner)
 
-    def choices(self, ids: Iterable[str]) -> list[Choice]:
-        return [Choice(bytes.fromhex(i), self.get(i)) for i in ids]
+    def choices(self, ids: Iterable[str], past: Collection[str] = ()) -> list[Choice]:
+        """What a person can name of these; those of `past` have ended."""
+        return [
+            Choice(bytes.fromhex(i), self.get(i), "ended" if i in past else "", past=i in past) for i in ids
+        ]
 
 
 def given_name(text: str) -> str:
@@ -80,15 +83,16 @@ def given_name(text: str) -> str:
 
 
 async def _named(desk: SignedIn, what: str, text: str, choices: Callable[[Names], list[Choice]]) -> str:
-    """The id of what a person means; a name that is not known here is looked for in the agency's channel once."""
+    """The id of what a person means; a name that nothing living has here is looked for in the agency's channel once."""
     try:
         chosen = choose(what, text, choices(Names.of(desk.keystore)))
+        if not chosen.past or _DIGITS.fullmatch(text):
+            return chosen.id.hex()
     except CommandError as error:
         if error.exit_code is not Exit.NOT_FOUND or _DIGITS.fullmatch(text):
             raise
-        await desk.learn(desk)
-        chosen = choose(what, text, choices(Names.of(desk.keystore)))
-    return chosen.id.hex()
+    await desk.learn(desk)
+    return choose(what, text, choices(Names.of(desk.keystore))).id.hex()
 
 
 async def names_for(desk: SignedIn, owners: Iterable[str | None]) -> Names:
@@ -110,14 +114,28 @@ async def names_for(desk: SignedIn, owners: Iterable[str | None]) -> Names:
 async def find_member(desk: SignedIn, text: str) -> r.Member:
     """The member that a person means."""
     members = await all_members(desk.api)
-    chosen = await _named(desk, "member", text, lambda names: names.choices(m.id for m in members))
+    ended = {m.id for m in members if m.ended_ms}
+    chosen = await _named(desk, "member", text, lambda names: names.choices((m.id for m in members), ended))
     return next(m for m in members if m.id == chosen)
 
 
-async def find_device(desk: SignedIn, text: str) -> r.DeviceInfo:
-    """The device that a person means: its id, its digits, or its label."""
+async def find_device(desk: SignedIn, text: str, *, waiting: bool = False) -> r.DeviceInfo:
+    """The device that a person means: its id, its digits, or its label.
+
+    Many devices are called "phone". With `waiting` a label means the one that waits for approval; else a revoked one is never passed over
+    for another: the next command may revoke it.
+    """
     devices = await all_devices(desk.api)
-    labels = [Choice(bytes.fromhex(d.id), d.label) for d in devices]
+    names = Names.of(desk.keystore)
+    labels = [
+        Choice(
+            bytes.fromhex(d.id),
+            d.label,
+            f"of {names.show(d.member)} ({d.state})",
+            past=waiting and d.state != "pending",
+        )
+        for d in devices
+    ]
     chosen = choose("device", text, labels)
     return next(d for d in devices if d.id == chosen.id.hex())
 
@@ -137,7 +155,8 @@ async def all_channels(desk: SignedIn) -> list[r.ChannelInfo]:
 async def find_unit(desk: SignedIn, text: str) -> r.Unit:
     """The unit that a person means."""
     units = await all_units(desk)
-    chosen = await _named(desk, "unit", text, lambda names: names.choices(u.id for u in units))
+    ended = {u.id for u in units if u.ended_ms}
+    chosen = await _named(desk, "unit", text, lambda names: names.choices((u.id for u in units), ended))
     return next(u for u in units if u.id == chosen)
 
 
@@ -153,7 +172,12 @@ async def find_channel(desk: SignedIn, text: str) -> r.ChannelInfo:
     channels = await all_channels(desk)
 
     def choices(names: Names) -> list[Choice]:
-        return [Choice(bytes.fromhex(c.id), channel_name(c, names)) for c in channels]
+        return [
+            Choice(
+                bytes.fromhex(c.id), channel_name(c, names), "archived" if c.archived else "", past=c.archived
+            )
+            for c in channels
+        ]
 
     chosen = await _named(desk, "channel", text, choices)
     return next(c for c in channels if c.id == chosen)

@@ -8,6 +8,7 @@ The whole signed chain is checked against the root pinned at enrolment. What was
 from __future__ import annotations
 
 import struct
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +113,15 @@ async def device_keys(api: Api, directory: Directory) -> DeviceKeyBook:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Something that a person can name: by its id, the first digits of it, or its shown name."""
+    """Something that a person can name: by its id, the first digits of it, or its shown name.
+
+    `past`: it has ended, and its name means it only where nothing else has that name. `note` tells it from others of its name.
+    """
 
     id: bytes
     name: str = ""
+    note: str = ""
+    past: bool = False
 
 
 def choose(what: str, text: str, choices: Iterable[Choice]) -> Choice:
@@ -123,17 +129,25 @@ def choose(what: str, text: str, choices: Iterable[Choice]) -> Choice:
 
     Never guesses: two that fit are both told, and none is taken.
     """
-    wanted = text.strip()
+    wanted = _typed(text)
     every_one = list(choices)
-    exact = [c for c in every_one if c.id.hex() == wanted.lower()]
+    exact = [c for c in every_one if c.id.hex() == wanted]
     if exact:
         return exact[0]
-    named = [c for c in every_one if c.name and c.name.casefold() == wanted.casefold()]
-    prefixed = [c for c in every_one if len(wanted) >= 4 and c.id.hex().startswith(wanted.lower())]
+    named = [c for c in every_one if c.name and _typed(c.name) == wanted]
+    named = [c for c in named if not c.past] or named
+    prefixed = [c for c in every_one if len(wanted) >= 4 and c.id.hex().startswith(wanted)]
     found = {c.id: c for c in (*named, *prefixed)}
     if len(found) == 1:
         return next(iter(found.values()))
     if not found:
         raise CommandError(f"There is no {what} called {text}.", Exit.NOT_FOUND, "not_found")
-    several = ", ".join(f"{c.id.hex()[:12]} {c.name}".strip() for c in found.values())
-    raise CommandError(f"{text} may mean several: {several}. Give more digits.", Exit.USAGE, "ambiguous")
+    several = "; ".join(" ".join(p for p in (c.id.hex()[:12], c.name, c.note) if p) for c in found.values())
+    raise CommandError(
+        f"{text} may mean several: {several}. Say which by its digits.", Exit.USAGE, "ambiguous"
+    )
+
+
+def _typed(text: str) -> str:
+    """A name as two people may type it: in any case, with spaces or accents made on another keyboard."""
+    return unicodedata.normalize("NFC", " ".join(text.split())).casefold()
