@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import sqlite3
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,42 @@ def test_a_manifest_that_leads_outside_is_refused(data: Path, tmp_path: Path) ->
     result = leeside("restore", tmp_path / "copy", "--data-dir", tmp_path / "new")
     assert result.exit_code == Exit.FAILED
     assert not (tmp_path / "elsewhere").exists()
+
+
+@contextlib.contextmanager
+def little_room(size_bytes: int) -> Generator[None]:
+    """No file may grow beyond this, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room_bytes", [2_000, 150_000])
+def test_a_full_disk_ends_a_backup_with_what_to_know(data: Path, tmp_path: Path, room_bytes: int) -> None:
+    # The first has no room for the database, the second none for an attachment.
+    (data / "blobs" / "ab" / "1").write_bytes(bytes(200_000))
+    (data / "blobs" / "ab" / "1").chmod(0o600)
+    with little_room(room_bytes):
+        result = leeside("backup", tmp_path / "copy", "--data-dir", data)
+    assert result.exit_code == Exit.FAILED
+    assert "there is NO new backup" in " ".join(result.stderr.split())
+    assert "is it a Leeside store" not in result.stderr
+    assert not list(tmp_path.glob("copy*")), "half a backup is not left on a full disk"
+
+
+def test_a_full_disk_leaves_the_place_to_restore_to_empty(data: Path, tmp_path: Path) -> None:
+    leeside("backup", tmp_path / "copy", "--data-dir", data)
+    restore = ("restore", tmp_path / "copy", "--data-dir", tmp_path / "new")
+    with little_room(20_000):
+        result = leeside(*restore)
+    assert result.exit_code == Exit.FAILED
+    assert "Nothing was restored" in " ".join(result.stderr.split())
+    # With room, the same command works.
+    assert leeside(*restore).exit_code == 0
+    assert messages(tmp_path / "new") == 200
 
 
 def test_nothing_is_overwritten(data: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ PostgreSQL: `pg_dump` and `pg_restore` do the work; passwords come from ~/.pgpas
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -83,17 +84,23 @@ def backup(
     partial = target.with_name(target.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)
-    partial.mkdir(mode=0o700, parents=True)
-    with run.screen.progress("backup") as step:
-        if data_dir is not None:
-            manifest = _backup_folder(run, data_dir, partial, step)
-        else:
-            manifest = _backup_postgres(run, postgres, partial)
-    replace_file(partial / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-    for folder in sorted({p.parent for p in partial.rglob("*")} | {partial}):
-        _sync(folder)
-    partial.rename(target)
-    _sync(target.parent)
+    try:
+        partial.mkdir(mode=0o700, parents=True)
+        with run.screen.progress("backup") as step:
+            if data_dir is not None:
+                manifest = _backup_folder(run, data_dir, partial, step)
+            else:
+                manifest = _backup_postgres(run, postgres, partial)
+        replace_file(partial / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        for folder in sorted({p.parent for p in partial.rglob("*")} | {partial}):
+            _sync(folder)
+        partial.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise _broken_off(error, f"{target} was not made, and there is NO new backup.") from None
+    finally:
+        # Half a backup helps nobody, and on a full disk it is in the way.
+        shutil.rmtree(partial, ignore_errors=True)
     size = sum(f.size_bytes for f in manifest.files)
     run.screen.say(
         f"Backed up {len(manifest.files)} files, {size:,} bytes, to {target}.",
@@ -144,7 +151,9 @@ def _copy_database(source: Path, target: Path, step: Step) -> None:
         try:
             old.backup(new, pages=_PAGES, progress=lambda _status, left, total: step(total - left, total))
             new.execute("PRAGMA journal_mode=DELETE")
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+                raise OSError(errno.EIO, "the disk is full, or fails", str(target)) from None
             raise CommandError(
                 "The database cannot be copied: is it a Leeside store?", Exit.FAILED, "sqlite"
             ) from None
@@ -231,21 +240,50 @@ def _restore_folder(run: Invocation, source: Path, manifest: Manifest, data_dir:
             raise CommandError(
                 f"{data_dir} is not empty. Move it away first; nothing was changed.", Exit.CONFLICT
             )
-        for number, file in enumerate(manifest.files):
-            # The database last, under another name until the generation is raised: half a restore never starts.
-            name = f"{DATABASE}.restoring" if file.path == DATABASE else file.path
-            target = data_dir / name
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _copy(source / file.path, target)
-            step(number + 1, len(manifest.files))
-        fresh = data_dir / f"{DATABASE}.restoring"
-        generation = raise_generation(fresh, run.now_ms())
-        _sync(fresh)
-        for folder in sorted({p.parent for p in data_dir.rglob("*")} | {data_dir}):
-            _sync(folder)
-        fresh.rename(data_dir / DATABASE)
-        _sync(data_dir)
-        return generation
+        try:
+            return _fill(run, source, manifest, data_dir, step)
+        except BaseException as error:
+            # It was empty before, and is again: half a restore would stand in the way of the next.
+            _empty(data_dir)
+            if isinstance(error, OSError | sqlite3.Error):
+                raise _broken_off(error, f"Nothing was restored, and {data_dir} is empty.") from None
+            raise
+
+
+def _fill(run: Invocation, source: Path, manifest: Manifest, data_dir: Path, step: Step) -> int:
+    for number, file in enumerate(manifest.files):
+        # The database last, under another name until the generation is raised: half a restore never starts.
+        name = f"{DATABASE}.restoring" if file.path == DATABASE else file.path
+        target = data_dir / name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _copy(source / file.path, target)
+        step(number + 1, len(manifest.files))
+    fresh = data_dir / f"{DATABASE}.restoring"
+    generation = raise_generation(fresh, run.now_ms())
+    _sync(fresh)
+    for folder in sorted({p.parent for p in data_dir.rglob("*")} | {data_dir}):
+        _sync(folder)
+    fresh.rename(data_dir / DATABASE)
+    _sync(data_dir)
+    return generation
+
+
+def _empty(data_dir: Path) -> None:
+    """Take everything out but the lock, which is held."""
+    for path in data_dir.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != f"{DATABASE}-lock":
+            path.unlink(missing_ok=True)
+
+
+def _broken_off(error: OSError | sqlite3.Error, left: str) -> CommandError:
+    """What the disk said, and how things stand now."""
+    said = (
+        error.strerror or "the system refused" if isinstance(error, OSError) else "the disk is full, or fails"
+    )
+    where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+    return CommandError(f"Broken off: {said}{where}. {left}", Exit.FAILED, "system")
 
 
 def raise_generation(path: Path, now_ms: int) -> int:
@@ -322,11 +360,8 @@ def _program(name: str, *arguments: str) -> str:
     # Programs of the operator's own machine, and arguments that no shell reads.
     done = subprocess.run([path, *arguments], check=False, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
-        raise CommandError(
-            f"{name} failed: {done.stderr.strip().splitlines()[-1:] or ['no reason given']}",
-            Exit.FAILED,
-            name,
-        )
+        said = done.stderr.strip().splitlines() or ["no reason given"]
+        raise CommandError(f"{name} failed: {said[-1]}", Exit.FAILED, name)
     return done.stdout
 
 
