@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from leeside.cli.exits import CommandError
-from leeside.cli.records import Opening, append_opening, read_openings
+from leeside.cli.records import Opening, append_opening, exporting, read_openings
 
 
 def opening(number: int) -> Opening:
@@ -47,3 +47,37 @@ def test_what_is_no_opening_is_an_alarm(log: Path) -> None:
     log.write_bytes(log.read_bytes() + b"{}\n")
     with pytest.raises(CommandError):
         list(read_openings(log))
+
+
+def written(out: Path, error: BaseException | None) -> None:
+    with exporting(out) as file:
+        file.write(b"what was said\n")
+        assert not out.exists()
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (CommandError("no link"), CommandError),
+        (OSError(28, "No space left on device"), CommandError),
+    ],
+)
+def test_of_half_an_export_nothing_lies_about(
+    tmp_path: Path, error: BaseException, ends: type[BaseException]
+) -> None:
+    with pytest.raises(ends, match="was not made" if isinstance(error, OSError) else None):
+        written(tmp_path / "export.jsonl", error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_appears_when_it_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "export.jsonl"
+    # What a killed process left does not stand in the way.
+    (tmp_path / "export.jsonl.partial").write_bytes(b"older, and longer than this one")
+    written(out, None)
+    assert out.read_bytes() == b"what was said\n"
+    assert out.stat().st_mode & 0o077 == 0
+    assert list(tmp_path.iterdir()) == [out]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 import msgspec
 import typer
@@ -114,7 +115,7 @@ def open_records_of(
         channels = await _channels(desk, subject)
         await holds.refuse_shredded(desk, channels)
         done: list[dict[str, Any]] = []
-        with _new_file(out) as file:
+        with exporting(out) as file:
             for info in channels:
                 append_opening(
                     run.profile.openings,
@@ -134,8 +135,6 @@ def open_records_of(
                     async for line in export.lines(step):
                         file.write(msgspec.json.encode(plain(line)) + b"\n")
                 done.append(export.summary())
-            file.flush()
-            os.fsync(file.fileno())
         return done
 
     done = run.run(work)
@@ -143,8 +142,27 @@ def open_records_of(
     run.screen.table(f"Exported to {out}", ("channel", "opened", "unreadable", "pruned"), rows, done)
 
 
-def _new_file(path: Path) -> Any:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+@contextmanager
+def exporting(out: Path) -> Generator[BinaryIO]:
+    """A new file that appears under its name once all of it is written and synced; of half an export nothing is left."""
+    partial = out.with_name(out.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(out)
+    except OSError as error:
+        raise CommandError(
+            f"Broken off: {error.strerror or 'the system refused'}. {out} was not made; the log of openings keeps what "
+            "it has.",
+            Exit.FAILED,
+            "system",
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 async def _channels(desk: SignedIn, subject: str) -> list[r.ChannelInfo]:
