@@ -50,6 +50,20 @@ def test_a_table_for_people_and_a_document_for_programs() -> None:
     assert json.loads(out.getvalue()) == [{"id": "ab"}]
 
 
+def test_a_title_is_text_too() -> None:
+    shown, out, _ = screen()
+    shown.table("Exported to /media/[red]/x[/y]\x1b[2J", ("id",), [("ab",)], [])
+    assert "/media/[red]/x[/y]\ufffd[2J" in out.getvalue()
+
+
+def test_a_question_cannot_repaint_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert screen()[0].confirm("End the membership of \x1b[2JRosa?") is False
+    assert "\ufffd[2JRosa?" in capsys.readouterr().err
+
+
 def test_an_empty_table_says_so() -> None:
     shown, out, _ = screen()
     shown.table("Members", ("id",), [], [])

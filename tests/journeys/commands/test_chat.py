@@ -130,6 +130,41 @@ def test_the_board_redraws_until_interrupted(office: Office, unit: str) -> None:
         assert "Traceback" not in screen.text
 
 
+@pytest.mark.parametrize("key", [b"\x03", b"\x04"], ids=["ctrl-c", "ctrl-d"])
+def test_a_question_that_nobody_answers_ends_the_command_in_a_word(office: Office, key: bytes) -> None:
+    for person, command, question in (
+        (office["ana"], ("member", "list"), "Passphrase for profile ana:"),
+        (office.admin, ("member", "end", "Ana"), "End the membership of Ana?"),
+    ):
+        secret: dict[str, str] = {"LEESIDE_PASSPHRASE_FILE": ""} if "Passphrase" in question else {}
+        with Terminal.start(person, *command, **secret) as screen:
+            screen.wait_for(question)
+            screen.press(key)
+            assert screen.end() == 130
+            assert screen.text.splitlines()[-1] == "Interrupted. (interrupted)"
+            assert question in screen.text
+    assert office["ana"].value("channel", "list")
+
+
+def test_a_new_passphrase_that_was_mistyped_is_asked_for_again(office: Office) -> None:
+    keys = Prompt(office.home, office.url, "keys")
+    asked = "New passphrase for this authority, 12 characters or more:"
+    with Terminal.start(keys, "agency", "authority", "new", LEESIDE_PASSPHRASE_FILE="") as screen:
+        screen.wait_for(asked)
+        screen.type("too short")
+        screen.wait_for(f"four random words do well.\n{asked}")
+        screen.type("one two three four")
+        screen.wait_for(f"{asked}\nThe same again:")
+        screen.type("one two three five")
+        screen.wait_for(f"The two differ. Once more.\n{asked}")
+        screen.type("one two three four")
+        screen.wait_for(f"Once more.\n{asked}\nThe same again:")
+        screen.type("one two three four")
+        assert screen.end() == 0
+        assert "public key" in screen.text
+        assert "two three" not in screen.text
+
+
 def test_a_stack_trace_only_for_who_asks_for_it(office: Office) -> None:
     asking = ("member", "show", "Nobody")
     with Piped.start(office["ana"], *asking) as plain:

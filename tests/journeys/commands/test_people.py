@@ -84,6 +84,9 @@ def test_a_lost_device_is_refused_at_once_and_signed_off_later(office: Office) -
     device = office.admin.value("member", "show", "Max")["devices"][0]["id"]
     first = office["sofia"].value("device", "revoke", device, "--at-once")
     assert first == {"id": device, "state": "revoked", "signed": False}
+    # Who then cannot sign must not think that the lost device is still let in.
+    unsigned = office.admin.run("device", "revoke", device, "--authority", office.home / "none", code=6).text
+    assert "is refused on every node from now on" in unsigned
     assert max_.refused("channel", "list", code=3) == "revoked"
     second = office.admin.value("device", "revoke", device, "--reason", "lost")
     assert second["signed"] is True

@@ -42,7 +42,7 @@ def test_shredding_is_asked_for_by_typing_the_number_and_refused_before_its_time
     wrong = rolf.run(*command, keys="yes\n", code=1)
     assert "for every reader, for good" in wrong.text
     assert "Nothing was shredded." in wrong.text
-    assert "Nothing was shredded." not in rolf.run(*command, keys="", code=1).text
+    assert "Nothing was shredded." not in rolf.run(*command, keys="", code=130).text
     assert "this incident goes on" in rolf.run(*command, keys=f"{number[:12]}\n", code=1).text
     office["deniz"].run("incident", "close", number)
     assert "keeps incidents for good" in rolf.run(*command, keys=f"{number}\n", code=1).text

@@ -58,13 +58,13 @@ RECOVERY_NAME: Final = "recovery.key"
 def create(
     context: typer.Context,
     label: Annotated[str, typer.Argument(help="The agency's name, seen by the server.")],
-    code: Annotated[str, typer.Option(prompt=True, help="The operator's one-time code.")],
     recovery: Annotated[
         Path,
         typer.Option(
             help="Where to write the second copy of the root key: a stick that goes into a safe, or a file on it."
         ),
     ],
+    code: Annotated[str, typer.Option(help="The operator's one-time code; asked for if left out.")] = "",
     authorities: Annotated[
         int, typer.Option(min=1, max=MAX_AUTHORITIES, help="2: two people sign what is sensitive.")
     ] = 1,
@@ -81,7 +81,8 @@ def create(
     if not run.server:
         raise CommandError("Say which server: --server https://…", Exit.USAGE)
     place = _recovery_place(run, recovery)
-    agency = wait(_create(run, label, code, place, authorities))
+    code = code or run.screen.ask("The operator's one-time code")
+    agency = wait(_create(run, label, code.strip(), place, authorities))
     run.screen.facts(
         [
             ("agency", f"{agency.label} ({agency.id})"),

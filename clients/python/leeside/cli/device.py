@@ -301,7 +301,7 @@ def approve(
     seen = a.applicant(info.public_key, info.device_key)
     if seen.device_id.hex() != info.id:
         raise CommandError("The device's keys do not belong to its id.", Exit.ALARM, "E_DEVKEY")
-    _compare(seen.short_code, code, names.show(member.id))
+    _compare(run, seen.short_code, code, names.show(member.id))
     keys = open_authorities(run, signers or ())
 
     async def work(desk: SignedIn) -> SignedEntry:
@@ -354,7 +354,7 @@ async def _admit(run: Invocation, desk: SignedIn, device: DeviceId) -> None:
             )
 
 
-def _compare(expected: str, given: str, who: str) -> None:
+def _compare(run: Invocation, expected: str, given: str, who: str) -> None:
     def bare(text: str) -> str:
         return "".join(c for c in text.upper() if c.isalnum())
 
@@ -363,7 +363,7 @@ def _compare(expected: str, given: str, who: str) -> None:
             raise CommandError(
                 "Give the short code that the person reads out: --code.", Exit.USAGE, "short_code"
             )
-        given = typer.prompt(f"Short code that {who} reads from their own screen", err=True)
+        given = run.screen.ask(f"Short code that {who} reads from their own screen")
     if len(bare(given)) != CODE_CHARS:
         raise CommandError(
             f"A short code has {CODE_CHARS} letters and digits, and this has {len(bare(given))}. Let the person read it out "
@@ -405,7 +405,7 @@ def cosign(
         case other:
             what = type(other).__name__
     run.screen.note(what)
-    if not yes and not typer.confirm("Sign this?", err=True):
+    if not yes and not run.screen.confirm("Sign this?"):
         raise CommandError("Nothing was signed.", Exit.FAILED, "not_confirmed")
     (key,) = open_authorities(run, signers or ())[:1]
 
@@ -488,6 +488,10 @@ def revoke(
             {"id": info.id, "state": info.state, "signed": False},
         )
         return
+    # Whatever comes of the signature: that the device is refused stands, and is said before anything is asked.
+    run.screen.note(
+        f"Device {short(info.id)} is refused on every node from now on. Its revocation is signed next."
+    )
     keys = open_authorities(run, signers or ())
 
     async def work(desk: SignedIn) -> bool:
@@ -500,8 +504,9 @@ def revoke(
         return True
 
     signed = run.run(work)
+    told = "its certificate is revoked" if signed else "it holds no certificate that counts"
     run.screen.say(
-        f"Device {short(info.id)} is refused, and its certificate is revoked.",
+        f"Device {short(info.id)} is refused, and {told}.",
         {"id": info.id, "state": info.state, "signed": signed},
     )
 

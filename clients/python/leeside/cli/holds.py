@@ -12,7 +12,7 @@ import typer
 
 from leeside.api import ApiError, every
 from leeside.cli.exits import CommandError, Exit
-from leeside.cli.invocation import SignedIn, invocation
+from leeside.cli.invocation import Invocation, SignedIn, invocation
 from leeside.cli.names import find_incident
 from leeside.cli.screen import moment, short
 from leeside_protocol import resources as r
@@ -113,7 +113,7 @@ def shred(
 
     seen = run.run(look)
     if not seen.shredded_ms:
-        _confirm(seen, number)
+        _confirm(run, seen, number)
 
     async def work(desk: SignedIn) -> r.RecordsState:
         return await desk.api.shred_records(seen.incident, r.ShredPost(reason))
@@ -126,13 +126,12 @@ def shred(
     )
 
 
-def _confirm(state: r.RecordsState, given: str) -> None:
+def _confirm(run: Invocation, state: r.RecordsState, given: str) -> None:
     expected = short(state.incident)
     if not given:
-        given = typer.prompt(
+        given = run.screen.ask(
             f"This destroys the records of incident {expected} for every reader, for good. "
-            "Type the incident's number to do it",
-            err=True,
+            "Type the incident's number to do it"
         )
     if given.strip().lower() not in {expected, state.incident}:
         raise CommandError("That is another number. Nothing was shredded.", Exit.FAILED, "not_confirmed")

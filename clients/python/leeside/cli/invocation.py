@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,7 +18,7 @@ import typer
 from leeside.api import Api, TokenSource, tls_context
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.screen import Screen, interactive
-from leeside.keystore import Keyring, Keystore, Passphrase, Unlock
+from leeside.keystore import PASSPHRASE_CHARS, Keyring, Keystore, Passphrase, Unlock
 from leeside.link import Dialer, WebSocketDialer
 from leeside.profile import DEVICE_KEYS, Identity, Profile, Settings, load_identity, load_keys
 from leeside.session import Session
@@ -26,6 +27,7 @@ from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 
 PASSPHRASE_FILE_BYTES: Final = 4096
+NEW_PASSPHRASE_TRIES: Final = 3
 
 _T = TypeVar("_T")
 
@@ -105,12 +107,28 @@ class Invocation:
                 Exit.KEYSTORE,
                 "passphrase",
             )
-        first = getpass.getpass(f"Passphrase for {what}: ")
-        if new and getpass.getpass("The same again: ") != first:
-            raise CommandError(
-                "The two passphrases differ. Nothing was written.", Exit.KEYSTORE, "passphrase"
-            )
-        return Passphrase(first)
+        if new:
+            return self._new_passphrase(what)
+        return Passphrase(ask_secret(f"Passphrase for {what}: "))
+
+    def _new_passphrase(self, what: str) -> Passphrase:
+        """A passphrase that a person chose and typed twice. Who mistypes it is asked again: several are asked for in a row, and
+        what the ones before opened stands already."""
+        for _ in range(NEW_PASSPHRASE_TRIES):
+            first = ask_secret(f"New passphrase for {what}, {PASSPHRASE_CHARS} characters or more: ")
+            if len(first) < PASSPHRASE_CHARS:
+                self.screen.note(
+                    f"That is shorter than {PASSPHRASE_CHARS} characters; four random words do well."
+                )
+            elif ask_secret("The same again: ") != first:
+                self.screen.note("The two differ. Once more.")
+            else:
+                return Passphrase(first)
+        raise CommandError(
+            f"No passphrase was set for {what}. Run the command again: it goes on with what was made before.",
+            Exit.KEYSTORE,
+            "passphrase",
+        )
 
     def open_keystore(self, *, exclusive: bool = False) -> Keystore:
         """This profile's keystore."""
@@ -179,6 +197,18 @@ class Invocation:
                 return await work(desk)
 
         return wait(signed_in())
+
+
+def ask_secret(question: str) -> str:
+    """What a person types unseen; Ctrl-C ends the question at once.
+
+    While a loop runs, the first Ctrl-C only asks it to stop, and it would go on waiting for this answer.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return getpass.getpass(question)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait(work: Coroutine[Any, Any, _T]) -> _T:

@@ -150,7 +150,7 @@ def end(
         return found, (await names_for(desk, (found.id,))).show(found.id)
 
     found, shown = run.run(look)
-    if not yes and not typer.confirm(f"End the membership of {shown}?", err=True):
+    if not yes and not run.screen.confirm(f"End the membership of {shown}?"):
         raise CommandError("Nothing was changed.", Exit.FAILED, "not_confirmed")
 
     async def work(desk: SignedIn) -> r.Member:

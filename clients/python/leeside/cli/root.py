@@ -79,7 +79,8 @@ class Root(TyperGroup):
 def _ending(error: BaseException) -> Ending | None:
     if isinstance(error, BaseExceptionGroup):
         return _ending(first_of(error))  # pyright: ignore[reportUnknownArgumentType]
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | typer.Abort) or type(error) is EOFError:
+        # Ctrl-C, or Ctrl-D where something was asked. (A stream that ends early is an error of a class below EOFError.)
         return Ending(Exit.INTERRUPTED, "interrupted", "Interrupted.")
     if isinstance(error, BrokenPipeError):
         # Whoever read the output has left: nothing can be shown any more, and a flush at exit must not complain.

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -88,7 +89,9 @@ class Screen:
         if not lines:
             self.out.print(empty)
             return
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        # Apart from the table, which is often narrower than its title and would fold it.
+        self.out.print(Text(clean(title), style="italic"))
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column, overflow="fold")
         for line in lines:
@@ -107,8 +110,19 @@ class Screen:
             table.add_row(name, Text(clean(text)))
         self.out.print(table)
 
+    def ask(self, question: str) -> str:
+        """What a person types; asked on standard error, and as clean as anything shown."""
+        return str(typer.prompt(clean(question), err=True))
+
+    def confirm(self, question: str) -> bool:
+        """Whether a person says yes; no unless they do."""
+        return bool(typer.confirm(clean(question), err=True))
+
     def end(self, ending: Ending) -> None:
         """Say why the command ended."""
+        if ending.exit_code is Exit.INTERRUPTED and self.err.is_terminal:
+            # The cursor stands behind a question, or in the middle of a line.
+            self.err.print()
         if self.json:
             error = {"error": {"code": ending.code, "exit": int(ending.exit_code), "detail": ending.sentence}}
             self.err.file.write(msgspec.json.encode(error).decode() + "\n")
