@@ -50,6 +50,19 @@ def test_a_table_for_people_and_a_document_for_programs() -> None:
     assert json.loads(out.getvalue()) == [{"id": "ab"}]
 
 
+def test_what_is_there_to_be_copied_is_never_broken() -> None:
+    shown, out, _ = screen()
+    root = "0123456789abcdef" * 4
+    shown.facts(
+        [("agency root", root), ("next", "an administrator compares it: leeside device approve " * 2)], {}
+    )
+    lines = out.getvalue().splitlines()
+    assert lines[0] == f"agency root  {root}"
+    assert lines[1].startswith("next         an administrator")
+    assert len(lines) == 4
+    assert all(line.startswith(" " * 13) and len(line) <= 60 for line in lines[2:])
+
+
 def test_a_title_is_text_too() -> None:
     shown, out, _ = screen()
     shown.table("Exported to /media/[red]/x[/y]\x1b[2J", ("id",), [("ab",)], [])

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -103,12 +104,17 @@ class Screen:
         if self.json:
             self.document(value)
             return
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(style="bold")
-        table.add_column(overflow="fold")
+        width = max((len(name) for name, _ in rows), default=0) + 2
+        room = max(20, self.out.width - width)
         for name, text in rows:
-            table.add_row(name, Text(clean(text)))
-        self.out.print(table)
+            head, shown = Text(name.ljust(width), style="bold"), Text(clean(text))
+            if max((cell_len(word) for word in shown.plain.split()), default=0) > room:
+                # A key or a path is there to be copied: the terminal may break it, we never do.
+                self.out.print(head.append_text(shown), soft_wrap=True)
+                continue
+            for line in shown.wrap(self.out, room):
+                self.out.print(head.append_text(line))
+                head = Text(" " * width)
 
     def ask(self, question: str) -> str:
         """What a person types; asked on standard error, and as clean as anything shown."""
