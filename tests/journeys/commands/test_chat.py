@@ -49,6 +49,21 @@ def test_two_people_talk_on_the_screen_and_by_lines(office: Office, unit: str, t
             screen.wait_for("Asleep is none of")
             screen.type(f"/attach {plan}")
             assert "plan.txt" in phone.line_with('"attachment":{')
+            screen.type("/files")
+            screen.wait_for("me: plan.txt, 13 bytes")
+            screen.type("/save 2")
+            screen.wait_for("Say which: /files shows them")
+            saved = tmp_path / "saved"
+            screen.type(f"/save 1 {saved}")
+            screen.wait_for("Nothing was saved.")
+            saved.mkdir()
+            screen.type(f"/save 1 {saved}")
+            screen.wait_for("Saved, and no longer sealed")
+            assert (saved / "plan.txt").read_text() == "two floors up"
+            screen.type(f"/save 1 {saved}")
+            screen.wait_for("is not replaced")
+            screen.type(f"/attach {tmp_path / 'none.pdf'}")
+            screen.wait_for("none.pdf was not sent")
             screen.type("/nonsense")
             screen.wait_for("/urgent TEXT")
 

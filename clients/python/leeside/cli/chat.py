@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Final, TypeVar
 
 import typer
@@ -16,6 +16,7 @@ from rich.text import Text
 from leeside import events as e
 from leeside.bodies import BodyError
 from leeside.cli.exits import CommandError, Exit, ending_of
+from leeside.cli.files import Files
 from leeside.cli.invocation import Invocation, invocation, wait
 from leeside.cli.lines import MARKS, Line, LinkNews, line_of, object_of
 from leeside.cli.live import Live, accepted, live, settle
@@ -41,6 +42,8 @@ HELP: Final = (
     "/who           who can read, and who is connected\n"
     "/status PRIMARY [SECONDARY] [NOTE]   this unit's status\n"
     "/attach FILE   send a file\n"
+    "/files         the files of this channel\n"
+    "/save NUMBER [FOLDER]   save one of them\n"
     "/history [N]   earlier messages\n"
     "/waiting       what was not sent yet\n"
     "/quit"
@@ -189,6 +192,7 @@ class Conversation:
         self._pressing: dict[MessageId, e.Message] = {}
         self._last: Sent | None = None
         self._news = LinkNews()
+        self._files: Files | None = None
 
     async def run(self, history: int) -> None:
         """Until `/quit`, Ctrl-D, or the server says not to come back."""
@@ -203,10 +207,14 @@ class Conversation:
             try:
                 async with asyncio.TaskGroup() as group:
                     reading = group.create_task(self._read(feed))
+                    self._files = Files(
+                        group, self._live, self._channel, partial(show, self._screen), self._sent
+                    )
                     try:
                         await self._write(session)
                     finally:
                         reading.cancel()
+                        self._files.stop()
             finally:
                 feed.close()
 
@@ -237,6 +245,9 @@ class Conversation:
         if isinstance(event, e.Message):
             self._live.client.mark_read(self._channel, event.offset)
 
+    def _sent(self, sent: Sent) -> None:
+        self._last = sent
+
     def bar(self) -> str:
         """The state below the line: link, last message, what waits."""
         client = self._live.client
@@ -249,6 +260,8 @@ class Conversation:
         waiting = len(client.waiting(self._channel))
         if waiting:
             parts.append(f"{waiting} not sent yet")
+        if self._files is not None and self._files.bar:
+            parts.append(self._files.bar)
         if self._last is not None:
             devices = list(self._last.devices.values())
             told = [f"{sum(p is x for p in devices)} {x.value}" for x in e.Progress if x in devices]
@@ -291,8 +304,8 @@ class Conversation:
                 await self._who()
             case "/status" if rest:
                 await self._status(rest)
-            case "/attach" if rest:
-                self._last = await client.attach(self._channel, Path(rest))
+            case "/attach" | "/files" | "/save" if self._files is not None:
+                self._files.carry_out(command, rest)
             case "/history":
                 count = int(rest) if rest.isdecimal() and len(rest) < 5 else HISTORY
                 for event in client.history(self._channel, limit=count):
