@@ -117,8 +117,18 @@ def test_an_incident_from_opening_to_closing(office: Office, unit: str) -> None:
     assert closed["state"] == "closed"
     assert incident not in [i["id"] for i in deniz.value("incident", "list")]
     assert incident in [i["id"] for i in deniz.value("incident", "list", "--closed")]
-    assert ana.refused("chat", opened["channel"], "--send", "too late", code=7) == "not_found"
+    assert ana.refused("chat", opened["channel"], "--send", "too late", code=7) == "archived"
     other = deniz.value("incident", "open")
+    assign = ("incident", "assign", other["incident"][:12])
+    channel = other["channel"][:12]
+    assert deniz.refused(*assign, code=2) == "", "leaving the units out takes nobody off"
+    told = deniz.run(*assign, "--unit", unit).text
+    assert "is assigned: Unit 4." in told
+    assert "NOT IN ITS CHANNEL: " in told
+    assert f"leeside channel admit {channel} --member" in told
+    deniz.value("channel", "admit", channel, "--member", "Ana", "--member", "Ben")
+    assert "NOT IN" not in deniz.run(*assign, "--unit", unit).text
+    assert deniz.value(*assign, "--nobody")["units"] == []
     assert deniz.value("incident", "close", other["incident"], "--cancelled")["state"] == "cancelled"
 
 

@@ -69,7 +69,8 @@ def test_an_ended_membership_closes_sockets_that_are_open(office: Office) -> Non
     with Piped.start(lena, "--json", "chat", "agency", "--follow") as following:
         following.line_with('"caught_up"')
         assert "not_confirmed" in office.admin.run("member", "end", "Lena", code=1, keys="n\n").text
-        office.admin.value("member", "end", "Lena", "--yes")
+        said = office.admin.run("member", "end", "Lena", "--yes").text
+        assert "so that every channel drops them: leeside device revoke" in said
         assert '"code":4200' in following.line_with('"stopped"')
         assert following.end() == 3
         assert '"revoked"' in following.told
@@ -144,6 +145,8 @@ def test_units_change_and_end(office: Office) -> None:
     )
     assert changed["lead"] == office.members["ben"]
     assert set(changed["members"]) == {office.members["ana"], office.members["ben"]}
+    told = deniz.run("unit", "change", "Night 9", "--member", "ana", "--member", "ben").text
+    assert "Who reads its channel has not changed" in told
     row = deniz.run("unit", "list").text
     assert "Night 9" in row
     assert "Ana" in row

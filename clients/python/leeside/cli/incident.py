@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import SignedIn, invocation
 from leeside.cli.names import (
     Names,
@@ -16,11 +17,12 @@ from leeside.cli.names import (
     find_unit,
     names_for,
 )
+from leeside.cli.registry import all_devices
 from leeside.cli.rosters import channel_post, make_genesis
 from leeside.cli.screen import age, moment, short
 from leeside_protocol import resources as r
 from leeside_protocol.ids import IncidentId, MemberId
-from leeside_protocol.words import ChannelPurpose, IncidentState
+from leeside_protocol.words import ChannelPurpose, Compartment, IncidentState
 
 app = typer.Typer(help="Incidents.", no_args_is_help=True)
 
@@ -113,18 +115,61 @@ def show(context: typer.Context, incident: IncidentArgument) -> None:
 
 
 @app.command("assign")
-def assign(context: typer.Context, incident: IncidentArgument, units: UnitOptions = None) -> None:
+def assign(
+    context: typer.Context,
+    incident: IncidentArgument,
+    units: UnitOptions = None,
+    nobody: Annotated[bool, typer.Option("--nobody", help="Take every unit off it.")] = False,
+) -> None:
     """Assign units: all of them from now on. Admit their devices to the channel with leeside channel admit."""
     run = invocation(context)
+    if bool(units) == nobody:
+        raise CommandError(
+            "Say which units: --unit, once for each. --nobody takes every unit off.", Exit.USAGE
+        )
 
-    async def work(desk: SignedIn) -> r.Incident:
+    async def work(desk: SignedIn) -> tuple[r.Incident, str]:
         found = await find_incident(desk, incident)
-        ids = tuple([(await find_unit(desk, unit)).id for unit in units or ()])
+        chosen = [await find_unit(desk, unit) for unit in units or ()]
+        ids = tuple(unit.id for unit in chosen)
         state = IncidentState.ASSIGNED if ids and found.state is IncidentState.OPEN else None
-        return await desk.api.change_incident(found.id, r.IncidentChange(found.revision, None, state, ids))
+        change = r.IncidentChange(found.revision, None, state, ids)
+        changed = await desk.api.change_incident(found.id, change)
+        names = Names.of(desk.keystore)
+        told = ", ".join(names.show(unit) for unit in ids) or "no unit"
+        outside = await _outside(desk, found.id, chosen)
+        if outside:
+            run.screen.warn(outside)
+        return changed, told
 
-    changed = run.run(work)
-    run.screen.say(f"Incident {short(changed.id)} is {changed.state.value}.", changed)
+    changed, told = run.run(work)
+    run.screen.say(f"Incident {short(changed.id)} is {changed.state.value}: {told}.", changed)
+
+
+async def _outside(desk: SignedIn, incident: str, units: list[r.Unit]) -> str:
+    """Who of these units has no device in the incident's operations channel, and what lets them in: a unit that was assigned and
+    reads nothing must not look served."""
+    channel = next(
+        (
+            c
+            for c in await all_channels(desk)
+            if c.subject == incident and c.compartment is Compartment.OPERATIONS and not c.archived
+        ),
+        None,
+    )
+    members = sorted({m for unit in units for m in unit.members})
+    if channel is None or not members:
+        return ""
+    seated = {d.member for d in await all_devices(desk.api) if d.id in channel.devices}
+    missing = [m for m in members if m not in seated]
+    if not missing:
+        return ""
+    names = Names.of(desk.keystore)
+    who = " ".join(f"--member {short(m)}" for m in missing)
+    return (
+        f"NOT IN ITS CHANNEL: {', '.join(names.show(m) for m in missing)}. "
+        f"leeside channel admit {short(channel.id)} {who}"
+    )
 
 
 @app.command("close")

@@ -57,9 +57,22 @@ class Live:
         """The channel that a person means, among those last heard of: this works without a link."""
         infos = self.client.channels()
         names = self.names()
-        choices = [Choice(bytes.fromhex(i.id), channel_name(i, names)) for i in infos if not i.archived]
+        choices = [
+            Choice(
+                bytes.fromhex(i.id), channel_name(i, names), "archived" if i.archived else "", past=i.archived
+            )
+            for i in infos
+        ]
         chosen = choose("channel", text, choices).id.hex()
-        return next(i for i in infos if i.id == chosen)
+        info = next(i for i in infos if i.id == chosen)
+        if info.archived:
+            raise CommandError(
+                f"Channel {short(info.id)} is out of service: its incident has ended, or it was archived. Nothing is sent "
+                "or shown there any more.",
+                Exit.NOT_FOUND,
+                "archived",
+            )
+        return info
 
     def unit_channel(self, unit: str) -> tuple[UnitId, ChannelId]:
         """A unit that a person means, and its channel."""

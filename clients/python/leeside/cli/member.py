@@ -153,11 +153,15 @@ def end(
     if not yes and not run.screen.confirm(f"End the membership of {shown}?"):
         raise CommandError("Nothing was changed.", Exit.FAILED, "not_confirmed")
 
-    async def work(desk: SignedIn) -> r.Member:
-        return await desk.api.change_member(found.id, r.MemberChange(found.revision, ended=True))
+    async def work(desk: SignedIn) -> tuple[r.Member, list[str]]:
+        ended = await desk.api.change_member(found.id, r.MemberChange(found.revision, ended=True))
+        return ended, [short(d.id) for d in await all_devices(desk.api) if d.member == found.id]
 
-    ended = run.run(work)
+    ended, devices = run.run(work)
     run.screen.say(f"The membership of {shown} has ended. Their devices are refused.", ended)
+    if devices:
+        signing = "; ".join(f"leeside device revoke {device}" for device in devices)
+        run.screen.note(f"Next, so that every channel drops them: {signing}")
 
 
 @app.command("name")

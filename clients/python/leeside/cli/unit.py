@@ -101,6 +101,10 @@ def change(
 
     changed = run.run(work)
     run.screen.say(f"Unit {short(changed.id)} changed.", changed)
+    if members is not None:
+        run.screen.note(
+            "Who reads its channel has not changed: leeside channel admit, and leeside channel remove for who left it."
+        )
 
 
 @app.command("end")
