@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from leeside.api import ApiError, Unreachable
@@ -11,6 +13,7 @@ from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.errors import (
     ChannelAlarmed,
     ChannelUnknown,
+    Failed,
     NotPermitted,
     Offline,
     OutboxFull,
@@ -77,6 +80,8 @@ def test_other_errors(error: BaseException, exit_code: Exit) -> None:
         (Offline("x"), Exit.TRY_AGAIN, "offline"),
         (Refused(WireError.TOO_LARGE, "64 MiB at most"), Exit.FAILED, "too_large"),
         (OutboxFull("x"), Exit.TRY_AGAIN, "outbox_full"),
+        (Failed(), Exit.FAILED, "failed"),
+        (sqlite3.OperationalError("database or disk is full"), Exit.FAILED, "disk"),
         (ChannelAlarmed("ghost_device"), Exit.ALARM, "ghost_device"),
         (ChannelAlarmed("E_FORK"), Exit.ALARM, "E_FORK"),
         (ChannelUnknown("x"), Exit.NOT_FOUND, "not_found"),

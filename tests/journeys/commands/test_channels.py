@@ -172,6 +172,7 @@ def test_a_shared_track_is_seen_coarse_and_live_and_stays_as_the_last(
             sharing.interrupt()
             assert sharing.end() == 130
             assert "SHARING" in sharing.told
+            assert "No longer sharing." in sharing.told
         assert '"live":false' in watching.line_with('"sharing":false')
     (row,) = [row for row in deniz.value("watch", "--once")["rows"] if row["kind"] == "position"]
     assert "no longer shared" in row["what"]

@@ -64,7 +64,9 @@ def test_two_people_talk_on_the_screen_and_by_lines(office: Office, unit: str, t
             screen.wait_for("is not replaced")
             screen.type(f"/attach {tmp_path / 'none.pdf'}")
             screen.wait_for("none.pdf was not sent")
-            screen.type("/nonsense")
+            screen.type("/urgnt he has a knife")
+            screen.wait_for("Not sent: there is no /urgnt.")
+            screen.type("/help")
             screen.wait_for("/urgent TEXT")
 
         sent = ana.value("chat", unit, "--urgent", "--send", "we need help")
@@ -103,6 +105,7 @@ def test_the_screen_says_that_there_is_no_link_and_sends_when_it_is_back(tmp_pat
             screen.wait_for("presence unknown: no live link")
             screen.type("/quit")
             assert screen.end() == 0
+            assert "1 not sent yet: kept on this device, and sent with the next live" in screen.text
 
         kept = deniz.run("--json", "chat", "agency", "--send", "and now?", "--timeout", 1, code=4)
         assert kept.value["progress"] == "waiting"

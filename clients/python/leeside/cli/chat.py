@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -48,6 +49,7 @@ HELP: Final = (
     "/waiting       what was not sent yet\n"
     "/quit"
 )
+_COMMANDS: Final = frozenset({line.split()[0] for line in HELP.splitlines()} | {"/exit", "/help"})
 HANGING: Final = "         | "
 """What stands before each further row of one line."""
 
@@ -217,6 +219,10 @@ class Conversation:
                         self._files.stop()
             finally:
                 feed.close()
+        waiting = len(client.waiting(self._channel))
+        if waiting:
+            told = f"{waiting} not sent yet: kept on this device, and sent with the next live command."
+            show(self._screen, Line(told, "warn"))
 
     async def _read(self, feed: Feed) -> None:
         async for event in feed:
@@ -281,7 +287,7 @@ class Conversation:
             try:
                 if not await self.say(text.strip()):
                     return
-            except (LeesideError, SealingError, BodyError, OSError) as error:
+            except (LeesideError, SealingError, BodyError, OSError, sqlite3.Error) as error:
                 ending = ending_of(error)
                 told = str(error) if ending is None else f"{ending.sentence} ({ending.code})"
                 show(self._screen, Line(f"Not sent: {told}", "loud"))
@@ -316,10 +322,18 @@ class Conversation:
                 for item in client.waiting(self._channel):
                     show(self._screen, Line(f"{short(item.draft.id)} not sent yet", "quiet"))
             case _ if command.startswith("/"):
-                show(self._screen, Line(HELP, "quiet"))
+                self._help(command)
             case _:
                 self._last = await client.send(self._channel, text)
         return True
+
+    def _help(self, command: str) -> None:
+        """The commands; a mistyped one was meant for somebody, who did not get it."""
+        if command not in _COMMANDS:
+            told = f"Not sent: there is no {command}. Arrow up brings the line back."
+            show(self._screen, Line(told, "loud"))
+        for line in HELP.splitlines():
+            show(self._screen, Line(line, "quiet"))
 
     async def _acknowledge(self) -> None:
         if not self._pressing:

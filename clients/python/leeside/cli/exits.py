@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -27,6 +28,7 @@ from leeside.bodies import BodyError
 from leeside.errors import (
     ChannelAlarmed,
     ChannelUnknown,
+    Failed,
     LeesideError,
     NotPermitted,
     Offline,
@@ -169,6 +171,13 @@ def ending_of(error: BaseException) -> Ending | None:
         return Ending(Exit.FAILED, error.code, "This is empty, too long, or not of the kind that goes here.")
     if isinstance(error, ProtocolError):
         return Ending(Exit.FAILED, error.code.label, f"{error.detail or error.code.label}.")
+    if isinstance(error, sqlite3.Error):
+        return Ending(
+            Exit.FAILED,
+            "disk",
+            "This device's own disk is full, or fails, and nothing can be kept on it. What was not shown as accepted may not "
+            "have been sent: make room, look into the channel, and say it again if it is not there.",
+        )
     if isinstance(error, OSError):
         return Ending(
             Exit.FAILED,
@@ -195,6 +204,13 @@ def _library(error: LeesideError) -> Ending:
         case Refused():
             exit_code, sentence = _WIRE[error.code]
             return Ending(exit_code, error.code.label, f"{sentence} {error.detail}.".replace(" .", ""))
+        case Failed():
+            return Ending(
+                Exit.FAILED,
+                "failed",
+                "Something broke in this program, and nothing is sent or received any more. What was written before is kept: "
+                "make sure that this disk is not full, and start it again.",
+            )
         case OutboxFull():
             return Ending(
                 Exit.TRY_AGAIN, "outbox_full", "Too much waits to be sent: nothing more is taken until it is."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+import sqlite3
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -144,7 +145,7 @@ class Files:
         except asyncio.CancelledError:
             self._tell(Line(f"{failed}: this ended first. {later}", "loud"))
             raise
-        except (LeesideError, SealingError, BodyError, OSError, ValueError) as error:
+        except (LeesideError, SealingError, BodyError, OSError, ValueError, sqlite3.Error) as error:
             ending = ending_of(error)
             why = str(error) if ending is None else f"{ending.sentence} ({ending.code})"
             self._tell(Line(f"{failed}: {why} {later}", "loud"))

@@ -116,6 +116,10 @@ def share(
                             step(number + 1, len(points))
                         if not loop:
                             return sent
+            except asyncio.CancelledError:
+                # Ctrl-C, which is how people stop: that it has stopped must not be left to be guessed.
+                run.screen.warn("No longer sharing.")
+                raise
             finally:
                 found.client.stop_sharing(identifier)
 
