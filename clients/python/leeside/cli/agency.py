@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from leeside import authority as a
+from leeside.api import Api, ApiError
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import Invocation, SignedIn, invocation, wait
 from leeside.cli.keyfiles import (
@@ -22,9 +23,10 @@ from leeside.cli.keyfiles import (
 from leeside.cli.registry import Choice, choose, fetch_directory, post_entries, write_entries
 from leeside.cli.screen import moment, short
 from leeside.keystore import Keystore
-from leeside.profile import DEVICE_KEYS, Settings, load_keys, save_enrolment
+from leeside.profile import DEVICE_KEYS, IDENTITY, Settings, load_keys, save_enrolment
 from leeside_protocol import resources as r
-from leeside_protocol.ids import AgencyId, MemberId
+from leeside_protocol.errors import WireError
+from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.sealing.opening.authority import AuthorityKey
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.directory import Directory
@@ -100,6 +102,10 @@ async def _create(run: Invocation, label: str, code: str, recovery: Path, author
     settings = Settings(run.server, "keyring" if run.keyring else "passphrase", str(run.ca_file or ""))
     with _own_keystore(run) as keystore:
         keys = _own_keys(run, keystore)
+        before = await _founded_before(run, settings, keystore, keys)
+        if before is not None:
+            run.profile.save(settings)
+            return before
         root = a.root_key(_key(run, root_path(run.profile), "root", "the root key"))
         _write_recovery(run, recovery, root)
         signers: list[AuthorityKey] = []
@@ -115,10 +121,42 @@ async def _create(run: Invocation, label: str, code: str, recovery: Path, author
             code, root.key.public, founding.proof, label, founding.entries, member.hex(), keys.newest.encode()
         )
         async with run.open_api(settings) as api:
-            agency = await api.create_agency(body)
+            agency = await _post(api, body)
         run.profile.save(settings)
         write_entries(run.profile.directory_log, founding.entries)
         return agency
+
+
+async def _founded_before(
+    run: Invocation, settings: Settings, keystore: Keystore, keys: DeviceKeys
+) -> r.Agency | None:
+    """The agency, where an earlier attempt founded it and the answer was lost on its way: the server knows this device then."""
+    if keystore.get(IDENTITY) is None:
+        return None
+    ca_file = Path(settings.ca_file) if settings.ca_file else None
+    async with run.open_api(settings) as outside:
+        session = run.session_of(outside, keystore, keys, DeviceId(keys.device_id))
+        async with run.connect(settings.server, session, ca_file) as api:
+            try:
+                return await api.agency()
+            except ApiError as error:
+                if error.code in {WireError.UNAUTHENTICATED, WireError.NOT_FOUND}:
+                    return None
+                raise
+
+
+async def _post(api: Api, body: r.NewAgency) -> r.Agency:
+    try:
+        return await api.create_agency(body)
+    except ApiError as error:
+        if error.code is not WireError.NOT_FOUND:
+            raise
+        raise CommandError(
+            "The server does not know this code: it was mistyped, or has founded an agency already. A new one comes from its "
+            "operator (leeside-server bootstrap-code). The keys made here stay: the same command goes on with them.",
+            Exit.NOT_FOUND,
+            "not_found",
+        ) from None
 
 
 def _recovery_place(run: Invocation, given: Path) -> Path:

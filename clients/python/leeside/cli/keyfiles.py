@@ -13,7 +13,9 @@ from leeside.authority import SecondSignature, authority_key, load_key, root_key
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import Invocation
 from leeside.profile import Profile
+from leeside_protocol.sealing.errors import SealingError
 from leeside_protocol.sealing.opening.authority import AuthorityKey
+from leeside_protocol.sealing.public.entries import SignedEntry
 
 
 def root_path(profile: Profile) -> Path:
@@ -58,12 +60,29 @@ def leave_half_signed(invocation: Invocation, half: SecondSignature, second: Pat
             Exit.FAILED,
             "second_signature",
         ) from None
+    if not _free_for_entry(second):
+        raise CommandError(
+            f"{second} holds something else, and is not replaced. Name another file with --second. Nothing was signed.",
+            Exit.CONFLICT,
+            "exists",
+        ) from None
     second.write_bytes(half.entry.encode())
     invocation.screen.say(
         f"Half signed: {second}. The other authority, within ten minutes and before anything else is certified: "
         f"leeside device cosign {second}",
         {"file": str(second), "done": False},
     )
+
+
+def _free_for_entry(path: Path) -> bool:
+    """Whether nothing is lost when an entry is written there: an older one, which counts for ten minutes, may go."""
+    try:
+        SignedEntry.decode(path.read_bytes())
+    except FileNotFoundError:
+        return True
+    except SealingError:
+        return False
+    return True
 
 
 def _there(path: Path, kind: str) -> Path:
