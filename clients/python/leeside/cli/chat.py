@@ -119,8 +119,10 @@ async def _send(
     if not stands:
         if run.screen.json:
             run.screen.document(value)
+        online = found.client.link.state is LinkState.ONLINE
+        why = "the server has not answered" if online else "there is no link"
         raise CommandError(
-            "Not sent yet: there is no link. It is kept, and goes out with the next live command.",
+            f"Not sent yet: {why}. It is kept, and goes out with the next live command: do not send it again.",
             Exit.TRY_AGAIN,
             "waiting",
         )
