@@ -8,7 +8,9 @@ import contextlib
 import inspect
 import os
 import re
+import socket
 import struct
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from leeside_protocol.messages import Challenge
 from leeside_server.relay import direct, handshake
 from leeside_server.relay.direct import FRAGMENTS
 from leeside_server.relay.frames import close_frame, frame, payloads
+from leeside_server.relay.socket import Socket
 from tests.relay.world import World, served, serving, world
 
 METHODS = {
@@ -375,6 +378,48 @@ async def test_a_later_request_on_the_same_connection_is_served(w: World, port: 
 def test_the_kernel_leaves_a_stalled_client_to_the_session() -> None:
     # Linux resets a connection whose window stays shut for TCP_USER_TIMEOUT, though the peer answers every probe.
     assert direct.USER_TIMEOUT_MS / 1_000 > STALL_S + 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what its kernel holds")
+async def test_what_the_kernel_holds_for_a_revoked_device_is_dropped(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wires: list[direct.DirectSocket] = []
+    detach = direct.DirectSocket.detach
+
+    def noted(self: direct.DirectSocket) -> None:
+        wires.append(self)
+        detach(self)
+
+    monkeypatch.setattr(direct.DirectSocket, "detach", noted)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        peer.setblocking(False)
+        await loop.sock_connect(peer, ("127.0.0.1", port))
+        await loop.sock_sendall(peer, request())
+        got = b""
+        while frame(b"")[:1] not in got.partition(b"\r\n\r\n")[2]:
+            got += await loop.sock_recv(peer, 4_096)
+        (wire,) = wires
+        session = wire.user
+        assert isinstance(session, Socket)
+        wire.write(frame(bytes(60_000)))
+        assert wire.buffered() == 0
+        assert wire.unsent() > 0
+        session.revoke(CloseCode.REVOKED)
+        # The loop closes what was aborted in its next turn; this peer shares the loop, and must not read before.
+        await asyncio.sleep(0)
+        got, reset = b"", False
+        while not reset:
+            try:
+                data = await loop.sock_recv(peer, 4_096)
+            except ConnectionResetError:
+                reset = True
+            else:
+                assert data, "the connection ended as if all were well"
+                got += data
+    assert len(got) < 60_000
 
 
 GOOD = {

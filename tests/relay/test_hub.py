@@ -140,6 +140,8 @@ class Ear:
     def buffered(self) -> int:
         return 100_000 if self.congested else 0
 
+    unsent = buffered
+
 
 class HubMachine(RuleBasedStateMachine):
     """The steps; hypothesis chooses and shrinks their order."""

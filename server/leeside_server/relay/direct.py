@@ -21,8 +21,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
+import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from uvicorn.config import Config
@@ -53,6 +55,8 @@ USER_TIMEOUT_MS: Final = 40_000
 """Beyond `STALL_S`: the kernel counts a peer that answers and takes nothing as gone, and would reset it before the
 session could close it with `slow`."""
 CLOSE_WAIT_S: Final = 5.0
+SIOCOUTQNSD: Final = 0x894B
+"""Linux (linux/sockios.h): bytes that the kernel has not sent yet. What is on its way, and not confirmed, is not in it."""
 BINARY_FINAL: Final = 0x82
 MASKED: Final = 0x80
 MASK_BYTES: Final = 4
@@ -157,6 +161,17 @@ class DirectSocket(WebSocketsSansIOProtocol):
 
     def buffered(self) -> int:
         return self.transport.get_write_buffer_size()
+
+    def unsent(self) -> int:
+        held = self.buffered()
+        if held or sys.platform != "linux":
+            return held
+        handle = self.transport.get_extra_info("socket")
+        try:
+            return int.from_bytes(fcntl.ioctl(handle.fileno(), SIOCOUTQNSD, bytes(4)), sys.byteorder)
+        except (OSError, ValueError, AttributeError):
+            # It is closed: nothing goes out any more.
+            return 0
 
     def attach(self, user: WireUser) -> None:
         """Let `user` have every message from now on. Call before accepting, so that none slips by."""

@@ -260,7 +260,7 @@ class Socket:
         """Access was lost: not even what is buffered goes out."""
         if self.closed:
             return
-        unsent = self._wire.buffered() > 0
+        unsent = self._wire.unsent() > 0
         self._answers = []
         self.close(code)
         if unsent:

@@ -81,6 +81,10 @@ class Wire(Protocol):
         """Bytes accepted by `write` and not yet taken by the system."""
         ...
 
+    def unsent(self) -> int:
+        """Bytes that the peer may still be given: `buffered`, or what the system holds where it tells."""
+        ...
+
 
 class QueueWire:
     """A `Wire` over ASGI's receive and send. Call `run` after the handshake; it returns when all is over."""
@@ -134,6 +138,9 @@ class QueueWire:
         self._reading.set()
 
     def buffered(self) -> int:
+        return self._bytes
+
+    def unsent(self) -> int:
         return self._bytes
 
     async def run(self, user: WireUser) -> None:
