@@ -445,6 +445,16 @@ async def test_a_store_that_lost_history_is_found_out_and_everyone_told(w: World
         # Once may be an answer that was on its way; and a round that asks for other logs alone proves nothing.
         await w.node.beats.poll()
         assert store.generation == before
+        # Nor does a log that is held: its head may be that of the generation before.
+        log = w.node.hub.logs[AGENCY, room.content]
+        log.held = True
+        w.node.beats.poll_everything_next()
+        await w.node.beats.poll()
+        assert store.generation == before
+        log.held = False
+        w.node.beats.poll_everything_next()
+        await w.node.beats.poll()
+        assert store.generation == before
         w.node.beats.poll_everything_next()
         await w.node.beats.poll()
         again = await a.expect(Subscribed)

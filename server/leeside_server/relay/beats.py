@@ -115,7 +115,12 @@ class Beats:
         delivered = [log.head for log in logs]
         async with asyncio.timeout(POLL_TIMEOUT_S):
             heads = await node.store.heads([(log.agency, log.address) for log in logs])
-        shorter = {log for log, head, known in zip(logs, heads, delivered, strict=True) if head < known}
+        # A held log may be on its way into a new generation already, with the head of the old one.
+        shorter = {
+            log
+            for log, head, known in zip(logs, heads, delivered, strict=True)
+            if head < known and not log.held
+        }
         lost = shorter & self._shorter
         self._shorter = (self._shorter - set(logs)) | shorter
         if lost:

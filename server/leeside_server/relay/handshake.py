@@ -4,9 +4,9 @@ By itself uvicorn keeps a half-sent header open for minutes, a body that nobody 
 for ever, and takes in as many requests as fit into a read. A proxy in front has such bounds too, and these stand even
 where no proxy is.
 
-And it writes the header of an upgrade out again, for the parser of `websockets` to read a second time: a tenth of what a
-client that comes back costs, when thousands do at once. Here the request goes over as it was parsed. That other parser
-also leaves some upgrades without an answer, for ever: here they get one.
+And it writes the header of an upgrade out again, for the parser of `websockets` to read a second time, which is felt when
+thousands come back at once. Here the request goes over as it was parsed. That other parser also leaves some upgrades
+without an answer, for ever: here they get one.
 """
 
 from __future__ import annotations
