@@ -1,0 +1,69 @@
+// The layers: protocol <- link, sealing <- model <- views <- main; platform implements the ports of model.
+import svelte from 'eslint-plugin-svelte';
+import globals from 'globals';
+import ts from 'typescript-eslint';
+import svelteConfig from './svelte.config.js';
+
+/** What a layer must not import, and that it must not know the page. */
+function layer(folder, forbidden, { page = false } = {}) {
+    return {
+        files: [`src/${folder}/**/*.{ts,svelte}`],
+        rules: {
+            'no-restricted-imports': [
+                'error',
+                {
+                    patterns: [
+                        { group: ['./*/../..', '../../*'], message: 'Cross layers by ~/layer/file.' },
+                        ...forbidden.map((name) => ({
+                            group: [`~/${name}`, `~/${name}/*`, `../${name}/*`],
+                            message: `${folder} does not know ${name}.`,
+                        })),
+                    ],
+                },
+            ],
+            ...(page
+                ? {}
+                : {
+                      'no-restricted-globals': [
+                          'error',
+                          ...[
+                              'document',
+                              'window',
+                              'localStorage',
+                              'sessionStorage',
+                              'indexedDB',
+                              'navigator',
+                              'location',
+                          ],
+                      ],
+                  }),
+        },
+    };
+}
+
+export default ts.config(
+    { ignores: ['node_modules', 'dist'] },
+    ...ts.configs.strictTypeChecked,
+    ...svelte.configs.recommended,
+    {
+        languageOptions: {
+            globals: { ...globals.browser },
+            parserOptions: { projectService: true, extraFileExtensions: ['.svelte'] },
+        },
+        rules: {
+            '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+            '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+        },
+    },
+    {
+        files: ['**/*.svelte', '**/*.svelte.ts'],
+        languageOptions: { parserOptions: { parser: ts.parser, svelteConfig } },
+    },
+    { files: ['**/*.js'], ...ts.configs.disableTypeChecked },
+    layer('protocol', ['link', 'sealing', 'model', 'views', 'platform']),
+    layer('sealing', ['link', 'model', 'views', 'platform']),
+    layer('link', ['sealing', 'model', 'views', 'platform']),
+    layer('model', ['views', 'platform']),
+    layer('platform', ['views'], { page: true }),
+    layer('views', ['link', 'sealing', 'platform'], { page: true }),
+);

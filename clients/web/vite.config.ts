@@ -1,0 +1,18 @@
+import { fileURLToPath } from 'node:url';
+import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { defineConfig } from 'vite';
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+export default defineConfig({
+    plugins: [svelte()],
+    resolve: { alias: { '~': here('./src') } },
+    worker: { format: 'es' },
+    build: {
+        outDir: here('../../server/leeside_server/web_dist'),
+        emptyOutDir: true,
+        target: 'es2022',
+        assetsInlineLimit: 0,
+        modulePreload: { polyfill: false },
+    },
+});
