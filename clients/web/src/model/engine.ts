@@ -380,6 +380,11 @@ export interface Snapshot {
     readonly statuses: readonly StatusView[];
     readonly positions: readonly PositionView[];
     readonly alarms: readonly AlarmView[];
+    /**
+     * Rows of any channel that ask for an acknowledgement and have none yet (urgent texts, assignments, check-ins, duress):
+     * the newest 500. A desk must show them before anybody has opened their channels.
+     */
+    readonly urgent: readonly Row[];
     readonly pending: readonly PendingDevice[];
 }
 
@@ -513,6 +518,8 @@ export interface Engine {
     openClinical(incident: IncidentId, ground: 'consent' | 'break_glass', record: string): Promise<ChannelId>;
 
     // -- administration
+    /** Take the authority key into this browser: its seed, 64 hexadecimal digits. `wrong_code`: no authority of the agency. */
+    takeAuthority(seed: string): Promise<void>;
     devices(): Promise<readonly DeviceView[]>;
     createMember(name: string, roles: readonly Role[], discipline: Discipline | null): Promise<MemberId>;
     createUnit(name: string, members: readonly MemberId[]): Promise<UnitId>;
