@@ -66,6 +66,8 @@ export interface Me {
     readonly oneAuthority: boolean;
     /** When a shared tablet's shift ends; 0: not a shared one. */
     readonly shiftUntilMs: number;
+    /** What opens a screen that locked itself while the engine goes on: `unlock`, this device's passkey, or a tap. */
+    readonly screenLock: 'pin' | 'passkey' | 'none';
 }
 
 export interface Link {
@@ -459,6 +461,7 @@ export interface Engine {
         readonly pin?: string;
         readonly authoritySeed?: string;
     }): Promise<void>;
+    /** Opens the store. While `active` it only proves the PIN (`wrong_pin`), for a screen that locked itself. */
     unlock(pin: string): Promise<void>;
     /** What `navigator.credentials` is to be asked with, as the server made it (JSON of WebAuthn level 3). */
     passkeyOptions(purpose: 'register' | 'sign_in'): Promise<unknown>;
@@ -497,6 +500,12 @@ export interface Engine {
     sharePosition(channel: ChannelId, on: boolean, coarseM: number): Promise<void>;
     /** An urgent message that repeats until acknowledged, in the unit's channel and its incidents' operations. */
     safety(kind: 'check_in' | 'duress', fix: Fix | null): Promise<void>;
+
+    // -- a person's own small notes
+    /** Written words of this device's person, sealed at rest: drafts, telephone numbers. Up to 64 KiB; empty removes it. */
+    keep(name: string, text: string): Promise<void>;
+    /** Empty: there is none. */
+    kept(name: string): Promise<string>;
 
     // -- who is in
     askContext(channel: ChannelId, reason: string): Promise<void>;
