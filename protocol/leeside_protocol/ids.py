@@ -63,6 +63,8 @@ class StateKind(Enum):
     """A device is typing (stream only); the id is the device's own."""
     NAME = b"n"
     """A sealed display name in the agency's channel; the id is a member's or unit's."""
+    INCIDENT = b"i"
+    """What is sealed about an incident, in its operations channel; the id is the incident's."""
 
 
 def address(kind: ChannelKind, owner: bytes) -> ChannelAddress:

@@ -104,6 +104,24 @@ class IncidentState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Disposition(StrEnum):
+    """How an incident ended; sealed, and empty while it goes on (spec 10)."""
+
+    NONE = ""
+    RESOLVED_BY_PHONE = "resolved_by_phone"
+    REMAINED_IN_PLACE = "remained_in_place"
+    REMAINED_WITH_SUPPORT = "remained_with_support"
+    VOLUNTARY_TRANSPORT = "voluntary_transport"
+    INVOLUNTARY_HOLD = "involuntary_hold"
+    MEDICAL_TRANSPORT = "medical_transport"
+    CRISIS_FACILITY = "crisis_facility"
+    REFERRAL_MADE = "referral_made"
+    LAW_ENFORCEMENT_CUSTODY = "law_enforcement_custody"
+    DECLINED_SERVICE = "declined_service"
+    UNABLE_TO_LOCATE = "unable_to_locate"
+    CANCELLED = "cancelled"
+
+
 class HoldReason(StrEnum):
     """Why an incident's records must be kept: each reason is a hold of its own."""
 

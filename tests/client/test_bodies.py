@@ -104,12 +104,13 @@ def test_a_content_counts_only_in_its_lane_and_under_its_own_key(case: dict[str,
     body = decode_body(bytes.fromhex(case["hex"]))
     content = read_content(body.type, body.data)
     assert not isinstance(content, Unsupported)
-    owner = {"status": 32, "unit_name": 32, "member_name": 16}.get(body.type)
+    owner = {"status": 32, "unit_name": 32, "member_name": 16, "incident": 16}.get(body.type)
     named = DEVICE if owner is None else bytes(range(owner, owner + 16))
     kinds = {
         "status": StateKind.STATUS,
         "member_name": StateKind.NAME,
         "unit_name": StateKind.NAME,
+        "incident": StateKind.INCIDENT,
         "marks": StateKind.RECEIPT,
         "last_position": StateKind.POSITION,
         "position": StateKind.POSITION,

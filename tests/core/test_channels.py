@@ -109,7 +109,9 @@ def test_an_archived_channel_takes_nothing() -> None:
 
 
 KEYS: dict[Lane, frozenset[StateKind]] = {
-    Lane.STATE: frozenset({StateKind.STATUS, StateKind.POSITION, StateKind.RECEIPT, StateKind.NAME}),
+    Lane.STATE: frozenset(
+        {StateKind.STATUS, StateKind.POSITION, StateKind.RECEIPT, StateKind.NAME, StateKind.INCIDENT}
+    ),
     Lane.STREAM: frozenset({StateKind.POSITION, StateKind.TYPING}),
 }
 

@@ -12,6 +12,7 @@ MESSAGE = bytes(range(16))
 OTHER = bytes(range(16, 32))
 UNIT = bytes(range(32, 48))
 HASH = bytes(range(64, 96))
+PLACE = [473_768_866, -85_417_000]
 TS = 1_795_000_000_000
 FIX = [473_768_866, -85_417_000, 12, TS, 0, 90, 1_500, 80]
 PATH = Path(__file__).parents[2] / "protocol" / "vectors" / "bodies.json"
@@ -75,6 +76,16 @@ def _valid_cases() -> list[dict[str, Any]]:
         _valid("position, shortest", "position", [[0, 0, 0, 0]], [[0, 0, 0, 0, 0, None, None, None]]),
         _valid("position at the edge of the world", "position", [[-900_000_000, 1_800_000_000, 0, 0, 0, None, None, None]]),
         _valid("typing", "typing", [True]),
+        _valid("incident, shortest", "incident", [OTHER, "", "", ""], [OTHER, "", "", "", None, "", ""]),
+        _valid("incident, closed", "incident", [OTHER, "EDP", "Harbour", "Quay Street 4", PLACE, "He is calm.", "remained_with_support"]),
+        _valid("assignment, shortest", "assignment", [UNIT, 1], [UNIT, 1, 15, ""]),
+        _valid("assignment with a note", "assignment", [UNIT, 5, 30, "use the back door"]),
+        _valid("timeline, shortest", "timeline", [1], [1, None, ""]),
+        _valid("timeline of a unit", "timeline", [16, UNIT, "sister stays"]),
+        _valid("check-in, shortest", "check_in", [], [None, 15, None]),
+        _valid("check-in of a unit, with a place", "check_in", [UNIT, 15, FIX]),
+        _valid("duress, shortest", "duress", [], [None, 15, None]),
+        _valid("duress of a unit, with a place", "duress", [UNIT, 5, FIX]),
         _valid("a type of the future", "hologram", [1, 2, 3]),
     ]  # fmt: skip
 
@@ -115,6 +126,20 @@ def _invalid_cases() -> list[dict[str, Any]]:
         _data("a heading of 360 degrees", "position", [[0, 0, 0, 0, 0, 360]]),
         _data("a battery of 101 percent", "position", [[0, 0, 0, 0, 0, None, None, 101]]),
         _data("a position without a fix", "position", [None]),
+        _data("an incident without an address", "incident", [OTHER, "EDP", "Harbour"]),
+        _data("a type code that is too long", "incident", [OTHER, "x" * 41, "", ""]),
+        _data("a place with one number", "incident", [OTHER, "", "", "", [1]]),
+        _data("a place with three numbers", "incident", [OTHER, "", "", "", [1, 2, 3]]),
+        _data("a place beyond the pole", "incident", [OTHER, "", "", "", [-900_000_001, 0]]),
+        _data("a narrative that is too long", "incident", [OTHER, "", "", "", None, "x" * 8_001]),
+        _data("a disposition that does not exist", "incident", [OTHER, "", "", "", None, "", "went_home"]),
+        _data("an assignment of nobody", "assignment", [None, 1]),
+        _data("a priority of zero", "assignment", [UNIT, 0]),
+        _data("a priority of six", "assignment", [UNIT, 6]),
+        _data("a timeline without a mark", "timeline", [0]),
+        _data("a timeline with a mark that does not exist", "timeline", [17]),
+        _data("a check-in with half a fix", "check_in", [UNIT, 15, [1, 2]]),
+        _data("a duress of a short unit", "duress", [UNIT[:15]]),
         _data("typing as a number", "typing", [1]),
     ]  # fmt: skip
 
@@ -122,7 +147,7 @@ def _invalid_cases() -> list[dict[str, Any]]:
 def vectors() -> dict[str, Any]:
     """The content of the file."""
     return {
-        "chapter": "05-messages, 06-location, 07-status",
+        "chapter": "05-messages, 06-location, 07-status, 10-incident",
         "valid": _valid_cases(),
         "invalid": _invalid_cases(),
     }

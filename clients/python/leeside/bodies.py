@@ -17,16 +17,17 @@ from typing import Annotated, Final, TypeAlias, cast
 import msgspec
 from msgspec import Meta
 
-from leeside_protocol.ids import ID_BYTES, BlobId, MemberId, MessageId, UnitId
+from leeside_protocol.ids import ID_BYTES, BlobId, IncidentId, MemberId, MessageId, UnitId
 from leeside_protocol.limits import BLOB_BYTES, INT_MAX
 from leeside_protocol.sealing.opening.body import Body, encode_body
 from leeside_protocol.sealing.public.encoding import Value
 from leeside_protocol.sealing.public.seen import LogHead
-from leeside_protocol.words import Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
+from leeside_protocol.words import Disposition, Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
 
 TEXT_CHARS: Final = 8_000
 NOTE_CHARS: Final = 500
 NAME_CHARS: Final = 80
+TYPE_CODE_CHARS: Final = 40
 FILE_NAME_CHARS: Final = 255
 MEDIA_TYPE_CHARS: Final = 127
 REPEAT_S: Final = 15
@@ -35,6 +36,9 @@ REPEAT_S: Final = 15
 _Ms = Annotated[int, Meta(ge=0, le=INT_MAX)]
 _Offset = Annotated[int, Meta(ge=0, le=INT_MAX)]
 _Id16 = Meta(min_length=ID_BYTES, max_length=ID_BYTES)
+_RepeatS = Annotated[int, Meta(ge=0, le=3_600)]
+_LatE7 = Annotated[int, Meta(ge=-900_000_000, le=900_000_000)]
+_LonE7 = Annotated[int, Meta(ge=-1_800_000_000, le=1_800_000_000)]
 _Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
@@ -56,7 +60,7 @@ class Text(msgspec.Struct, frozen=True, array_like=True):
 
     urgency: Urgency
     text: Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS)]
-    repeat_s: Annotated[int, Meta(ge=0, le=3_600)] = 0
+    repeat_s: _RepeatS = 0
     reply_to: Annotated[MessageId, _Id16] | None = None
 
 
@@ -87,6 +91,23 @@ class ContextWanted(msgspec.Struct, frozen=True, array_like=True):
 
     from_epoch: _Offset
     reason: Annotated[str, Meta(max_length=NOTE_CHARS)] = ""
+
+
+class Assignment(msgspec.Struct, frozen=True, array_like=True):
+    """`assignment`: a unit is sent to this channel's incident; sounds at its people until they acknowledge (spec 10)."""
+
+    unit: Annotated[UnitId, _Id16]
+    priority: Annotated[int, Meta(ge=1, le=5)]
+    repeat_s: _RepeatS = REPEAT_S
+    note: Annotated[str, Meta(max_length=NOTE_CHARS)] = ""
+
+
+class TimelineMark(msgspec.Struct, frozen=True, array_like=True):
+    """`timeline`: a mark of the incident's timeline that stays in its log: the number of a `Mark`, never `NONE`."""
+
+    mark: Annotated[int, Meta(ge=1, le=16)]
+    unit: Annotated[UnitId, _Id16] | None = None
+    note: Annotated[str, Meta(max_length=NOTE_CHARS)] = ""
 
 
 # ---- state lane
@@ -130,14 +151,44 @@ class Marks(msgspec.Struct, frozen=True, array_like=True):
 class Fix(msgspec.Struct, frozen=True, array_like=True):
     """A place on earth: WGS 84 in 1e-7 degrees, already coarsened to `coarse_m` by the device that sent it."""
 
-    lat_e7: Annotated[int, Meta(ge=-900_000_000, le=900_000_000)]
-    lon_e7: Annotated[int, Meta(ge=-1_800_000_000, le=1_800_000_000)]
+    lat_e7: _LatE7
+    lon_e7: _LonE7
     accuracy_m: Annotated[int, Meta(ge=0, le=100_000)]
     fix_ms: _Ms
     coarse_m: Annotated[int, Meta(ge=0, le=100_000)] = 0
     heading_deg: Annotated[int, Meta(ge=0, le=359)] | None = None
     speed_cm_s: Annotated[int, Meta(ge=0, le=20_000)] | None = None
     battery_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
+
+
+class CheckIn(msgspec.Struct, frozen=True, array_like=True):
+    """`check_in`: all is well here; sounds at the others until one of them acknowledges."""
+
+    unit: Annotated[UnitId, _Id16] | None = None
+    repeat_s: _RepeatS = REPEAT_S
+    fix: Fix | None = None
+
+
+class Duress(msgspec.Struct, frozen=True, array_like=True):
+    """`duress`: whoever sent this is in danger. Silent at the sender; sounds at the others, and stands on their screens
+    until another member than the sender acknowledged it."""
+
+    unit: Annotated[UnitId, _Id16] | None = None
+    repeat_s: _RepeatS = REPEAT_S
+    fix: Fix | None = None
+
+
+class Incident(msgspec.Struct, frozen=True, array_like=True):
+    """`incident`: what is sealed about an incident, kept under its key in its operations channel. `place` is where people
+    are sent, in 1e-7 degrees; `disposition` is empty while it goes on."""
+
+    incident: Annotated[IncidentId, _Id16]
+    type_code: Annotated[str, Meta(max_length=TYPE_CODE_CHARS)]
+    district: Annotated[str, Meta(max_length=NAME_CHARS)]
+    address: Annotated[str, Meta(max_length=NOTE_CHARS)]
+    place: tuple[_LatE7, _LonE7] | None = None
+    narrative: Annotated[str, Meta(max_length=TEXT_CHARS)] = ""
+    disposition: Disposition = Disposition.NONE
 
 
 class LastPosition(msgspec.Struct, frozen=True, array_like=True):
@@ -176,9 +227,14 @@ Content: TypeAlias = (
     | Acknowledged
     | Attachment
     | ContextWanted
+    | Assignment
+    | TimelineMark
+    | CheckIn
+    | Duress
     | Status
     | MemberName
     | UnitName
+    | Incident
     | Marks
     | LastPosition
     | LivePosition
@@ -190,11 +246,16 @@ LOG_TYPES: Final[dict[str, type[Content]]] = {
     "acknowledged": Acknowledged,
     "attachment": Attachment,
     "context_wanted": ContextWanted,
+    "assignment": Assignment,
+    "timeline": TimelineMark,
+    "check_in": CheckIn,
+    "duress": Duress,
 }
 STATE_TYPES: Final[dict[str, type[Content]]] = {
     "status": Status,
     "member_name": MemberName,
     "unit_name": UnitName,
+    "incident": Incident,
     "marks": Marks,
     "last_position": LastPosition,
 }

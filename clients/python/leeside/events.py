@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from leeside.bodies import Attachment, Fix, Status
+from leeside.bodies import Assignment, Attachment, CheckIn, Duress, Fix, Incident, Status, TimelineMark
 from leeside.connection import LinkStatus
 from leeside_protocol.ids import ChannelId, DeviceId, MemberId, MessageId, UnitId
 from leeside_protocol.words import Mark, Urgency
@@ -87,6 +87,32 @@ class StatusChange:
     device: DeviceId
     at_ms: int
     mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Something that a person or a program said about an incident in a form of its own (spec 10): an assignment, a mark of
+    its timeline, a check-in, duress. Times as in `Message`."""
+
+    channel: ChannelId
+    id: MessageId
+    offset: int
+    device: DeviceId
+    member: MemberId | None
+    at_ms: int
+    written_ms: int
+    content: Assignment | TimelineMark | CheckIn | Duress
+    mine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentChange:
+    """What is sealed about an incident is this now."""
+
+    channel: ChannelId
+    incident: Incident
+    device: DeviceId
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,10 +276,12 @@ class Link:
 
 Event: TypeAlias = (
     Message
+    | Report
     | Repeat
     | Acknowledgement
     | Receipt
     | StatusChange
+    | IncidentChange
     | PositionChange
     | TypingChange
     | NameChange

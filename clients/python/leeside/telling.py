@@ -11,16 +11,21 @@ from dataclasses import dataclass
 
 from leeside.bodies import (
     Acknowledged,
+    Assignment,
     Attachment,
     BodyError,
+    CheckIn,
     Content,
     ContextWanted,
+    Duress,
+    Incident,
     LastPosition,
     LivePosition,
     Marks,
     MemberName,
     Status,
     Text,
+    TimelineMark,
     Typing,
     UnitName,
     Unsupported,
@@ -31,9 +36,11 @@ from leeside.events import (
     Acknowledgement,
     ContextRequest,
     Event,
+    IncidentChange,
     Message,
     NameChange,
     PositionChange,
+    Report,
     StatusChange,
     TypingChange,
     Unreadable,
@@ -111,6 +118,10 @@ class Teller:
             case Acknowledged():
                 member = self.member_of(row.device)
                 return Acknowledgement(self.channel, content.message, row.device, member, row.at_ms)
+            case Assignment() | TimelineMark() | CheckIn() | Duress():
+                return self._report(row, body, content)
+            case Incident():
+                return IncidentChange(self.channel, content, row.device, row.at_ms)
             case ContextWanted():
                 return ContextRequest(self.channel, row.device, content.from_epoch, content.reason)
             case Status():
@@ -149,6 +160,13 @@ class Teller:
             content if isinstance(content, Attachment) else None,
         )
 
+    def _report(self, row: Row, body: Body, content: Assignment | TimelineMark | CheckIn | Duress) -> Report:
+        member = self.member_of(row.device)
+        mine = member == self.me
+        return Report(
+            self.channel, row.id, row.offset, row.device, member, row.at_ms, body.ts_ms, content, mine
+        )
+
     def _unreadable(self, row: Row, why: str) -> Unreadable:
         return Unreadable(self.channel, row.id, row.offset, row.device, row.at_ms, why)
 
@@ -173,11 +191,13 @@ def belongs(content: Content, lane: Lane, key: bytes, device: DeviceId) -> bool:
             return key == state_key(StateKind.NAME, content.member)
         case UnitName():
             return key == state_key(StateKind.NAME, content.unit)
+        case Incident():
+            return key == state_key(StateKind.INCIDENT, content.incident)
         case Marks():
             return key == state_key(StateKind.RECEIPT, device)
         case LastPosition() | LivePosition():
             return key == state_key(StateKind.POSITION, device)
         case Typing():
             return key == state_key(StateKind.TYPING, device)
-        case Text() | Acknowledged() | Attachment() | ContextWanted():
+        case _:
             return key == b""

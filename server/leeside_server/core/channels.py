@@ -45,7 +45,9 @@ _CLASS_OF_LANE: Final = {Lane.LOG: DURABLE, Lane.STATE: DURABLE, Lane.STREAM: EP
 
 _KINDS_OF_LANE: Final[dict[Lane, frozenset[StateKind]]] = {
     Lane.LOG: frozenset(),
-    Lane.STATE: frozenset({StateKind.STATUS, StateKind.POSITION, StateKind.RECEIPT, StateKind.NAME}),
+    Lane.STATE: frozenset(
+        {StateKind.STATUS, StateKind.POSITION, StateKind.RECEIPT, StateKind.NAME, StateKind.INCIDENT}
+    ),
     Lane.STREAM: frozenset({StateKind.POSITION, StateKind.TYPING}),
 }
 """Which kinds of key a lane carries (spec 03, "Keys")."""
