@@ -28,6 +28,7 @@ from leeside_server.relay.retention import Retention, RetentionSettings
 from leeside_server.relay.serve import Listening, listen, run
 from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.tokens import load_secret
+from leeside_server.relay.web import WebSettings, web_routes
 
 SECRET_FILE: Final = "server-secret"  # noqa: S105
 """In the data folder: what signing keys and hints are sealed with; the same file on every node of a cluster."""
@@ -55,7 +56,7 @@ async def serve(config: Config, on_ready: Callable[[int], None] | None = None) -
         for listener in listeners:
             listening.enter_context(listener)
         async with started(config) as node, Retention(node, retention_settings(config)).running():
-            app = build_app(node, routes(node, http_settings(config)))
+            app = build_app(node, [*routes(node, http_settings(config)), *web_routes(web_settings(config))])
 
             def ready(port: int) -> None:
                 _log.info("serving", port=port, store=config.store.kind, bus=config.bus.kind, pid=os.getpid())
@@ -164,6 +165,11 @@ def http_settings(config: Config) -> HttpSettings:
         enrolments_per_source=limits.enrolments_per_source,
         agencies_per_source=limits.agencies_per_source,
     )
+
+
+def web_settings(config: Config) -> WebSettings:
+    """What the configuration says of the web client's files."""
+    return WebSettings(map_file=config.web.map_file, tls=config.server.tls)
 
 
 def retention_settings(config: Config) -> RetentionSettings:

@@ -288,6 +288,21 @@ class RetentionSection(_Section, frozen=True, kw_only=True):
     ] = 30
 
 
+class WebSection(_Section, frozen=True, kw_only=True):
+    """The web client, which every server carries at `/`. Its page opens a socket only where [server] public_origins holds the
+    origin that browsers reach it by."""
+
+    map_file: Annotated[
+        Path | None,
+        said(
+            "The map: one PMTiles file of the area served. An invented town when not set. Tiles come from nowhere else, "
+            "because whoever serves them learns where people are.",
+            must="the path of a file",
+            example="/var/lib/leeside/area.pmtiles",
+        ),
+    ] = None
+
+
 class LogSection(_Section, frozen=True, kw_only=True):
     """What the server writes to standard error: event names and marked fields, never content."""
 
@@ -323,6 +338,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bus: BusSection = BusSection()
     limits: LimitsSection = LimitsSection()
     retention: RetentionSection = RetentionSection()
+    web: WebSection = WebSection()
     log: LogSection = LogSection()
     bootstrap: BootstrapSection = BootstrapSection()
 
@@ -357,6 +373,7 @@ ENVIRONMENT: Final[dict[str, tuple[str, str]]] = {
     "LEESIDE_BUS": ("bus", "kind"),
     "LEESIDE_REDIS_URL_FILE": ("bus", "url_file"),
     "LEESIDE_REDIS_PREFIX": ("bus", "prefix"),
+    "LEESIDE_MAP_FILE": ("web", "map_file"),
     "LEESIDE_LOG_LEVEL": ("log", "level"),
     "LEESIDE_LOG_FORMAT": ("log", "format"),
     "LEESIDE_BOOTSTRAP_CODE_FILE": ("bootstrap", "code_file"),

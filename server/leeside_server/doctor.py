@@ -28,6 +28,7 @@ from leeside_server.errors import ConfigInvalid
 from leeside_server.findings import Finding, Report, Verdict
 from leeside_server.machine import examine_machine
 from leeside_server.ports import StoreRefused, StoreUnavailable
+from leeside_server.web_files import examine_web
 
 SLOW_REDIS_US: Final = 5_000.0
 PINGS: Final = 20
@@ -45,6 +46,7 @@ async def examine(config: Config) -> Report:
     findings += [finding async for finding in _store(config)]
     if config.bus.kind == "redis":
         findings += [finding async for finding in _redis(config)]
+    findings += await asyncio.to_thread(examine_web, config)
     return Report(tuple(findings))
 
 

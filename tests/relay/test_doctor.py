@@ -8,9 +8,9 @@ import msgspec
 import pytest
 import trustme
 
-from leeside_server import doctor, machine
+from leeside_server import doctor, machine, web_files
 from leeside_server.adapters.sqlite import SqliteStore
-from leeside_server.config import BusSection, Config, ServerSection, StoreSection
+from leeside_server.config import BusSection, Config, ServerSection, StoreSection, WebSection
 from leeside_server.doctor import examine
 from leeside_server.findings import Finding, Report, Verdict
 from tests.ports.test_bus import ask
@@ -149,10 +149,57 @@ def test_a_way_that_others_can_read_is_told() -> None:
     assert doctor.way("Redis", private=False).verdict is WARNING
 
 
+class TestWeb:
+    """The web client as it was built, or was not."""
+
+    def build(self, folder: Path) -> Path:
+        (folder / "assets").mkdir(parents=True)
+        (folder / "map").mkdir()
+        (folder / "assets/main-1.js").write_text("")
+        (folder / "map/town.pmtiles").write_bytes(b"PMTiles\x03 and the rest")
+        (folder / "index.html").write_text('<title>Leeside</title><script src="/assets/main-1.js"></script>')
+        return folder
+
+    def verdicts(self, folder: Path, dist: Path, **sections: msgspec.Struct) -> dict[str, Verdict]:
+        found = web_files.examine_web(config_in(folder, **sections), dist)
+        assert all(bool(one.fix) == (one.verdict is not WELL) for one in found)
+        return {one.check: one.verdict for one in found}
+
+    def test_a_whole_one(self, tmp_path: Path) -> None:
+        server = ServerSection(public_origins=("https://relay.example",))
+        found = self.verdicts(tmp_path, self.build(tmp_path / "dist"), server=server)
+        assert found == {"web": WELL, "web_origins": WELL, "map": WELL}
+
+    def test_one_that_is_not_here_is_no_fault_of_the_relay(self, tmp_path: Path) -> None:
+        assert self.verdicts(tmp_path, tmp_path / "dist") == {"web": WARNING}
+
+    def test_one_of_somebody_else(self, tmp_path: Path) -> None:
+        dist = self.build(tmp_path / "dist")
+        (dist / "index.html").write_text("<title>Welcome to nginx!</title>")
+        assert self.verdicts(tmp_path, dist) == {"web": BAD}
+
+    def test_one_of_two_builds_mixed(self, tmp_path: Path) -> None:
+        dist = self.build(tmp_path / "dist")
+        (dist / "assets/main-1.js").unlink()
+        assert self.verdicts(tmp_path, dist) == {"web": BAD}
+
+    def test_a_page_that_may_open_no_socket(self, tmp_path: Path) -> None:
+        assert self.verdicts(tmp_path, self.build(tmp_path / "dist"))["web_origins"] is WARNING
+
+    @pytest.mark.parametrize("body", [None, b"", b"PNG"])
+    def test_a_map_that_is_none(self, tmp_path: Path, body: bytes | None) -> None:
+        path = tmp_path / "area.pmtiles"
+        if body is not None:
+            path.write_bytes(body)
+        web = WebSection(map_file=path)
+        assert self.verdicts(tmp_path, self.build(tmp_path / "dist"), web=web)["map"] is WARNING
+
+
 class TestReport:
     async def test_the_embedded_defaults(self, tmp_path: Path) -> None:
         findings = named(await examine(config_in(tmp_path)))
-        assert list(findings) == [
+        # What is said of a page and a map depends on whether a client was built here.
+        assert [check for check in findings if check not in {"web_origins", "map"}] == [
             "disk_sync",
             "file_system",
             "free_disk",
@@ -161,6 +208,7 @@ class TestReport:
             "tls",
             "secrets",
             "store",
+            "web",
         ]
         assert findings["store"].verdict is WELL
 
