@@ -58,6 +58,8 @@ export default ts.config(
     {
         files: ['**/*.svelte', '**/*.svelte.ts'],
         languageOptions: { parserOptions: { parser: ts.parser, svelteConfig } },
+        // Plain maps and sets beside signals are meant: what a screen reads is marked.
+        rules: { 'svelte/prefer-svelte-reactivity': 'off' },
     },
     { files: ['**/*.js'], ...ts.configs.disableTypeChecked },
     layer('protocol', ['link', 'sealing', 'model', 'views', 'platform']),

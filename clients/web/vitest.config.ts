@@ -3,7 +3,21 @@ import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-    plugins: [svelte()],
+    plugins: [
+        svelte(),
+        {
+            // Signals are tested as the browser runs them: Svelte's server build has none.
+            name: 'signals-in-node',
+            configEnvironment: () => ({
+                consumer: 'client',
+                resolve: { conditions: ['browser', 'module', 'development'] },
+            }),
+        },
+    ],
     resolve: { alias: { '~': fileURLToPath(new URL('./src', import.meta.url)) } },
-    test: { include: ['src/**/*.test.ts'], environment: 'node' },
+    test: {
+        include: ['src/**/*.test.ts'],
+        environment: 'node',
+        server: { deps: { inline: [/svelte/] } },
+    },
 });

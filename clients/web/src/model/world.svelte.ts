@@ -1,0 +1,350 @@
+/**
+ * All that screens show, as signals: the engine's snapshot with its events applied. No screen keeps a copy.
+ *
+ * Fine-grained: each thing is replaced whole under its key, so that one position among a thousand repaints one line.
+ * Events are gathered and applied together, once a frame, in the order in which they came; a burst of ten thousand
+ * costs one repaint. Sounds do not wait for a frame: a hidden page has none.
+ */
+
+import { SvelteMap } from 'svelte/reactivity';
+import { Clock } from './clock.svelte';
+import type {
+    AlarmView,
+    ChannelId,
+    ChannelView,
+    DeviceId,
+    Engine,
+    EngineEvent,
+    IncidentId,
+    IncidentView,
+    Link,
+    MemberId,
+    MemberView,
+    MessageId,
+    Me,
+    PendingDevice,
+    PositionView,
+    Row,
+    Snapshot,
+    Standing,
+    StatusView,
+    StoreTrouble,
+    UnitId,
+    UnitView,
+} from './engine';
+import { RowWindow } from './row-window.svelte';
+
+/** Runs `work` when the page paints next (or soon, while it is hidden). */
+export type Frame = (work: () => void) => void;
+
+/** A sound that is due: whoever plays it looks the row up. */
+export interface Sound {
+    readonly channel: ChannelId;
+    readonly id: MessageId;
+    readonly times: number;
+}
+
+export type UrgentRow = Extract<Row, { readonly kind: 'text' | 'assignment' | 'check_in' | 'duress' }>;
+
+/** Rows that wait for an acknowledgement, kept at most; the oldest routine ones would go first, and there are none. */
+const MOST_URGENT = 500;
+
+/** Asks for an acknowledgement by what it is, whether or not it has one. */
+export function isUrgent(row: Row): row is UrgentRow {
+    switch (row.kind) {
+        case 'text':
+            return row.urgency === 'urgent';
+        case 'assignment':
+        case 'check_in':
+        case 'duress':
+            return true;
+        default:
+            return false;
+    }
+}
+
+type Reading = Pick<Engine, 'history'>;
+
+export class World {
+    standing = $state.raw<Standing>({ kind: 'new' });
+    link = $state.raw<Link>({ state: 'connecting', sinceMs: 0, clockOffsetMs: 0, freshMs: 0 });
+    store = $state.raw<StoreTrouble>('none');
+    /** A snapshot was applied: before it, nothing may be said about what there is. */
+    ready = $state.raw(false);
+    pending = $state.raw<readonly PendingDevice[]>([]);
+
+    readonly members = new SvelteMap<MemberId, MemberView>();
+    readonly units = new SvelteMap<UnitId, UnitView>();
+    readonly channels = new SvelteMap<ChannelId, ChannelView>();
+    readonly incidents = new SvelteMap<IncidentId, IncidentView>();
+    readonly statuses = new SvelteMap<UnitId, StatusView>();
+    /** One a device: the newest of all channels. */
+    readonly positions = new SvelteMap<DeviceId, PositionView>();
+    readonly alarms = new SvelteMap<number, AlarmView>();
+    /** Who writes now, by channel. */
+    readonly typing = new SvelteMap<ChannelId, ReadonlySet<DeviceId>>();
+    /** Urgent rows without any acknowledgement, of all channels. */
+    readonly urgent = new SvelteMap<MessageId, UrgentRow>();
+    /** When a member was last heard of, by anything that they wrote, set or shared. */
+    readonly heard = new SvelteMap<MemberId, number>();
+
+    readonly clock: Clock;
+    readonly #engine: Reading;
+    readonly #frame: Frame;
+    readonly #windows = new Map<ChannelId, { readonly window: RowWindow; users: number }>();
+    readonly #listeners = new Set<(sound: Sound) => void>();
+    #queue: EngineEvent[] = [];
+
+    constructor(engine: Reading, frame: Frame = queueMicrotask, clock = new Clock()) {
+        this.#engine = engine;
+        this.#frame = frame;
+        this.clock = clock;
+    }
+
+    /** Who this device is, once it is active. */
+    get me(): Me | null {
+        return this.standing.kind === 'active' ? this.standing.me : null;
+    }
+
+    /** Begin from here, whatever was shown before. */
+    load(snapshot: Snapshot): void {
+        this.standing = snapshot.standing;
+        this.store = snapshot.store;
+        this.pending = snapshot.pending;
+        this.#linked(snapshot.link);
+        refill(this.members, snapshot.members, (x) => x.id);
+        refill(this.units, snapshot.units, (x) => x.id);
+        refill(this.channels, snapshot.channels, (x) => x.id);
+        refill(this.incidents, snapshot.incidents, (x) => x.id);
+        refill(this.alarms, snapshot.alarms, (x) => x.seq);
+        refill(this.urgent, snapshot.urgent.filter(isUrgent), (x) => x.id);
+        this.statuses.clear();
+        this.positions.clear();
+        this.heard.clear();
+        this.typing.clear();
+        for (const status of snapshot.statuses) this.#status(status);
+        for (const position of snapshot.positions) this.#position(position);
+        for (const row of this.urgent.values()) this.#hear(row.member, row.atMs);
+        for (const { window } of this.#windows.values()) {
+            window.reset();
+            void window.older();
+        }
+        this.ready = true;
+    }
+
+    /** What `Engine.start` calls with every batch. */
+    receive(events: readonly EngineEvent[]): void {
+        for (const event of events) {
+            if (event.kind === 'sound') {
+                for (const listen of this.#listeners) listen(event);
+            }
+        }
+        if (this.#queue.length === 0) this.#frame(() => this.#flush());
+        this.#queue.push(...events);
+    }
+
+    /** Hear of sounds at once; gives what stops it. */
+    onSound(listen: (sound: Sound) => void): () => void {
+        this.#listeners.add(listen);
+        return () => this.#listeners.delete(listen);
+    }
+
+    /** The rows of a channel, shared by all who look at it; `closeChannel` once for each call. */
+    openChannel(id: ChannelId): RowWindow {
+        const open = this.#windows.get(id);
+        if (open !== undefined) {
+            open.users += 1;
+            return open.window;
+        }
+        const window = new RowWindow(id, (...asked) => this.#engine.history(...asked));
+        this.#windows.set(id, { window, users: 1 });
+        void window.older();
+        return window;
+    }
+
+    closeChannel(id: ChannelId): void {
+        const open = this.#windows.get(id);
+        if (open === undefined) return;
+        open.users -= 1;
+        if (open.users <= 0) this.#windows.delete(id);
+    }
+
+    memberName(id: MemberId | null): string {
+        if (id === null) return '';
+        return this.members.get(id)?.name ?? id.slice(0, 8);
+    }
+
+    unitName(id: UnitId): string {
+        return this.units.get(id)?.name ?? id.slice(0, 8);
+    }
+
+    #flush(): void {
+        const events = this.#queue;
+        this.#queue = [];
+        const rows = new Map<ChannelId, Row[]>();
+        /** A reset or a removal stands in order with rows: what came before it is applied first. */
+        const settle = (channel: ChannelId): void => {
+            const waiting = rows.get(channel);
+            rows.delete(channel);
+            if (waiting !== undefined) this.#windows.get(channel)?.window.apply(waiting);
+        };
+        for (const event of events) {
+            switch (event.kind) {
+                case 'row': {
+                    const { row } = event;
+                    this.#row(row);
+                    const waiting = rows.get(row.channel);
+                    if (waiting === undefined) rows.set(row.channel, [row]);
+                    else waiting.push(row);
+                    break;
+                }
+                case 'row_gone':
+                    settle(event.channel);
+                    this.urgent.delete(event.id);
+                    this.#windows.get(event.channel)?.window.remove(event.id);
+                    break;
+                case 'reset':
+                    settle(event.channel);
+                    this.#reset(event.channel);
+                    break;
+                case 'channel_gone':
+                    settle(event.channel);
+                    this.#gone(event.channel);
+                    break;
+                default:
+                    this.#apply(event);
+            }
+        }
+        for (const channel of [...rows.keys()]) settle(channel);
+    }
+
+    #apply(
+        event: Exclude<EngineEvent, { readonly kind: 'row' | 'row_gone' | 'reset' | 'channel_gone' }>,
+    ): void {
+        switch (event.kind) {
+            case 'standing':
+                this.standing = event.standing;
+                break;
+            case 'link':
+                this.#linked(event.link);
+                break;
+            case 'store':
+                this.store = event.store;
+                break;
+            case 'member':
+                this.members.set(event.member.id, event.member);
+                break;
+            case 'unit':
+                this.units.set(event.unit.id, event.unit);
+                break;
+            case 'channel':
+                this.channels.set(event.channel.id, event.channel);
+                break;
+            case 'status':
+                this.#status(event.status);
+                break;
+            case 'position':
+                this.#position(event.position);
+                break;
+            case 'position_gone':
+                if (this.positions.get(event.device)?.channel === event.channel) {
+                    this.positions.delete(event.device);
+                }
+                break;
+            case 'typing':
+                this.#typing(event.channel, event.device, event.on);
+                break;
+            case 'incident':
+                this.incidents.set(event.incident.id, event.incident);
+                break;
+            case 'alarm':
+                this.alarms.set(event.alarm.seq, event.alarm);
+                break;
+            case 'pending':
+                this.pending = event.pending;
+                break;
+            case 'sound':
+                break;
+            default:
+                event satisfies never;
+        }
+    }
+
+    #linked(link: Link): void {
+        this.link = link;
+        this.clock.correct(link.clockOffsetMs);
+    }
+
+    #row(row: Row): void {
+        this.#hear(row.member, row.atMs);
+        if (!isUrgent(row)) return;
+        if (row.progress.acknowledged.length > 0) {
+            this.urgent.delete(row.id);
+            return;
+        }
+        this.urgent.set(row.id, row);
+        if (this.urgent.size > MOST_URGENT) {
+            const oldest = [...this.urgent.values()].find((x) => x.kind !== 'duress');
+            if (oldest !== undefined) this.urgent.delete(oldest.id);
+        }
+    }
+
+    #status(status: StatusView): void {
+        const known = this.statuses.get(status.unit);
+        if (known !== undefined && known.atMs > status.atMs) return;
+        this.statuses.set(status.unit, status);
+        const member = this.#memberOf(status.device, status.channel);
+        this.#hear(member, status.atMs);
+    }
+
+    #position(position: PositionView): void {
+        const known = this.positions.get(position.device);
+        // A device may share in its unit's channel and in an incident's: the newest place counts, wherever it stands.
+        if (known !== undefined && known.channel !== position.channel && known.atMs > position.atMs) return;
+        this.positions.set(position.device, position);
+        if (position.live) this.#hear(position.member, position.atMs);
+    }
+
+    #typing(channel: ChannelId, device: DeviceId, on: boolean): void {
+        const now = new Set(this.typing.get(channel));
+        if (on) now.add(device);
+        else now.delete(device);
+        if (now.size > 0) this.typing.set(channel, now);
+        else this.typing.delete(channel);
+    }
+
+    #reset(channel: ChannelId): void {
+        for (const row of [...this.urgent.values()]) {
+            if (row.channel === channel) this.urgent.delete(row.id);
+        }
+        const window = this.#windows.get(channel)?.window;
+        window?.reset();
+        void window?.older();
+    }
+
+    #gone(channel: ChannelId): void {
+        this.channels.delete(channel);
+        this.typing.delete(channel);
+        for (const row of [...this.urgent.values()]) {
+            if (row.channel === channel) this.urgent.delete(row.id);
+        }
+        for (const position of [...this.positions.values()]) {
+            if (position.channel === channel) this.positions.delete(position.device);
+        }
+        this.#windows.get(channel)?.window.reset();
+    }
+
+    #memberOf(device: DeviceId, channel: ChannelId): MemberId | null {
+        const readers = this.channels.get(channel)?.readers;
+        return readers?.find((reader) => reader.device === device)?.member ?? null;
+    }
+
+    #hear(member: MemberId | null, atMs: number): void {
+        if (member !== null && (this.heard.get(member) ?? 0) < atMs) this.heard.set(member, atMs);
+    }
+}
+
+function refill<K, V>(map: SvelteMap<K, V>, values: readonly V[], key: (value: V) => K): void {
+    map.clear();
+    for (const value of values) map.set(key(value), value);
+}
