@@ -3,34 +3,42 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from deploy.devtool.checks import check
 from deploy.devtool.doctor import doctor
 from deploy.devtool.packages import install, lock
 from deploy.devtool.place import ROOT, VENV_BIN, keep_bytecode, run, say
-from deploy.devtool.sections import LEFT_OUT, run_pytest, run_sections, tell
-from deploy.devtool.services import POSTGRES, REDIS, provide
+from deploy.devtool.sections import LEFT_OUT, run_pytest, run_sections, run_vitest, tell
+from deploy.devtool.services import CHROMIUM, POSTGRES, REDIS, provide
+from deploy.devtool.web import build, install_modules, lock_modules
 
 HELP = """\
 ./dev COMMAND: sets itself up (into .venv/ and .dev/ of this folder), then runs the command.
 
-  demo [options]                       a server, a small agency and a drill, on this machine
-  test [--fast] [pytest arguments]     every test; --fast: no servers, under a minute
+  demo [--no-web] [options]            a server, a small agency and a drill, on this machine
+                                       --no-web: in terminals only, needs no npm registry
+  test [--fast] [pytest arguments]     every test; --fast: no servers and browsers, under a minute
                                        with paths: just those (./dev test -- tests/core -k policy)
-  check [rules|format|types|layers]    ruff, mypy --strict, pyright strict, import-linter
+                                       clients/web/src/…: the web client's own, with vitest
+  check [rules|format|types|layers|web]  ruff, mypy --strict, pyright strict, import-linter,
+                                       svelte-check, eslint, prettier
   faults NAME [--short|--full] [--json]  break something on purpose; says what held
   bench NAME [--short] [--json] [--keep]  fanout, ingest, storm, memory or sealing: measure against peers,
                                        in one interleaved run; --keep: into docs/results
   doctor                               what this machine has and lacks for the above
-  lock [--upgrade]                     write requirements.lock anew from pyproject.toml
-  setup                                install only
+  lock [--upgrade]                     write the locks anew from pyproject.toml and clients/web/package.json
+  web                                  build the web client into the server, where its sources changed
+  setup                                install only: packages of Python and of the web client
   help                                 this text
 
-Environment: LEESIDE_NO_APT=1 never uses apt. LEESIDE_TEST_REDIS, LEESIDE_TEST_POSTGRES and LEESIDE_TEST_NGINX name
-programs to use. HTTPS_PROXY, UV_DEFAULT_INDEX: as for uv.
+Environment: LEESIDE_NO_APT=1 never uses apt. LEESIDE_TEST_REDIS, LEESIDE_TEST_POSTGRES, LEESIDE_TEST_NGINX,
+LEESIDE_TEST_CHROMIUM and LEESIDE_TEST_FIREFOX name programs to use. HTTPS_PROXY, UV_DEFAULT_INDEX: as for uv; npm has
+its own configuration.
 Exit codes: 0 all holds, 1 something failed, 2 wrong usage, 78 this machine lacks something and the fix is printed."""
 
 EXIT_USAGE = 2
+OF_WEB = "clients/web"
 
 
 def usage(problem: str) -> int:
@@ -46,8 +54,10 @@ def replace_process(*command: str) -> int:
 
 
 def demo(arguments: Sequence[str]) -> int:
-    """Install, then become `leeside demo`."""
+    """Install and build, then become `leeside demo`."""
     install()
+    if "--no-web" not in arguments and "--help" not in arguments:
+        build()
     return replace_process(str(VENV_BIN / "leeside"), "demo", *arguments)
 
 
@@ -55,16 +65,29 @@ def test(arguments: Sequence[str]) -> int:
     """All sections, or with a path just that; the last line printed is the sum."""
     fast = "--fast" in arguments
     options = [word for word in arguments if word not in ("--fast", "--")]
+    ours, theirs = named(options, "tests/"), named(options, f"{OF_WEB}/")
     started_s = time.monotonic()
     install()
-    if not fast:
+    if not fast and not theirs:
         os.environ.update(provide())
-    if any(word.startswith("tests/") and (ROOT / word.partition("::")[0]).exists() for word in options):
+    # What is in a browser is the built client; with other tests named, nobody waits for it.
+    if not fast and ((not ours and not theirs) or any(word.startswith("tests/web") for word in ours)):
+        build()
+    elif not ours:
+        install_modules()
+    if theirs:
+        outcomes = run_vitest([str(Path(word).relative_to(OF_WEB)) for word in theirs])
+    elif ours:
         chosen = ["-m", f"not ({LEFT_OUT})"] if fast else []
         outcomes = run_pytest("chosen", [*chosen, *options])
     else:
         outcomes = run_sections(options, fast=fast)
     return tell(outcomes, time.monotonic() - started_s)
+
+
+def named(options: Sequence[str], below: str) -> list[str]:
+    """The arguments that name something below this folder that exists."""
+    return [word for word in options if word.startswith(below) and (ROOT / word.partition("::")[0]).exists()]
 
 
 def faults(arguments: Sequence[str]) -> int:
@@ -81,6 +104,9 @@ def bench(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         return usage("bench needs a name")
     install()
+    if arguments[0] == "web":
+        build()
+        os.environ.update(provide((CHROMIUM,)))
     return run((VENV_BIN / "python", "-m", "tests.bench", *arguments))
 
 
@@ -99,7 +125,21 @@ def lock_command(arguments: Sequence[str]) -> int:
     """Write the locks anew; `--upgrade` takes the newest versions."""
     if any(word != "--upgrade" for word in arguments):
         return usage("lock knows only --upgrade")
-    return lock(upgrade="--upgrade" in arguments)
+    upgrade = "--upgrade" in arguments
+    code = lock(upgrade=upgrade)
+    if code:
+        return code
+    install()  # it may bring the Node.js that npm runs on
+    return lock_modules(upgrade=upgrade)
+
+
+def web(arguments: Sequence[str]) -> int:
+    """Install, then build the web client where its sources changed."""
+    if arguments:
+        return usage("web takes no arguments")
+    install()
+    build()
+    return 0
 
 
 def setup(arguments: Sequence[str]) -> int:
@@ -107,6 +147,7 @@ def setup(arguments: Sequence[str]) -> int:
     if arguments:
         return usage("setup takes no arguments")
     install()
+    install_modules()
     return 0
 
 
@@ -124,6 +165,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "bench": bench,
     "doctor": doctor_command,
     "lock": lock_command,
+    "web": web,
     "setup": setup,
     "help": show_help,
     "--help": show_help,

@@ -10,6 +10,15 @@ from pathlib import Path
 from deploy.devtool.packages import STAMP, uv
 from deploy.devtool.place import EXIT_CONFIG, ROOT
 from deploy.devtool.services import POSTGRES, Program, apt_prefix, find_all
+from deploy.devtool.web import (
+    DIST,
+    INSTALLED,
+    NODE_FIXES,
+    NODE_LEAST,
+    node_of_wheel,
+    node_on_path,
+    node_version,
+)
 
 FREE_BYTES = 2_000_000_000
 """What .venv, .dev and the tests' servers together need, with room."""
@@ -26,14 +35,31 @@ def version(program: Program, path: Path) -> str:
     return ((said.stdout + said.stderr).strip().splitlines() or ["says nothing"])[0]
 
 
+def node_line(folder: Path | None) -> str:
+    """Which Node.js the web client's tools run on."""
+    if folder is not None:
+        return f"{'.'.join(map(str, node_version(folder / 'node') or ()))} ({folder})"
+    least = ".".join(map(str, NODE_LEAST))
+    return f"none of {least} or newer" + ("" if STAMP.exists() else ": the Python packages bring one")
+
+
+def web_line() -> str:
+    """What there is of the web client."""
+    packages = "packages installed" if INSTALLED.exists() else "packages not installed yet"
+    return f"{packages}, {'built' if (DIST / 'index.html').exists() else 'not built yet'}"
+
+
 def doctor() -> int:
     """Print one line for each thing looked at, fixes last; exits 78 when something is missing."""
     fixes: list[str] = []
+    node = node_on_path() or node_of_wheel()
     free_bytes = shutil.disk_usage(ROOT).free
     lines = [
         ("python", f"{platform.python_version()} ({sys.executable})"),
         ("uv", uv()),
         ("packages", "installed" if STAMP.exists() else "not installed yet: every ./dev command does it"),
+        ("node", node_line(node)),
+        ("web client", web_line()),
         (
             "system",
             f"{platform.platform()}, {os.cpu_count()} cores, {'root' if os.geteuid() == 0 else 'ordinary user'}",
@@ -41,11 +67,14 @@ def doctor() -> int:
         ("apt", "may be used" if apt_prefix() is not None else "is not used: wheels instead"),
         ("disk", f"{free_bytes / 1e9:.1f} GB free"),
     ]
+    if node is None and STAMP.exists():
+        fixes += NODE_FIXES
     if free_bytes < FREE_BYTES:
         fixes.append(f"disk: {FREE_BYTES / 1e9:.0f} GB free are needed in {ROOT}")
     for program, path in find_all().items():
         if path is None:
-            lines.append((program.name, "missing: ./dev test installs it"))
+            without = "" if program.needed else "; without it, its tests are skipped"
+            lines.append((program.name, f"missing: ./dev test installs it{without}"))
             fixes.append(f"{program.name}: ./dev test installs it, or: {program.fix}")
         else:
             lines.append((program.name, f"{version(program, path)} ({path})"))

@@ -14,7 +14,7 @@ from deploy.devtool.place import OWN
 if TYPE_CHECKING:  # ./dev itself runs without pytest
     import pytest
 
-MARKERS = ("services", "slow", "nginx")
+MARKERS = ("services", "slow", "nginx", "browser")
 COUNTED = OWN / "results" / "left-out.json"
 
 _files: Counter[str] = Counter()

@@ -51,15 +51,15 @@ def keep_bytecode(environment: MutableMapping[str, str]) -> None:
         environment.setdefault("PYTHONPYCACHEPREFIX", str(BYTECODE))
 
 
-def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> int:
-    """Run a program in the root with the terminal's own input and output; returns its exit code.
+def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None, folder: Path = ROOT) -> int:
+    """Run a program in the root, or another folder, with the terminal's own input and output; returns its exit code.
 
     A program that ended by a signal gives 128 + the signal's number, as a shell would.
     """
     words = [str(word) for word in command]
     sys.stdout.flush()
     try:
-        code = subprocess.run(words, cwd=ROOT, env={**os.environ, **(env or {})}, check=False).returncode
+        code = subprocess.run(words, cwd=folder, env={**os.environ, **(env or {})}, check=False).returncode
     except FileNotFoundError:
         stop(
             f"{shlex.join(words)}: no such program.",

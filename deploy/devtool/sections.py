@@ -13,8 +13,9 @@ from pathlib import Path
 
 from deploy.devtool import left_out
 from deploy.devtool.place import OWN, ROOT, VENV_BIN, run, say
+from deploy.devtool.web import WEB, environment, node_folder
 
-ORDER = ("guards", "protocol", "core", "ports", "relay", "client", "journeys", "faults", "deploy")
+ORDER = ("guards", "protocol", "core", "ports", "relay", "client", "journeys", "web", "faults", "deploy")
 ON_BOTH_CORES = frozenset({"guards", "protocol", "core", "ports", "relay", "client"})
 """Sections whose tests share nothing between processes. The others start processes of their own and measure them; what
 `--fast` keeps of those bears a busy neighbour."""
@@ -26,6 +27,8 @@ BRIEF = "--hypothesis-profile=brief"
 """Fewer random examples; the full run, and with it CI, takes them all."""
 
 RESULTS = OWN / "results"
+UNITS = "web (vitest)"
+"""The section of the web client's own tests; those in a browser are the section `web`."""
 TOGETHER = "together"
 """The name of a run of several sections."""
 NOTHING_COLLECTED = 5
@@ -113,6 +116,16 @@ def run_pytest(run_name: str, arguments: Sequence[str]) -> list[Outcome]:
     return read_outcomes(run_name, report, code)
 
 
+def run_vitest(options: Sequence[str] = ()) -> list[Outcome]:
+    """Run the web client's own tests, all or those of these paths below clients/web, and read what came of it."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    report = RESULTS / "vitest.xml"
+    report.unlink(missing_ok=True)
+    reporters = ("--reporter=dot", "--reporter=junit", f"--outputFile.junit={report}")
+    code = run(("npx", "vitest", "run", *reporters, *options), environment(node_folder()), WEB)
+    return read_outcomes(UNITS, report, code)
+
+
 def table(outcomes: Iterable[Outcome]) -> str:
     """What each section took, for people."""
     rows = [("section", "passed", "failed", "skipped", "seconds")]
@@ -146,7 +159,8 @@ def tell(outcomes: Sequence[Outcome], took_s: float) -> int:
 def run_sections(options: Sequence[str], *, fast: bool) -> list[Outcome]:
     """Run every section with these further pytest options."""
     left_out.COUNTED.unlink(missing_ok=True)
-    outcomes: list[Outcome] = []
+    print("\n== the web client's own tests", flush=True)
+    outcomes = run_vitest()
     names = sections(ROOT / "tests")
     for group in runs(names, fast=fast):
         print(f"\n== {', '.join(group)}", flush=True)
@@ -157,7 +171,7 @@ def run_sections(options: Sequence[str], *, fast: bool) -> list[Outcome]:
         run_name = group[0] if len(group) == 1 else TOGETHER
         outcomes += run_pytest(run_name, [*both, *chosen, *options, *folders])
     rank = {name: number for number, name in enumerate(names)}
-    outcomes.sort(key=lambda outcome: rank.get(outcome.section, len(rank)))
+    outcomes.sort(key=lambda outcome: rank.get(outcome.section.partition(" ")[0], len(rank)))
     if fast:
         print("\nleft out by --fast (they need servers, or are slow): tests by file")
         try:

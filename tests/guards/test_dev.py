@@ -131,7 +131,7 @@ def test_apt_is_used_only_by_who_may(bare: Path, monkeypatch: pytest.MonkeyPatch
     assert services.apt_prefix() is None
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+@pytest.mark.parametrize("program", [p for p in PROGRAMS if p.wheel], ids=lambda program: program.name)
 def test_each_wheel_is_pinned_by_hash(program: services.Program) -> None:
     entry = packages.entry(packages.SERVICES_LOCK.read_text(), program.wheel)
     assert entry.startswith(f"{program.wheel}==")
@@ -285,6 +285,7 @@ def test_the_last_line_and_the_exit_code(
         ["doctor", "x"],
         ["lock", "x"],
         ["setup", "x"],
+        ["web", "x"],
     ],
 )
 def test_wrong_usage_says_where_help_is(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
