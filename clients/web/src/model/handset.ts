@@ -1,0 +1,49 @@
+/**
+ * What a screen may ask of the device that it is shown on: sound, place, telephone-like things. `platform/` has the real
+ * one, the stage a pretended one. Nothing here throws unless it says so; what the device cannot do is answered, not hidden.
+ */
+import type { Fix } from './engine';
+
+export type PlaceTrouble =
+    /** The person, or the system, refused; only the browser's settings can change that. */
+    | 'refused'
+    /** No fix at the moment: indoors, no satellites. It goes on trying. */
+    | 'unavailable'
+    /** This browser has no geolocation. */
+    | 'missing';
+
+/** Settings of the screen alone. They stand in the clear at rest: never anything a person wrote. */
+export type Setting = 'language' | 'theme' | 'idle_minutes';
+
+export interface Handset {
+    /** The person's languages, best first (BCP 47). */
+    readonly languages: readonly string[];
+    /** A browser that stops telling the place as soon as another app is in front (all of iOS). */
+    readonly placeStopsInBackground: boolean;
+
+    setting(name: Setting): string;
+    keepSetting(name: Setting, value: string): void;
+
+    /** Browsers let a page sound only after a tap. Call it in one; true when sound is on. */
+    armSound(): Promise<boolean>;
+    readonly soundArmed: boolean;
+    /** Tone and vibration of about a second. Silent when not armed. */
+    sound(): void;
+
+    /** Tell every place until the returned function is called. */
+    watchPlace(tell: (fix: Fix) => void, trouble: (what: PlaceTrouble) => void): () => void;
+    /** The last place that is known, without waiting for one; null: none. Older than 10 min is none. */
+    lastPlace(): Promise<Fix | null>;
+
+    /** Keep the screen from going dark; false: this browser cannot, or the battery is low. */
+    stayAwake(on: boolean): Promise<boolean>;
+
+    /** Make a passkey, or sign in with one. Rejects when the person gives up. */
+    passkey(purpose: 'register' | 'sign_in', options: unknown): Promise<unknown>;
+    /** The person shows that the device is theirs, without a server. */
+    provePerson(): Promise<boolean>;
+    /** Go to the agency's own sign-in. The page is left. */
+    agencySignIn(): void;
+
+    reload(): void;
+}

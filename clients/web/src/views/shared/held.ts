@@ -1,0 +1,13 @@
+/** What every view is given from above: the engine to ask, the world to show, the device it is shown on. */
+import { createContext } from 'svelte';
+import type { Engine } from '~/model/engine';
+import type { Handset } from '~/model/handset';
+import type { World } from '~/model/world.svelte';
+
+export interface Held {
+    readonly engine: Engine;
+    readonly world: World;
+    readonly handset: Handset;
+}
+
+export const [held, hold] = createContext<Held>();
