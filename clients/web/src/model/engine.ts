@@ -383,8 +383,8 @@ export interface Snapshot {
     readonly positions: readonly PositionView[];
     readonly alarms: readonly AlarmView[];
     /**
-     * Rows of any channel that ask for an acknowledgement and have none yet (urgent texts, assignments, check-ins, duress):
-     * the newest 500. A desk must show them before anybody has opened their channels.
+     * Rows of any channel that ask for an acknowledgement (urgent texts, assignments, check-ins, duress) and have none
+     * yet, or still sound on this device: the newest 500. A desk must show them before anybody has opened their channels.
      */
     readonly urgent: readonly Row[];
     readonly pending: readonly PendingDevice[];

@@ -136,6 +136,23 @@ describe('urgent rows', () => {
         expect([...world.urgent.keys()]).toEqual([messageId(2)]);
     });
 
+    test('sound here until this member acknowledges, whoever else did', () => {
+        const { world, paint } = setUp();
+        const byAnother = [{ device: deviceId(3), member: memberId(3), atMs: 1 }];
+        const sounding = progress({ step: 'acknowledged', acknowledged: byAnother, sounding: true });
+        world.load(snapshot({ urgent: [assignment(1, { progress: sounding })] }));
+        world.receive([{ kind: 'row', row: text(2, { urgency: 'urgent', progress: sounding }) }]);
+        paint();
+        expect(world.urgent.size).toBe(0);
+        expect([...world.sounding.keys()]).toEqual([messageId(1), messageId(2)]);
+        world.receive([
+            { kind: 'row', row: assignment(1, { progress: progress({ acknowledged: byAnother }) }) },
+            { kind: 'row_gone', channel: text(2).channel, id: messageId(2) },
+        ]);
+        paint();
+        expect(world.sounding.size).toBe(0);
+    });
+
     test('are bounded, and a duress is never what falls out', () => {
         const { world, paint } = setUp();
         world.receive([{ kind: 'row', row: duress(1) }]);

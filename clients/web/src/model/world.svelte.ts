@@ -85,6 +85,8 @@ export class World {
     readonly typing = new SvelteMap<ChannelId, ReadonlySet<DeviceId>>();
     /** Urgent rows without any acknowledgement, of all channels. */
     readonly urgent = new SvelteMap<MessageId, UrgentRow>();
+    /** Urgent rows that sound here, since nobody of this member acknowledged, whoever else did. */
+    readonly sounding = new SvelteMap<MessageId, UrgentRow>();
     /** When a member was last heard of, by anything that they wrote, set or shared. */
     readonly heard = new SvelteMap<MemberId, number>();
 
@@ -117,14 +119,18 @@ export class World {
         refill(this.channels, snapshot.channels, (x) => x.id);
         refill(this.incidents, snapshot.incidents, (x) => x.id);
         refill(this.alarms, snapshot.alarms, (x) => x.seq);
-        refill(this.urgent, snapshot.urgent.filter(isUrgent), (x) => x.id);
+        const urgent = snapshot.urgent.filter(isUrgent);
+        const unanswered = urgent.filter((x) => x.progress.acknowledged.length === 0);
+        refill(this.urgent, unanswered, (x) => x.id);
+        const sounding = urgent.filter((x) => x.progress.sounding);
+        refill(this.sounding, sounding, (x) => x.id);
         this.statuses.clear();
         this.positions.clear();
         this.heard.clear();
         this.typing.clear();
         for (const status of snapshot.statuses) this.#status(status);
         for (const position of snapshot.positions) this.#position(position);
-        for (const row of this.urgent.values()) this.#hear(row.member, row.atMs);
+        for (const row of urgent) this.#hear(row.member, row.atMs);
         for (const { window } of this.#windows.values()) {
             window.reset();
             void window.older();
@@ -201,6 +207,7 @@ export class World {
                 case 'row_gone':
                     settle(event.channel);
                     this.urgent.delete(event.id);
+                    this.sounding.delete(event.id);
                     this.#windows.get(event.channel)?.window.remove(event.id);
                     break;
                 case 'reset':
@@ -278,6 +285,8 @@ export class World {
     #row(row: Row): void {
         this.#hear(row.member, row.atMs);
         if (!isUrgent(row)) return;
+        if (row.progress.sounding) this.sounding.set(row.id, row);
+        else this.sounding.delete(row.id);
         if (row.progress.acknowledged.length > 0) {
             this.urgent.delete(row.id);
             return;
@@ -314,9 +323,7 @@ export class World {
     }
 
     #reset(channel: ChannelId): void {
-        for (const row of [...this.urgent.values()]) {
-            if (row.channel === channel) this.urgent.delete(row.id);
-        }
+        this.#calm(channel);
         const window = this.#windows.get(channel)?.window;
         window?.reset();
         void window?.older();
@@ -325,13 +332,20 @@ export class World {
     #gone(channel: ChannelId): void {
         this.channels.delete(channel);
         this.typing.delete(channel);
-        for (const row of [...this.urgent.values()]) {
-            if (row.channel === channel) this.urgent.delete(row.id);
-        }
+        this.#calm(channel);
         for (const position of [...this.positions.values()]) {
             if (position.channel === channel) this.positions.delete(position.device);
         }
         this.#windows.get(channel)?.window.reset();
+    }
+
+    /** Nothing of this channel asks for anything any more. */
+    #calm(channel: ChannelId): void {
+        for (const rows of [this.urgent, this.sounding]) {
+            for (const row of [...rows.values()]) {
+                if (row.channel === channel) rows.delete(row.id);
+            }
+        }
     }
 
     #memberOf(device: DeviceId, channel: ChannelId): MemberId | null {
