@@ -32,7 +32,7 @@ def names(cases: list[dict[str, Any]]) -> list[str]:
 def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"bin": value.hex()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return value
 
