@@ -181,6 +181,7 @@ class RelayDouble:
         self.wires: list[Wire] = []
         self.logs: dict[ChannelAddress, Log] = {}
         self.rooms: dict[ChannelId, Room] = {}
+        self.units: list[r.Unit] = []
         self.ids: dict[tuple[DeviceId, MessageId], tuple[ChannelAddress, int, bytes]] = {}
         self.blobs: dict[str, dict[int, bytes]] = {}
         self.blob_sizes: dict[str, int] = {}
@@ -469,6 +470,10 @@ class HttpDouble:
         if given.kid != known.kid and given.kseq <= known.kseq:
             raise ApiError(WireError.SEALING_REFUSED, sealing_code=SealingCode.E_DEVKEY)
         self.relay.device_keys[self.device_id] = body.device_key
+
+    async def units(self, after: str = "", limit: int = 100) -> r.Units:
+        await self._arrive()
+        return r.Units("", tuple(self.relay.units))
 
     async def channels(self, after: str = "", limit: int = 100) -> r.Channels:
         await self._arrive()

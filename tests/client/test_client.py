@@ -10,17 +10,23 @@ import pytest
 from leeside.api import ApiError
 from leeside.attachments import AttachmentDamaged
 from leeside.bodies import Fix, Marks
-from leeside.client import Leeside
 from leeside.connection import LinkState
 from leeside.errors import ChannelAlarmed, Stopped
-from leeside.events import AlarmKind, Message, Progress, Receipt, Repeat, Reset, Unreadable
+from leeside.events import AlarmKind, Message, Progress, Receipt, Reset, Unreadable
 from leeside.outbox import Step
 from leeside.telling import reading_of
 from leeside_protocol import messages as m
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import ChannelId, ChannelKind, MessageId, StateKind, UnitId, address, state_key
+from leeside_protocol.ids import (
+    ChannelKind,
+    MessageId,
+    StateKind,
+    UnitId,
+    address,
+    state_key,
+)
 from leeside_protocol.words import Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
-from tests.client.people import Person, channel_of, person, said, settled, texts
+from tests.client.people import channel_of, person, said, settled, texts
 from tests.client.relay_double import DAY_MS, SERVER, RelayDouble, Wire
 from tests.client.virtual_time import START_MS, eventually, play
 
@@ -276,91 +282,6 @@ def test_keys_that_never_come_are_told_and_tried_again(tmp_path: Path) -> None:
             for wire in list(relay.wires):
                 wire.break_off()
             await said(b, channel, "unheard")
-
-    play(story())
-
-
-def test_an_urgent_message_repeats_until_it_is_acknowledged_on_any_of_the_persons_devices(
-    tmp_path: Path,
-) -> None:
-    async def story() -> None:
-        relay = RelayDouble()
-        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
-        also = person(relay, tmp_path, ben.member)
-        async with ana.open() as a, ben.open() as b, also.open() as b2:
-            b.confirm_device(also.keys.device_id)
-            channel = await channel_of(a, b, b2)
-            feed = b.follow(channel)
-            sent = await a.send(channel, "officer down", Urgency.URGENT)
-            times: list[int] = []
-            while len(times) < 3:
-                event = await feed.next()
-                if isinstance(event, Repeat):
-                    times.append(event.times)
-            assert times == [1, 2, 3]
-            await b2.acknowledge(channel, sent.id)
-            await sent.wait(Progress.ACKNOWLEDGED, timeout_s=30)
-            await asyncio.sleep(5)
-            feed = b.follow(channel)
-            await asyncio.sleep(60)
-            feed.end()
-            assert not [e async for e in feed if isinstance(e, Repeat)]
-
-    play(story())
-
-
-def test_an_urgent_message_sounds_though_the_client_died_the_moment_it_came(tmp_path: Path) -> None:
-    async def story() -> None:
-        relay = RelayDouble()
-        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
-
-        async with ana.open() as a:
-            async with ben.open() as b:
-                channel = await channel_of(a, b)
-            with pytest.raises(ExceptionGroup):
-                await dying(ben, a, channel)
-            async with ben.open() as b:
-                await sounds(b, channel)
-
-    play(story())
-
-
-async def dying(who: Person, sender: Leeside, channel: ChannelId) -> None:
-    """The process ends after an urgent message was stored and before anything else was done with it."""
-
-    def dies(*_: object, **__: object) -> None:
-        raise RuntimeError("killed")
-
-    async with who.open() as one:
-        one._inside.on_readings = dies  # type: ignore[method-assign]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        await sender.send(channel, "officer down", Urgency.URGENT)
-        await eventually(lambda: texts(one, channel) == ["officer down"])
-        await asyncio.sleep(1)
-
-
-async def sounds(one: Leeside, channel: ChannelId) -> None:
-    feed = one.follow(channel)
-    async with asyncio.timeout(60):
-        while not isinstance(await feed.next(), Repeat):
-            pass
-
-
-def test_a_channel_that_was_left_does_not_sound_for_ever(tmp_path: Path) -> None:
-    async def story() -> None:
-        relay = RelayDouble()
-        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
-        async with ana.open() as a:
-            async with ben.open() as b:
-                channel = await channel_of(a, b)
-                await a.send(channel, "officer down", Urgency.URGENT)
-                await sounds(b, channel)
-                await a.openings.remove(channel, [b.device])
-                await eventually(lambda: not b.channels())
-            async with ben.open() as b:
-                feed = b.follow()
-                await asyncio.sleep(120)
-                feed.end()
-                assert not [e async for e in feed if isinstance(e, Repeat)]
 
     play(story())
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from leeside.events import Event, NameChange, PositionChange, StatusChange, TypingChange
-from leeside_protocol.ids import DeviceId, StateKind, UnitId
+from leeside.events import Event, IncidentChange, NameChange, PositionChange, StatusChange, TypingChange
+from leeside_protocol.ids import DeviceId, IncidentId, StateKind, UnitId
 from leeside_protocol.limits import STREAM_TTL_S
 
 TYPING_S: Final = 10
@@ -28,6 +28,7 @@ class Board:
 
     def __init__(self) -> None:
         self.statuses: Final[dict[UnitId, StatusChange]] = {}
+        self.incidents: Final[dict[IncidentId, IncidentChange]] = {}
         self.names: Final[dict[bytes, str]] = {}
         self._positions: dict[DeviceId, PositionChange] = {}
         self._sharing: dict[DeviceId, bool] = {}
@@ -38,6 +39,8 @@ class Board:
         match event:
             case StatusChange():
                 self.statuses[event.unit] = event
+            case IncidentChange():
+                self.incidents[event.incident.incident] = event
             case NameChange():
                 self.names[event.owner] = event.name
             case PositionChange():
@@ -72,6 +75,8 @@ class Board:
             self.statuses.pop(UnitId(owner), None)
         elif kind == StateKind.NAME.value:
             self.names.pop(owner, None)
+        elif kind == StateKind.INCIDENT.value:
+            self.incidents.pop(IncidentId(owner), None)
 
     def position(self, device: DeviceId) -> PositionChange | None:
         """A device's newest position, live or last; show its age."""
@@ -95,6 +100,7 @@ class Board:
         """The log began anew."""
         self.statuses.clear()
         self.names.clear()
+        self.incidents.clear()
         self._positions.clear()
         self._sharing.clear()
         self._typing.clear()

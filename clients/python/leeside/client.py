@@ -25,14 +25,20 @@ from leeside.board import Board, Presence
 from leeside.bodies import (
     REPEAT_S,
     Acknowledged,
+    Assignment,
     Attachment,
+    CheckIn,
+    Content,
     ContextWanted,
+    Duress,
     Fix,
+    Incident,
     LastPosition,
     LivePosition,
     MemberName,
     Status,
     Text,
+    TimelineMark,
     Typing,
     UnitName,
 )
@@ -328,7 +334,7 @@ class Leeside:
         """Say before all that this person has taken note; the message stops sounding on their devices."""
         self._check(channel)
         acknowledged = self._inside.compose(channel, Acknowledged(message), lane=Lane.LOG)
-        self._inside.relieve(self._inside.channel(channel), message)
+        self._inside.sounding.relieve(channel, message)
         return Sent(channel, acknowledged, self._inside)
 
     def mark_read(self, channel: ChannelId, offset: int) -> None:
@@ -386,6 +392,49 @@ class Leeside:
         self._check(channel)
         key = state_key(StateKind.NAME, unit)
         message = self._inside.compose(channel, UnitName(unit, name), lane=Lane.STATE, key=key)
+        return Sent(channel, message, self._inside)
+
+    # ---- incidents (spec 10)
+
+    async def describe(self, channel: ChannelId, incident: Incident) -> Sent:
+        """Say what an incident is, in its operations channel; replaces what was said before."""
+        return self._write(
+            channel, incident, Lane.STATE, state_key(StateKind.INCIDENT, incident.incident), Urgency.ROUTINE
+        )
+
+    async def assign(self, channel: ChannelId, unit: UnitId, priority: int, note: str = "") -> Sent:
+        """Send a unit to the incident of this channel: sounds at its people until one acknowledges. Admit their devices
+        first (`openings.admit`), or they cannot read it."""
+        return self._write(channel, Assignment(unit, priority, REPEAT_S, note))
+
+    async def check_in(self, channel: ChannelId, unit: UnitId | None = None, fix: Fix | None = None) -> Sent:
+        """Say that all is well; sounds at the others until one of them acknowledges."""
+        return self._write(channel, CheckIn(unit, REPEAT_S, fix))
+
+    async def duress(self, channel: ChannelId, unit: UnitId | None = None, fix: Fix | None = None) -> Sent:
+        """Say that this person is in danger. Nothing sounds here; it stands at the others until another member than this one
+        acknowledged it. The position goes with it, and is kept, where there is one."""
+        sent = self._write(channel, Duress(unit, REPEAT_S, fix))
+        if fix is not None:
+            self.duress_position(channel, fix)
+        return sent
+
+    async def mark_timeline(
+        self, channel: ChannelId, mark: Mark, unit: UnitId | None = None, note: str = ""
+    ) -> Sent:
+        """Keep a mark of the incident's timeline in its log."""
+        return self._write(channel, TimelineMark(int(mark), unit, note), urgency=Urgency.ROUTINE)
+
+    def _write(
+        self,
+        channel: ChannelId,
+        content: Content,
+        lane: Lane = Lane.LOG,
+        key: bytes = b"",
+        urgency: Urgency = Urgency.URGENT,
+    ) -> Sent:
+        self._check(channel)
+        message = self._inside.compose(channel, content, lane=lane, key=key, urgency=urgency)
         return Sent(channel, message, self._inside)
 
     # ---- position

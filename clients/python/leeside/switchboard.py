@@ -18,7 +18,7 @@ import msgspec
 
 from leeside.api import Api, ApiError, every
 from leeside.board import Board
-from leeside.bodies import Acknowledged, Content, Marks, Text, encode_content
+from leeside.bodies import Acknowledged, Content, Marks, encode_content
 from leeside.channels import Channel
 from leeside.connection import Connection, LinkStatus, Push, Uniform, asked_s, backoff_s
 from leeside.directories import Directories
@@ -41,7 +41,7 @@ from leeside.events import (
 )
 from leeside.feeds import Feeds
 from leeside.follow import ChannelFollow, Head
-from leeside.history import History, Place, Row, Verdict
+from leeside.history import History, Place, Verdict
 from leeside.home import Home
 from leeside.link import Clock, Dialer
 from leeside.lockbox import Keystore
@@ -50,9 +50,9 @@ from leeside.reading import Reading
 from leeside.receipts import Receipts
 from leeside.sending import Sending
 from leeside.session import Session
+from leeside.sounding import Sounding
 from leeside.telling import Teller, reading_of
 from leeside.upkeep import Upkeep
-from leeside.urgent import Repeats
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
@@ -76,8 +76,6 @@ from leeside_protocol.words import Lane, Mark, Urgency
 
 REFRESH_S: Final = 60.0
 MARKS_DELAY_S: Final = 1.0
-URGENT_AGE_MS: Final = 86_400_000
-"""An urgent message received later than this no longer sounds: it is shown, and stands in the history."""
 KEPT_ALARMS: Final = 1_000
 """A server that errs a thousand times must not fill this machine's memory with the news of it."""
 _CHANNELS_NOTE: Final = "channels"
@@ -110,7 +108,6 @@ class Switchboard:
         self.feeds: Final = Feeds()
         self.uniform: Final = uniform
         self.receipts: Final = Receipts(self.device)
-        self.repeats: Final = Repeats()
         self.boards: Final[dict[ChannelId, Board]] = {}
         self.infos: dict[ChannelId, r.ChannelInfo] = {}
         self.alarms: Final[list[Alarm]] = []
@@ -128,6 +125,13 @@ class Switchboard:
             self.emit,
             self.report,
         )
+        self.sounding: Final = Sounding(
+            history,
+            self.directories,
+            clock,
+            self.connection.server_now_ms,
+            lambda channel, message, times: self.emit(channel, Repeat(channel, message, times)),
+        )
         self.sending: Final = Sending(outbox, self.connection, self.by_log, self, uniform, self._newest)
         self.keystore: Final = keystore
         self.upkeep: Final = Upkeep(self)
@@ -138,7 +142,6 @@ class Switchboard:
         self._tasks: dict[ChannelId, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._chore = asyncio.Event()
-        self._pressed = asyncio.Event()
         self._opened: set[ChannelId] = set()
         self._marking: set[ChannelId] = set()
         self._directory_log = address(ChannelKind.DIRECTORY, self.directories.agency)
@@ -157,7 +160,7 @@ class Switchboard:
                 group.create_task(self._connected())
                 group.create_task(self.sending.run())
                 group.create_task(self._do_chores())
-                group.create_task(self._sound())
+                group.create_task(self.sounding.run())
                 group.create_task(self.upkeep.run())
         except Exception:
             # Never in silence: a person who goes on writing must know that nothing leaves.
@@ -188,12 +191,7 @@ class Switchboard:
         note = self.history.note(_CHANNELS_NOTE)
         if note is not None:
             self._set_channels(list(msgspec.msgpack.decode(note, type=tuple[r.ChannelInfo, ...])))
-        now_s = self.clock.monotonic_s()
-        for log, message, _ in self.history.pressing():
-            channel_id = ChannelId(split_address(log)[1])
-            # Nobody could acknowledge what stands in a channel that this device has left.
-            if channel_id in self._channels:
-                self.repeats.press(channel_id, message, now_s)
+        self.sounding.restore(self._channels.keys())
         for channel in self._channels.values():
             for row in self.history.state(channel.content):
                 if row.verdict is Verdict.OPENED and row.value:
@@ -291,7 +289,7 @@ class Switchboard:
         self._channels.pop(channel)
         self._follows.pop(channel)
         self.boards.pop(channel, None)
-        self.repeats.relieve_channel(channel)
+        self.sounding.leave(channel)
         task = self._tasks.pop(channel, None)
         if task is not None:
             task.cancel()
@@ -478,6 +476,9 @@ class Switchboard:
                 continue
             attempt = 0
             self._after_directory()
+            # Whoever may not list them hears an assignment too many, and misses nothing else.
+            with suppress(ApiError):
+                self.sounding.learn_units(await every(self.api.units))
 
     def _after_directory(self) -> None:
         revoked = frozenset(self.directories.revoked)
@@ -537,7 +538,7 @@ class Switchboard:
         mine = frozenset(row.key for row in self.history.state(channel.content) if row.device == self.device)
         again = self.outbox.reopen(channel.content, position.generation, mine)
         self.receipts.forget_channel(channel.id)
-        self.repeats.relieve_channel(channel.id)
+        self.sounding.leave(channel.id)
         # Offsets begin again: what was read of the old history says nothing of the new one.
         self.history.keep_note(f"read {channel.id.hex()}", bytes(8))
         self.board(channel.id).clear()
@@ -557,7 +558,7 @@ class Switchboard:
         """Part of `House`: an ended incident is no longer here."""
         self.boards.pop(channel.id, None)
         self.receipts.forget_channel(channel.id)
-        self.repeats.relieve_channel(channel.id)
+        self.sounding.leave(channel.id)
         self.emit(channel.id, Forgotten(channel.id))
 
     def on_lost(self, channel: Channel) -> None:
@@ -573,12 +574,8 @@ class Switchboard:
                 self._tell_receipts(channel.id, self.receipts.marked(channel.id, row.device, content))
             case Acknowledged():
                 self._acknowledged(channel, row.device, content.message)
-            case Text() if self._presses(row, content):
-                self.history.press(channel.content, row.id, row.at_ms)
-                self.repeats.press(channel.id, row.id, self.clock.monotonic_s(), content.repeat_s)
-                self._pressed.set()
             case _:
-                pass
+                self.sounding.take(channel.id, row, content)
         if event is not None:
             self._show(channel.id, event, quiet=quiet)
         elif row.lane is Lane.STATE and row.verdict is Verdict.OPENED and not row.value:
@@ -592,27 +589,11 @@ class Switchboard:
     def pressing(self, channel: Channel, readings: tuple[Reading, ...]) -> tuple[tuple[MessageId, int], ...]:
         """Part of `Listener`."""
         del channel
-        return tuple((r_.row.id, r_.row.at_ms) for r_ in readings if self._presses(r_.row, r_.content))
-
-    def _presses(self, row: Row, content: object) -> bool:
-        """Whether an entry sounds here until it is acknowledged: urgent, another person's, and not of yesterday."""
-        return (
-            isinstance(content, Text)
-            and content.urgency is Urgency.URGENT
-            and self.directories.member_of(row.device) != self.directories.member
-            and self.connection.server_now_ms() - row.at_ms <= URGENT_AGE_MS
-        )
+        return self.sounding.pressing(readings)
 
     def _acknowledged(self, channel: Channel, device: DeviceId, message: MessageId) -> None:
         self._tell_receipts(channel.id, self.receipts.acknowledged(channel.id, device, message))
-        if self.directories.member_of(device) == self.directories.member:
-            # One person, several devices: what they answered on one stops sounding on all.
-            self.relieve(channel, message)
-
-    def relieve(self, channel: Channel, message: MessageId) -> None:
-        """An urgent message was acknowledged by this device's person."""
-        self.repeats.relieve(message)
-        self.history.relieve(channel.content, message)
+        self.sounding.acknowledged(channel.id, device, message)
 
     def _tell_receipts(self, channel: ChannelId, news: tuple[Receipt, ...]) -> None:
         for receipt in news:
@@ -639,18 +620,6 @@ class Switchboard:
         del why
 
     # ---- timers
-
-    async def _sound(self) -> None:
-        """Urgent messages sound until acknowledged."""
-        while True:
-            next_s = self.repeats.next_s()
-            delay_s = None if next_s is None else max(0.0, next_s - self.clock.monotonic_s())
-            self._pressed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(delay_s):
-                    await self._pressed.wait()
-            for channel, message, times in self.repeats.due(self.clock.monotonic_s()):
-                self.emit(channel, Repeat(channel, message, times))
 
     def mark_soon(self, channel: ChannelId, read: int = 0) -> None:
         """Say soon how far this device has received, and read if `read` is given; many arrivals, one mark."""

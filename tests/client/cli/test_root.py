@@ -29,7 +29,7 @@ COMMANDS = [
     ["unit", "add"], ["unit", "list"], ["unit", "change"], ["unit", "end"], ["channel", "list"], ["channel", "open"],
     ["channel", "who-can-read"], ["channel", "admit"], ["channel", "remove"], ["channel", "rekey"],
     ["channel", "grant"], ["channel", "archive"], ["incident", "open"], ["incident", "list"], ["incident", "show"],
-    ["incident", "assign"], ["incident", "close"], ["status", "set"], ["status", "show"], ["records", "open"],
+    ["incident", "describe"], ["incident", "assign"], ["incident", "close"], ["status", "set"], ["status", "show"], ["records", "open"],
     ["records", "log"], ["records", "list"], ["records", "hold"], ["records", "release"], ["records", "shred"],
     ["chat"], ["watch"], ["share"], ["doctor"], ["backup"], ["restore"], ["sign-out"], ["device", "confirm"], ["demo"],
 ]  # fmt: skip

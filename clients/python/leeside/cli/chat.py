@@ -15,7 +15,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from rich.text import Text
 
 from leeside import events as e
-from leeside.bodies import BodyError
+from leeside.bodies import BodyError, CheckIn, TimelineMark
 from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.cli.files import Files
 from leeside.cli.invocation import Invocation, invocation, wait
@@ -40,6 +40,8 @@ HELP: Final = (
     "/urgent TEXT   repeats at every receiver until acknowledged\n"
     "/important TEXT\n"
     "/ack           acknowledge what is urgent\n"
+    "/check-in      all is well: sounds at the others until one acknowledges\n"
+    "/duress        you are in danger: nothing shows here\n"
     "/who           who can read, and who is connected\n"
     "/status PRIMARY [SECONDARY] [NOTE]   this unit's status\n"
     "/attach FILE   send a file\n"
@@ -193,7 +195,9 @@ class Conversation:
         self._info = info
         self._channel = ChannelId(bytes.fromhex(info.id))
         self._now_ms = now_ms
-        self._pressing: dict[MessageId, e.Message] = {}
+        self._pressing: dict[MessageId, e.Message | e.Report] = {}
+        self._reports: dict[MessageId, e.Report] = {}
+        """What presses once it sounds: an assignment sounds at the unit's people alone."""
         self._last: Sent | None = None
         self._news = LinkNews()
         self._files: Files | None = None
@@ -235,23 +239,48 @@ class Conversation:
         match event:
             case e.Message() if event.urgency is Urgency.URGENT and not event.mine:
                 self._pressing[event.id] = event
-            case e.Acknowledgement() if event.member == self._live.client.member:
-                self._pressing.pop(event.message, None)
+            case e.Report() if not event.mine and not isinstance(event.content, TimelineMark):
+                self._reports[event.id] = event
+            case e.Acknowledgement():
+                self._answered(event)
             case e.Link() if not self._news.fresh(event):
                 return
             case e.Receipt() if event.progress is not e.Progress.REFUSED:
                 return  # the bar shows how far it came
             case _:
                 pass
-        if isinstance(event, e.Repeat) and event.id in self._pressing:
-            message = self._pressing[event.id]
-            show(self._screen, Line(f"NOT ACKNOWLEDGED ({event.times}): {message.text}  /ack", "loud"))
+        if isinstance(event, e.Repeat) and self._sounds(event):
             return
         line = line_of(event, self._live)
         if line is not None:
             show(self._screen, line)
         if isinstance(event, e.Message):
             self._live.client.mark_read(self._channel, event.offset)
+
+    def _answered(self, event: e.Acknowledgement) -> None:
+        """Stop asking for what this person answered; and for a check-in that anybody but its sender did."""
+        answered = event.member == self._live.client.member
+        match self._reports.get(event.message):
+            case e.Report(content=CheckIn(), member=sender) if event.member != sender:
+                answered = True
+            case _:
+                pass
+        if answered:
+            self._pressing.pop(event.message, None)
+            self._reports.pop(event.message, None)
+
+    def _sounds(self, event: e.Repeat) -> bool:
+        """Say again what nobody acknowledged here; false for a message from before this program began."""
+        report = self._reports.get(event.id)
+        if report is not None:
+            self._pressing.setdefault(event.id, report)
+        message = self._pressing.get(event.id)
+        if message is None:
+            return False
+        line = line_of(message, self._live)
+        text = message.text if isinstance(message, e.Message) else "" if line is None else line.text
+        show(self._screen, Line(f"NOT ACKNOWLEDGED ({event.times}): {text}  /ack", "loud"))
+        return True
 
     def _sent(self, sent: Sent) -> None:
         self._last = sent
@@ -302,12 +331,14 @@ class Conversation:
         match command:
             case "/quit" | "/exit":
                 return False
-            case "/urgent" if rest:
-                self._last = await client.send(self._channel, rest, Urgency.URGENT)
-            case "/important" if rest:
-                self._last = await client.send(self._channel, rest, Urgency.IMPORTANT)
+            case "/urgent" | "/important" if rest:
+                urgency = Urgency.URGENT if command == "/urgent" else Urgency.IMPORTANT
+                self._last = await client.send(self._channel, rest, urgency)
             case "/ack":
                 await self._acknowledge()
+            case "/check-in" | "/duress":
+                send = client.check_in if command == "/check-in" else client.duress
+                self._last = await send(self._channel)
             case "/who":
                 await self._who()
             case "/status" if rest:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 import typer
 
+from leeside.bodies import Incident
 from leeside.cli.exits import CommandError, Exit
-from leeside.cli.invocation import SignedIn, invocation
+from leeside.cli.invocation import SignedIn, invocation, wait
+from leeside.cli.live import Live, accepted, live, settle
 from leeside.cli.names import (
     Names,
     all_channels,
@@ -21,8 +24,10 @@ from leeside.cli.registry import all_devices
 from leeside.cli.rosters import channel_post, make_genesis
 from leeside.cli.screen import age, moment, short
 from leeside_protocol import resources as r
-from leeside_protocol.ids import IncidentId, MemberId
-from leeside_protocol.words import ChannelPurpose, Compartment, IncidentState
+from leeside_protocol.ids import ChannelId, IncidentId, MemberId
+from leeside_protocol.words import ChannelPurpose, Compartment, Disposition, IncidentState
+
+SETTLE_S = 5.0
 
 app = typer.Typer(help="Incidents.", no_args_is_help=True)
 
@@ -111,6 +116,60 @@ def show(context: typer.Context, incident: IncidentArgument) -> None:
             *(("channel", f"{short(c.id)} {channel_name(c, names)}") for c in channels),
         ],
         {"incident": found, "channels": channels},
+    )
+
+
+@app.command("describe")
+def describe(
+    context: typer.Context,
+    incident: IncidentArgument,
+    type_code: Annotated[str, typer.Option("--type", help="A code after APCO 2.103.2, e.g. EDP.")] = "",
+    district: Annotated[str, typer.Option()] = "",
+    address: Annotated[str, typer.Option()] = "",
+    narrative: Annotated[str, typer.Option(help="What is known.")] = "",
+    disposition: Annotated[Disposition, typer.Option(help="How it ended.")] = Disposition.NONE,
+) -> None:
+    """Say what an incident is. All of it is sealed; what is left out stays as it was."""
+    run = invocation(context)
+
+    async def work() -> None:
+        async with live(run) as found:
+            ident = (await find_incident(found.desk, incident)).id
+            channel = _operations(found, ident)
+            await settle(found.client, channel, SETTLE_S)
+            known = found.client.board(channel).incidents.get(IncidentId(bytes.fromhex(ident)))
+            old = None if known is None else known.incident
+            if old is None:
+                old = Incident(IncidentId(bytes.fromhex(ident)), "", "", "")
+            new = msgspec.structs.replace(
+                old,
+                type_code=type_code or old.type_code,
+                district=district or old.district,
+                address=address or old.address,
+                narrative=narrative or old.narrative,
+                disposition=disposition or old.disposition,
+            )
+            sent = await found.client.describe(channel, new)
+            if not await accepted(sent, SETTLE_S):
+                raise CommandError(
+                    "Not sent yet: there is no link. It is kept and goes out later.",
+                    Exit.TRY_AGAIN,
+                    "waiting",
+                )
+            run.screen.say(f"Incident {short(ident)} is described.", {"incident": ident, "id": sent.id})
+
+    wait(work())
+
+
+def _operations(found: Live, incident: str) -> ChannelId:
+    """The incident's operations channel, which this device must be in."""
+    for info in found.client.channels():
+        if info.subject == incident and info.compartment is Compartment.OPERATIONS and not info.archived:
+            return ChannelId(bytes.fromhex(info.id))
+    raise CommandError(
+        f"This device is in no open channel of incident {short(incident)}: ask its dispatcher to admit it.",
+        Exit.NOT_FOUND,
+        "not_found",
     )
 
 

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from leeside import events as e
+from leeside.bodies import Assignment, CheckIn, Duress, TimelineMark
 from leeside.cli.live import Live
 from leeside.cli.screen import plain, short
 from leeside.connection import LinkState
 from leeside_protocol.ids import DeviceId
-from leeside_protocol.words import Urgency
+from leeside_protocol.words import Mark, Urgency
 
 MARKS: Final = {
     e.Progress.WAITING: "… waiting",
@@ -72,6 +73,12 @@ def line_of(event: e.Event, live: Live) -> Line | None:
             return Line(
                 f"{clock(event.at_ms)} ◆ {live.names().show(event.unit)}: {' / '.join(words)} {' - '.join(more)}".rstrip()
             )
+        case e.Report():
+            return _report(event, live)
+        case e.IncidentChange():
+            what = event.incident
+            words = [w for w in (what.type_code, what.district, what.address, what.disposition) if w]
+            return Line(f"{clock(event.at_ms)} ■ {' / '.join(words)}: {what.narrative}".rstrip(" :"))
         case e.MemberChange():
             return _members(event, live)
         case e.Unreadable():
@@ -95,6 +102,28 @@ def _message(event: e.Message, live: Live) -> Line:
     if event.urgency is Urgency.URGENT:
         return Line(f"URGENT {line}", "plain" if event.mine else "loud")
     return Line(f"! {line}" if event.urgency is Urgency.IMPORTANT else line)
+
+
+def _report(event: e.Report, live: Live) -> Line:
+    who = "me" if event.mine else live.who(event.device, event.member)
+    start, content = f"{clock(event.at_ms)} {who}", event.content
+    tone = "plain" if event.mine else "loud"
+    match content:
+        case Assignment():
+            unit = live.names().show(content.unit)
+            return Line(f"{start} assigns {unit}, priority {content.priority}. {content.note}".rstrip(), tone)
+        case CheckIn():
+            return Line(f"{start} checks in: all is well.", tone)
+        case Duress():
+            # Whoever stands beside this person may look at this screen.
+            return (
+                Line(f"{start}: sent.", "quiet")
+                if event.mine
+                else Line(f"DURESS {start} is in danger.", tone)
+            )
+        case TimelineMark():
+            mark = Mark(content.mark).name.lower().replace("_", " ")
+            return Line(f"{start} ◆ {mark} {content.note}".rstrip())
 
 
 def _members(event: e.MemberChange, live: Live) -> Line | None:

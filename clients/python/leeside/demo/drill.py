@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from leeside import events as e
-from leeside.bodies import Fix
+from leeside.bodies import Assignment, Fix, Incident
 from leeside.client import Leeside, Sent
 from leeside.demo.agency import CAST, UNITS, Agency
 from leeside.errors import LeesideError
 from leeside.events import Progress
 from leeside_protocol.ids import ChannelId, IncidentId, MessageId
-from leeside_protocol.words import IncidentState, Mark, PrimaryStatus, SecondaryStatus, Urgency
+from leeside_protocol.words import Disposition, IncidentState, Mark, PrimaryStatus, SecondaryStatus, Urgency
 
 LEADS: Final = ("ana", "eva")
 """Who speaks and shares for each unit."""
@@ -33,6 +33,9 @@ TRACKS: Final = (
     ((47.5702, 19.1101), (47.5697, 19.1109), (47.5690, 19.1114), (47.5684, 19.1122), (47.5677, 19.1127)),
 )
 """Streets: latitude and longitude in degrees; walked to the end and back."""
+PLACE: Final = (475_644_000, 191_278_000)
+NARRATIVE: Final = "The sister called: he has not slept for days and speaks to nobody. No weapon seen by her."
+PRIORITY: Final = 2
 PACE_S: Final = 2.0
 MOVE_S: Final = 2.0
 WAIT_S: Final = 30.0
@@ -92,10 +95,15 @@ class Drill:
         await self._say("deniz", self.agency.unit_channel(1), "Crisis 9, please stay near the station.")
         devices = [self.people[name].device for name in ("ana", "ben", "priya", "sofia")]
         incident, channel = await deniz.openings.incident(
-            devices, units=[self.agency.unit(0)], first="Person in crisis, Quay Street 4. The sister called."
+            devices,
+            priority=PRIORITY,
+            units=[self.agency.unit(0)],
+            first="Person in crisis, Quay Street 4. The sister called.",
         )
         await self._known(channel, "ana", "ben", "priya", "sofia")
+        await self._describe(incident, channel)
         await deniz.openings.move_incident(incident, IncidentState.ASSIGNED)
+        await self._assign(channel)
         await self._urgent(channel)
         await self._ride(incident, channel)
         await self._say(
@@ -115,18 +123,36 @@ class Drill:
         )
         await self._say("ben", channel, "Scene is safe. Leaving with Ana.")
         await self._status(0, PrimaryStatus.AVAILABLE, SecondaryStatus.CLEARED, Mark.BACK_IN_SERVICE)
+        await self._describe(incident, channel, Disposition.REMAINED_WITH_SUPPORT)
         await deniz.openings.move_incident(incident, IncidentState.CLOSED)
         self.tell(
             "   The incident is closed: its channel takes no more messages.", {"closed": incident.hex()}
         )
 
+    async def _describe(
+        self, incident: IncidentId, channel: ChannelId, disposition: Disposition = Disposition.NONE
+    ) -> None:
+        what = Incident(incident, "EDP", "Harbour", "Quay Street 4", PLACE, NARRATIVE, disposition)
+        await self._reached(await self.people["deniz"].describe(channel, what), Progress.ACCEPTED)
+
+    async def _assign(self, channel: ChannelId) -> None:
+        deniz, unit = self.people["deniz"], self.agency.unit(0)
+        await self._answered(channel, await deniz.assign(channel, unit, PRIORITY), "the assignment")
+        await deniz.mark_timeline(channel, Mark.DISPATCHED, unit)
+
     async def _urgent(self, channel: ChannelId) -> None:
         sent = await self.people["deniz"].send(channel, "He may have a knife. Acknowledge.", Urgency.URGENT)
+        await self._answered(channel, sent, "the urgent message")
+
+    async def _answered(self, channel: ChannelId, sent: Sent, what: str) -> None:
+        """What sounds at Ana's, until she acknowledges it."""
         self._own.add(sent.id)
         ana = self.people["ana"]
         await self._until(
-            lambda: any(isinstance(x, e.Message) and x.id == sent.id for x in ana.history(channel)),
-            "the urgent message",
+            lambda: any(
+                isinstance(x, e.Message | e.Report) and x.id == sent.id for x in ana.history(channel)
+            ),
+            what,
         )
         await self._pause()
         await ana.acknowledge(channel, sent.id)
@@ -236,6 +262,8 @@ class Drill:
             case e.Message():
                 urgent = "URGENT " if event.urgency is Urgency.URGENT else ""
                 return f"   {self._where(event.channel)}  {urgent}{self.agency.shown(event.member)}: {event.text}"
+            case e.Report(content=Assignment()):
+                return f"   {self._where(event.channel)}  assigned: {UNITS[0]}"
             case e.Acknowledgement():
                 return f"   {self._where(event.channel)}  ✔ acknowledged by {self.agency.shown(event.member)}"
             case e.StatusChange():
