@@ -14,15 +14,9 @@
  * - A command that fails rejects with `EngineFailure` as its `name`, and the code in its `message` (see `FailureCode`).
  */
 
-declare const brand: unique symbol;
-type Id<Name extends string> = string & { readonly [brand]: Name };
-export type AgencyId = Id<'agency'>;
-export type MemberId = Id<'member'>;
-export type DeviceId = Id<'device'>;
-export type UnitId = Id<'unit'>;
-export type IncidentId = Id<'incident'>;
-export type ChannelId = Id<'channel'>;
-export type MessageId = Id<'message'>;
+import type { AgencyId, ChannelId, DeviceId, IncidentId, MemberId, MessageId, UnitId } from '~/protocol/ids';
+
+export type { AgencyId, ChannelId, DeviceId, IncidentId, MemberId, MessageId, UnitId } from '~/protocol/ids';
 
 // ---- where this device stands
 

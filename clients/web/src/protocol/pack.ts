@@ -1,0 +1,240 @@
+/**
+ * MessagePack as this protocol uses it (spec 01): integers, text, bytes, booleans, nil and arrays; nothing else.
+ *
+ * Written by hand because the rules are stricter than what libraries check: a float is never taken for an integer, text
+ * is UTF-8 or refused, an extension, a map, an integer of 2^53 or more and a byte too many are refused, and no
+ * length is believed before the bytes are there. So the cost of reading is bounded by the input.
+ */
+
+import { type Bytes, NO_BYTES } from '~/protocol/bytes';
+
+export type Value = null | boolean | number | string | Bytes | readonly Value[];
+
+/** Bytes that are not exactly one value of this subset, or a value that does not fit. No text: it would repeat input. */
+export class Misfit extends Error {
+    override readonly name = 'Misfit';
+}
+
+/** Deeper than anything that is ever sent, shallower than any stack. */
+export const DEPTH = 16;
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const text = new TextEncoder();
+
+/** Read exactly one value. Throws `Misfit`. `depth`: how many arrays may stand in one another. */
+export function unpack(data: Uint8Array, depth = DEPTH): Value {
+    const reader = new Reader(data);
+    const value = reader.value(depth);
+    reader.end();
+    return value;
+}
+
+class Reader {
+    readonly #data: Uint8Array;
+    readonly #view: DataView;
+    #at = 0;
+
+    constructor(data: Uint8Array) {
+        this.#data = data;
+        this.#view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+    }
+
+    end(): void {
+        if (this.#at !== this.#data.length) throw new Misfit();
+    }
+
+    value(depth: number): Value {
+        const head = this.#view.getUint8(this.#take(1));
+        if (head < 0x80) return head;
+        if (head >= 0xe0) return head - 0x100;
+        if (head >= 0xa0 && head < 0xc0) return this.#text(head & 0x1f);
+        if (head >= 0x90 && head < 0xa0) return this.#array(head & 0x0f, depth);
+        switch (head) {
+            case 0xc0:
+                return null;
+            case 0xc2:
+                return false;
+            case 0xc3:
+                return true;
+            case 0xc4:
+                return this.#bytes(this.#uint(1));
+            case 0xc5:
+                return this.#bytes(this.#uint(2));
+            case 0xc6:
+                return this.#bytes(this.#uint(4));
+            case 0xcc:
+                return this.#uint(1);
+            case 0xcd:
+                return this.#uint(2);
+            case 0xce:
+                return this.#uint(4);
+            case 0xcf:
+                return this.#whole(this.#view.getBigUint64(this.#take(8)));
+            case 0xd0:
+                return this.#view.getInt8(this.#take(1));
+            case 0xd1:
+                return this.#view.getInt16(this.#take(2));
+            case 0xd2:
+                return this.#view.getInt32(this.#take(4));
+            case 0xd3:
+                return this.#whole(this.#view.getBigInt64(this.#take(8)));
+            case 0xd9:
+                return this.#text(this.#uint(1));
+            case 0xda:
+                return this.#text(this.#uint(2));
+            case 0xdb:
+                return this.#text(this.#uint(4));
+            case 0xdc:
+                return this.#array(this.#uint(2), depth);
+            case 0xdd:
+                return this.#array(this.#uint(4), depth);
+            default:
+                throw new Misfit();
+        }
+    }
+
+    /** Where the next `count` bytes begin; they are there, and are behind us now. */
+    #take(count: number): number {
+        const at = this.#at;
+        if (count > this.#data.length - at) throw new Misfit();
+        this.#at = at + count;
+        return at;
+    }
+
+    #uint(size: 1 | 2 | 4): number {
+        const at = this.#take(size);
+        return size === 1
+            ? this.#view.getUint8(at)
+            : size === 2
+              ? this.#view.getUint16(at)
+              : this.#view.getUint32(at);
+    }
+
+    #whole(value: bigint): number {
+        const number = Number(value);
+        if (!Number.isSafeInteger(number)) throw new Misfit();
+        return number;
+    }
+
+    #bytes(length: number): Bytes {
+        const at = this.#take(length);
+        return length === 0 ? NO_BYTES : this.#data.slice(at, at + length);
+    }
+
+    #text(length: number): string {
+        const at = this.#take(length);
+        try {
+            return utf8.decode(this.#data.subarray(at, at + length));
+        } catch {
+            throw new Misfit();
+        }
+    }
+
+    #array(length: number, depth: number): readonly Value[] {
+        // Every element has a byte at least: a length that lies costs nothing.
+        if (depth === 0 || length > this.#data.length - this.#at) throw new Misfit();
+        const values: Value[] = [];
+        for (let i = 0; i < length; i++) values.push(this.value(depth - 1));
+        return values;
+    }
+}
+
+/** Write one value in the smallest form. Throws `Misfit` for a number that is no safe integer. */
+export function pack(value: Value): Bytes {
+    const writer = new Writer();
+    writer.value(value);
+    return writer.done();
+}
+
+class Writer {
+    #data: Bytes = new Uint8Array(256);
+    #view = new DataView(this.#data.buffer);
+    #at = 0;
+
+    done(): Bytes {
+        return this.#data.slice(0, this.#at);
+    }
+
+    value(value: Value): void {
+        if (value === null) this.#byte(0xc0);
+        else if (typeof value === 'boolean') this.#byte(value ? 0xc3 : 0xc2);
+        else if (typeof value === 'number') this.#number(value);
+        else if (typeof value === 'string') this.#text(value);
+        else if (value instanceof Uint8Array) this.#bytes(value);
+        else this.#array(value);
+    }
+
+    #number(value: number): void {
+        if (!Number.isSafeInteger(value)) throw new Misfit();
+        if (value >= 0) {
+            if (value < 0x80) this.#byte(value);
+            else if (value < 0x100) this.#head(0xcc, 1, value);
+            else if (value < 0x10000) this.#head(0xcd, 2, value);
+            else if (value < 0x100000000) this.#head(0xce, 4, value);
+            else this.#long(0xcf, BigInt(value));
+        } else if (value >= -0x20) this.#byte(value & 0xff);
+        else if (value >= -0x80) this.#head(0xd0, 1, value & 0xff);
+        else if (value >= -0x8000) this.#head(0xd1, 2, value & 0xffff);
+        else if (value >= -0x80000000) this.#head(0xd2, 4, value >>> 0);
+        else this.#long(0xd3, BigInt.asUintN(64, BigInt(value)));
+    }
+
+    #text(value: string): void {
+        const data = text.encode(value);
+        if (data.length < 0x20) this.#byte(0xa0 | data.length);
+        else this.#length(0xd9, data.length);
+        this.#raw(data);
+    }
+
+    #bytes(data: Bytes): void {
+        this.#length(0xc4, data.length);
+        this.#raw(data);
+    }
+
+    #array(values: readonly Value[]): void {
+        if (values.length < 0x10) this.#byte(0x90 | values.length);
+        else if (values.length < 0x10000) this.#head(0xdc, 2, values.length);
+        else this.#head(0xdd, 4, values.length);
+        for (const value of values) this.value(value);
+    }
+
+    /** A length in one, two or four bytes behind `head`, `head + 1` or `head + 2`. */
+    #length(head: number, length: number): void {
+        if (length < 0x100) this.#head(head, 1, length);
+        else if (length < 0x10000) this.#head(head + 1, 2, length);
+        else this.#head(head + 2, 4, length);
+    }
+
+    #head(head: number, size: 1 | 2 | 4, value: number): void {
+        this.#byte(head);
+        const at = this.#room(size);
+        if (size === 1) this.#view.setUint8(at, value);
+        else if (size === 2) this.#view.setUint16(at, value);
+        else this.#view.setUint32(at, value);
+    }
+
+    #long(head: number, value: bigint): void {
+        this.#byte(head);
+        this.#view.setBigUint64(this.#room(8), value);
+    }
+
+    #byte(value: number): void {
+        this.#view.setUint8(this.#room(1), value);
+    }
+
+    #raw(data: Uint8Array): void {
+        this.#data.set(data, this.#room(data.length));
+    }
+
+    #room(count: number): number {
+        const at = this.#at;
+        this.#at = at + count;
+        if (this.#at > this.#data.length) {
+            const grown = new Uint8Array(Math.max(this.#at, 2 * this.#data.length));
+            grown.set(this.#data);
+            this.#data = grown;
+            this.#view = new DataView(grown.buffer);
+        }
+        return at;
+    }
+}
