@@ -19,7 +19,7 @@ import { Misfit, type Value } from '~/protocol/pack';
 
 /** One element: reads throw `Misfit`, and so do writes of what would be refused. */
 export interface Field<T> {
-    read(value: Value): T;
+    read(value: unknown): T;
     write(value: T): Value;
     /** What a missing element means. */
     readonly fallback?: { readonly value: T };
@@ -30,8 +30,8 @@ export type Fields = Readonly<Record<string, Field<unknown>>>;
 export type Shape<F extends Fields> = { readonly [K in keyof F]: F[K] extends Field<infer T> ? T : never };
 
 /** Both directions of one check. */
-function held<T extends Value>(fits: (value: Value) => value is T): Field<T> {
-    const check = (value: Value): T => {
+function held<T extends Value>(fits: (value: unknown) => value is T): Field<T> {
+    const check = (value: unknown): T => {
         if (!fits(value)) throw new Misfit();
         return value;
     };
@@ -40,7 +40,10 @@ function held<T extends Value>(fits: (value: Value) => value is T): Field<T> {
 
 /** An integer from `least` to `most`. */
 export function integer(least: number, most: number): Field<number> {
-    return held((value): value is number => typeof value === 'number' && value >= least && value <= most);
+    return held(
+        (value): value is number =>
+            Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most,
+    );
 }
 
 export const count = integer(0, INT_MAX);
@@ -106,7 +109,7 @@ export function list<T>(of: Field<T>, most: number): Field<readonly T[]> {
     return {
         read(value) {
             if (!Array.isArray(value) || value.length > most) throw new Misfit();
-            return value.map((element: Value) => of.read(element));
+            return value.map((element: unknown) => of.read(element));
         },
         write(values) {
             if (values.length > most) throw new Misfit();
@@ -139,7 +142,7 @@ export function positional<F extends Fields>(fields: F): Field<Shape<F>> {
     return {
         read(value) {
             if (!Array.isArray(value) || value.length < required) throw new Misfit();
-            const elements = value as readonly Value[];
+            const elements = value as readonly unknown[];
             const object: Record<string, unknown> = {};
             for (const [at, [name, field]] of named.entries()) {
                 const element = elements[at];

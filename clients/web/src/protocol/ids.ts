@@ -45,7 +45,14 @@ export const ChannelKind = {
 export type ChannelKind = keyof typeof ChannelKind;
 
 /** What a key of the `state` and `stream` lanes names; the value is its first byte (spec 01, "Keys"). */
-export const StateKind = { status: '73', name: '6e', position: '70', receipt: '72', typing: '74' } as const;
+export const StateKind = {
+    status: '73',
+    incident: '69',
+    name: '6e',
+    position: '70',
+    receipt: '72',
+    typing: '74',
+} as const;
 export type StateKind = keyof typeof StateKind;
 
 const ID = /^[0-9a-f]{32}$/;

@@ -1,13 +1,15 @@
 /** The project's vector files, `protocol/vectors`, for unit tests in node. */
 
 import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { type Bytes, fromHex } from '~/protocol/bytes';
 
-const PROTOCOL = new URL('../../../../protocol/', import.meta.url);
+const PROTOCOL = join(dirname(fileURLToPath(import.meta.url)), '../../../../protocol');
 
 /** A file of `protocol/`, as text. */
 export function protocolFile(path: string): string {
-    return readFileSync(new URL(path, PROTOCOL), 'utf8');
+    return readFileSync(join(PROTOCOL, path), 'utf8');
 }
 
 export interface Vector {

@@ -74,6 +74,24 @@ export const MARK_MAX = 16;
 export const INCIDENT_STATES = ['open', 'assigned', 'on_scene', 'closed', 'cancelled'] as const;
 export type IncidentState = (typeof INCIDENT_STATES)[number];
 
+/** How an incident ended; sealed, and empty while it goes on (spec 10). */
+export const DISPOSITIONS = [
+    '',
+    'resolved_by_phone',
+    'remained_in_place',
+    'remained_with_support',
+    'voluntary_transport',
+    'involuntary_hold',
+    'medical_transport',
+    'crisis_facility',
+    'referral_made',
+    'law_enforcement_custody',
+    'declined_service',
+    'unable_to_locate',
+    'cancelled',
+] as const;
+export type Disposition = (typeof DISPOSITIONS)[number];
+
 /** A unit's availability (NENA-STA-021.1b primary unit status). */
 export const PRIMARY_STATUSES = ['Available', 'ConditionallyAvailable', 'NotAvailable'] as const;
 export type PrimaryStatus = (typeof PRIMARY_STATUSES)[number];
