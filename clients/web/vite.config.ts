@@ -1,11 +1,13 @@
 import { fileURLToPath } from 'node:url';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vite';
+import { compressed } from './build/compressed.ts';
+import { serviceWorker } from './build/service-worker.ts';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
-    plugins: [svelte()],
+    plugins: [svelte(), serviceWorker(), compressed()],
     resolve: { alias: { '~': here('./src') } },
     worker: { format: 'es' },
     build: {

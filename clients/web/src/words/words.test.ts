@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { direction, language, speak, t, useWords, type Key } from './words.svelte';
 
 const source = fileURLToPath(new URL('..', import.meta.url));
-const areas = ['shared', 'responder', 'desk', 'admin'] as const;
+const areas = ['shared', 'responder', 'desk', 'admin', 'push'] as const;
 
 function words(of: string, area: string): Record<string, string> {
     return JSON.parse(readFileSync(join(source, 'words', of, `${area}.json`), 'utf8')) as Record<
