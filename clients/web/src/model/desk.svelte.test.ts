@@ -1,0 +1,105 @@
+import { describe, expect, test } from 'vitest';
+import { Desk, RUNNING } from './desk.svelte';
+import * as a from './sample';
+import type { Me, Snapshot } from './engine';
+import { World } from './world.svelte';
+
+function desk(change: Partial<Snapshot>): Desk {
+    const world = new World({ history: () => Promise.resolve([]) });
+    const me = { member: a.memberId(9) } as Me;
+    world.load(a.snapshot({ standing: { kind: 'active', me }, ...change }));
+    return new Desk(world);
+}
+
+describe('calls', () => {
+    const sounding = a.progress({ sounding: true });
+
+    test('danger, doubts, what is asked of this desk, what it waits for', () => {
+        const found = desk({
+            units: [a.unit(1)],
+            alarms: [
+                {
+                    seq: 1,
+                    kind: 'fork',
+                    channel: null,
+                    device: null,
+                    code: 'E_FORK',
+                    stopsSending: true,
+                    atMs: 0,
+                    settled: false,
+                },
+            ],
+            urgent: [
+                a.assignment(1, { mine: true, member: a.memberId(9) }),
+                a.text(2, { urgency: 'urgent', progress: sounding }),
+                a.duress(3, { unit: null, progress: sounding }),
+            ],
+        });
+        expect(found.calls.map((call) => call.kind)).toEqual(['duress', 'alarm', 'to_me', 'unanswered']);
+        const [first, , , last] = found.calls;
+        expect(first?.kind === 'duress' && first.line?.unit.name).toBe('Crisis 1');
+        expect(last?.kind === 'unanswered' && last.missing).toEqual([a.memberId(1)]);
+    });
+
+    test('a settled doubt is quiet', () => {
+        const alarm = {
+            kind: 'fork',
+            channel: null,
+            device: null,
+            code: '',
+            stopsSending: true,
+            atMs: 0,
+        } as const;
+        expect(desk({ alarms: [{ ...alarm, seq: 1, settled: true }] }).calls).toEqual([]);
+    });
+});
+
+describe('strips', () => {
+    const details = {
+        typeCode: 'EDP',
+        district: 'Hafen',
+        address: 'Quay Street 4',
+        place: null,
+        narrative: '',
+        disposition: '',
+    };
+    const incidents = [
+        a.incident(1, { priority: 1 }),
+        a.incident(2, { priority: 3, details }),
+        a.incident(3, { state: 'closed', closedMs: 5 }),
+        a.incident(4, { state: 'cancelled', closedMs: 9 }),
+    ];
+    const shown = (found: Desk): string[] => found.shownStrips.map((x) => x.incident.id);
+
+    test('are found by words and priority, and ended ones when asked', () => {
+        const found = desk({ incidents });
+        expect(shown(found)).toEqual([1, 2].map(a.incidentId));
+        found.stripFilter = { ...RUNNING, text: 'QUAY hafen' };
+        expect(shown(found)).toEqual([a.incidentId(2)]);
+        found.stripFilter = { ...RUNNING, priority: 1 };
+        expect(shown(found)).toEqual([a.incidentId(1)]);
+        found.stripFilter = { ...RUNNING, ended: true };
+        expect(shown(found)).toEqual([4, 3].map(a.incidentId));
+    });
+
+    test('the selected one stays in sight when it ends', () => {
+        const found = desk({ incidents });
+        found.selected = a.incidentId(3);
+        expect(found.strip?.incident.state).toBe('closed');
+        found.selected = a.incidentId(99);
+        expect(found.strip).toBeNull();
+    });
+});
+
+test('a thousand units are all there, in the order of their numbers', () => {
+    const found = desk({
+        units: Array.from({ length: 1_000 }, (_, n) => a.unit(n)),
+        statuses: Array.from({ length: 1_000 }, (_, n) => a.status(n)),
+        positions: Array.from({ length: 1_000 }, (_, n) => a.position(n)),
+    });
+    expect(found.shownLines.map((x) => x.unit.name).slice(8, 11)).toEqual([
+        'Crisis 8',
+        'Crisis 9',
+        'Crisis 10',
+    ]);
+});
