@@ -28,7 +28,8 @@ INDEX_FIXES = (
 
 def uv() -> str:
     """The uv program that ./dev found or installed."""
-    found = os.environ.get("LEESIDE_UV") or shutil.which("uv")
+    own = OWN / "uv/bin/uv"
+    found = os.environ.get("LEESIDE_UV") or (str(own) if own.exists() else shutil.which("uv"))
     if found is None:
         stop("uv was not found.", "Start through ./dev, which installs it into .dev/.")
     return found
@@ -73,7 +74,8 @@ def install() -> None:
             (*pip, "--require-hashes", "-r", LOCK),
             (*pip, "--no-deps", "-e", "."),
         ):
-            if run(step):
+            # Installed in place, the package needs no built web client: ./dev builds it when somebody wants it.
+            if run(step, {"LEESIDE_BUILD_WITHOUT_WEB": "1"}):
                 stop("the Python packages could not be installed.", *INDEX_FIXES)
         STAMP.write_text(f"{version} {wanted}")
         say(f"Python packages ready ({time.monotonic() - started_s:.1f} s)")

