@@ -2,11 +2,10 @@
 import { parse, TYPE, type MessageFormatElement } from '@formatjs/icu-messageformat-parser';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { direction, language, speak, t, useWords, type Key } from './words.svelte';
 
-const source = fileURLToPath(new URL('..', import.meta.url));
+const source = join(import.meta.dirname, '..');
 const areas = ['shared', 'responder', 'desk', 'admin', 'push'] as const;
 
 function words(of: string, area: string): Record<string, string> {
