@@ -4,8 +4,9 @@
  * The checks know no file system and no page: the unit tests run them in node, and `e2e/sealing.mjs` in browsers.
  */
 
-import { type Bytes, type Hex, unhex } from '../public/encoding';
 import { SealingError } from '../errors';
+
+export { fromHex as un } from '~/protocol/bytes';
 
 /** One case of a section: what it is called, and the code that must come of it; null where all is well. */
 export interface VectorCase {
@@ -23,11 +24,6 @@ export interface SealingVectors {
     readonly encoding: EncodingVectors;
     /** Entries, commits and keys that many cases share, by index. */
     readonly pool: readonly string[];
-}
-
-/** The bytes of a vector's hexadecimal text. */
-export function un(text: string): Bytes {
-    return unhex(text as Hex);
 }
 
 /** The code in which an attempt ended; null when it did not fail. Anything but a `SealingError` goes on. */

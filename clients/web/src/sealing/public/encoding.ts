@@ -11,13 +11,14 @@
  * is `Bytes`.
  */
 
+import { type Bytes, fromHex, toHex } from '~/protocol/bytes';
+import type { Id } from '~/protocol/ids';
 import { refuse } from '../errors';
 
-export type Bytes = Uint8Array<ArrayBuffer>;
+export { type Bytes, sameBytes } from '~/protocol/bytes';
 
-declare const hexadecimal: unique symbol;
-/** A name as lowercase hexadecimal text, two digits a byte; its order is that of the bytes. */
-export type Hex = string & { readonly [hexadecimal]: true };
+/** A name as lowercase hexadecimal text, two digits a byte; its order is that of the bytes. Every id is one. */
+export type Hex = Id<string>;
 
 /** What strict MessagePack holds. Maps have no prototype, so that any text is a key like another. */
 export type Value =
@@ -30,22 +31,17 @@ export const MAX_OBJECT_BYTES = 256 * 1024;
 
 // ---- bytes and names ---------------------------------------------------------------------------------------
 
-const DIGITS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 const TO_UTF8 = new TextEncoder();
 const FROM_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** The name that these bytes are. */
 export function hex(bytes: Uint8Array): Hex {
-    let text = '';
-    for (const byte of bytes) text += DIGITS[byte] ?? '';
-    return text as Hex;
+    return toHex(bytes) as Hex;
 }
 
 /** The bytes of a name. */
 export function unhex(name: Hex): Bytes {
-    const bytes = new Uint8Array(name.length / 2);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(name.slice(2 * i, 2 * i + 2), 16);
-    return bytes;
+    return fromHex(name);
 }
 
 export const ZERO32 = hex(new Uint8Array(32));
@@ -69,11 +65,6 @@ export function concat(parts: readonly Uint8Array[]): Bytes {
         at += part.length;
     }
     return out;
-}
-
-/** Whether two byte strings are the same. Not for secrets: it takes as long as they agree. */
-export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-    return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 // ---- the inputs of hashes, signatures and keys -----------------------------------------------------------------
@@ -374,6 +365,11 @@ export function asBytes(value: Value | undefined, lengthBytes?: number): Bytes {
 /** `value` as a name of exactly `lengthBytes`. */
 export function asName(value: Value | undefined, lengthBytes: number): Hex {
     return hex(asBytes(value, lengthBytes));
+}
+
+/** `value` as an id, which has 16 bytes; the caller says of what. */
+export function asId(value: Value | undefined): Hex {
+    return asName(value, 16);
 }
 
 /** `value` as an integer from 0 to `most`. */

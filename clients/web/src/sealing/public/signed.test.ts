@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { codeOf, un } from '../conformance/vectors';
-import { type Bytes, concat, encode, hex } from './encoding';
+import { type Bytes, fromHex } from '~/protocol/bytes';
+import { codeOf } from '../conformance/vectors';
+import { concat, encode, hex } from './encoding';
 import {
     type Signed,
     decodeSigned,
@@ -80,9 +81,9 @@ describe('a signed object', () => {
 describe('Ed25519', () => {
     // RFC 8032, section 7.1, TEST 2.
     const rfc = {
-        publicKey: un('3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c'),
-        message: un('72'),
-        signature: un(
+        publicKey: fromHex('3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c'),
+        message: fromHex('72'),
+        signature: fromHex(
             '92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da' +
                 '085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00',
         ),
@@ -96,7 +97,7 @@ describe('Ed25519', () => {
         // S + L, L being the order of the group, would hold too if it were not held against it.
         const order = BigInt('0x1000000000000000000000000000000014def9dea2f79cd65812631a5cf5d3ed');
         const s = BigInt(`0x${hex(rfc.signature.slice(32).reverse())}`) + order;
-        const high = un(s.toString(16).padStart(64, '0')).reverse();
+        const high = fromHex(s.toString(16).padStart(64, '0')).reverse();
         const signature = concat([rfc.signature.slice(0, 32), high]);
         expect(await codeOf(() => verifyRaw(rfc.publicKey, signature, rfc.message))).toBe('E_SIG');
     });

@@ -5,9 +5,9 @@
  * passes for another, nor for another signer.
  */
 
+import type { Bytes } from '~/protocol/bytes';
 import { refuse } from '../errors';
 import {
-    type Bytes,
     type Hex,
     MAX_OBJECT_BYTES,
     PREFIX,
