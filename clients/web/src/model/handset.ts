@@ -13,7 +13,7 @@ export type PlaceTrouble =
     | 'missing';
 
 /** Settings of the screen alone. They stand in the clear at rest: never anything a person wrote. */
-export type Setting = 'language' | 'theme' | 'idle_minutes';
+export type Setting = 'language' | 'theme' | 'idle_minutes' | 'letter_keys';
 
 export interface Handset {
     /** The person's languages, best first (BCP 47). */
