@@ -60,5 +60,8 @@ BLOB_CHUNK_BYTES: Final = 65_536 + 16
 BLOB_BYTES: Final = 64 * 1024 * 1024
 """Largest attachment, sealed."""
 
+PUSH_ENDPOINT_CHARS: Final = 1_024
+"""Longest address of a subscription at a push service; those in use have some 200."""
+
 INT_MAX: Final = 2**53 - 1
 """Integers on the wire stay below 2^53 so that every language reads them alike."""

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from leeside_protocol.limits import INT_MAX, ROSTER_DEVICES
+from leeside_protocol.limits import INT_MAX, PUSH_ENDPOINT_CHARS, ROSTER_DEVICES
 from leeside_protocol.words import (
     ChannelPurpose,
     Compartment,
@@ -230,6 +230,26 @@ class SessionTokens(Answer, frozen=True):
 
     def __repr__(self) -> str:
         return f"SessionTokens(device={self.device})"
+
+
+# ---- push
+
+
+class PushKey(Answer, frozen=True):
+    """GET /v1/push/key: what a browser's subscription is bound to (P-256, uncompressed); empty: no push here."""
+
+    public: bytes
+
+
+class PushSubscription(Body, frozen=True):
+    """PUT /v1/push/subscription: where, and with what, this device can be told that something waits (spec 03, "Push")."""
+
+    endpoint: Annotated[str, Meta(min_length=1, max_length=PUSH_ENDPOINT_CHARS)]
+    p256dh: Annotated[bytes, Meta(min_length=65, max_length=65)]
+    auth: Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+    def __repr__(self) -> str:
+        return "PushSubscription(...)"
 
 
 # ---- units, incidents, channels

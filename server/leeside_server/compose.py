@@ -14,13 +14,23 @@ from typing import Final
 
 from leeside_server.adapters.blobs_files import FileBlobs
 from leeside_server.adapters.clock import SystemClock
-from leeside_server.adapters.memory import MemoryBus, MemoryLatest, MemoryPresence
+from leeside_server.adapters.memory import MemoryBus, MemoryLatest, MemoryPresence, MemoryPush
 from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.config import Config
 from leeside_server.errors import NotReachable, Problem, StartRefused
 from leeside_server.log import get_logger
 from leeside_server.places import make_data_dir, read_dsn, read_redis_url, tls_context
-from leeside_server.ports import Blobs, Bus, Clock, Latest, Presence, Store, StoreRefused, StoreUnavailable
+from leeside_server.ports import (
+    Blobs,
+    Bus,
+    Clock,
+    Latest,
+    Presence,
+    Push,
+    Store,
+    StoreRefused,
+    StoreUnavailable,
+)
 from leeside_server.relay.app import build_app
 from leeside_server.relay.http import HttpSettings, routes
 from leeside_server.relay.node import Node
@@ -28,6 +38,7 @@ from leeside_server.relay.retention import Retention, RetentionSettings
 from leeside_server.relay.serve import Listening, listen, run
 from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.tokens import load_secret
+from leeside_server.relay.vapid import load_vapid_key
 from leeside_server.relay.web import WebSettings, web_routes
 
 SECRET_FILE: Final = "server-secret"  # noqa: S105
@@ -80,6 +91,8 @@ async def started(config: Config) -> AsyncGenerator[Node]:
             bus, latest, presence = open_bus(config, clock)
             for port in (bus, latest, presence):
                 stack.push_async_callback(port.close)
+            push = await open_push(config, store, secret, clock)
+            stack.push_async_callback(push.close)
             node = Node(
                 relay_settings(config),
                 store=store,
@@ -87,6 +100,7 @@ async def started(config: Config) -> AsyncGenerator[Node]:
                 latest=latest,
                 presence=presence,
                 blobs=blobs,
+                push=push,
                 clock=clock,
                 secret=secret,
             )
@@ -120,6 +134,18 @@ async def open_blobs(config: Config) -> Blobs:
 
         return await PostgresBlobs.open(read_dsn(config))
     return await FileBlobs.open(config.blobs_path)
+
+
+async def open_push(config: Config, store: Store, secret: bytes, clock: Clock) -> Push:
+    """What tells phones that sleep; with a key that every node has from the store."""
+    if not config.push.hosts:
+        return MemoryPush()
+    from leeside_server.adapters.webpush import WebPush
+
+    origins = (origin for origin in config.server.public_origins if origin.startswith("https://"))
+    contact = config.push.contact or next(origins, "")
+    private = await load_vapid_key(store, secret, clock.now_ms(), os.urandom)
+    return WebPush(private, config.push.hosts, contact, clock)
 
 
 def open_bus(config: Config, clock: Clock) -> tuple[Bus, Latest, Presence]:

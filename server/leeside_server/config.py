@@ -303,6 +303,34 @@ class WebSection(_Section, frozen=True, kw_only=True):
     ] = None
 
 
+class PushSection(_Section, frozen=True, kw_only=True):
+    """Telling a phone whose browser sleeps that something waits, over the push service of the browser's maker. That service
+    learns when a device is told, and nothing else: what is sent says neither who nor what."""
+
+    hosts: Annotated[
+        tuple[str, ...],
+        said(
+            "Push services that this server connects to, `*.` for all hosts below a name. Empty: it pushes nothing, and "
+            "phones that sleep stay silent.",
+            must='a list of hosts such as "fcm.googleapis.com" or "*.push.apple.com"',
+        ),
+    ] = (
+        "fcm.googleapis.com",
+        "*.push.services.mozilla.com",
+        "*.push.apple.com",
+        "*.notify.windows.com",
+    )
+    contact: Annotated[
+        str,
+        said(
+            "Where a push service reaches who runs this server: mailto:someone@example.org or an https address. The first "
+            "of public_origins when not set.",
+            must="an address that begins with mailto: or https://",
+            pattern=r"^(mailto:[^\s@]+@[^\s@]+|https://\S+)?$",
+        ),
+    ] = ""
+
+
 class LogSection(_Section, frozen=True, kw_only=True):
     """What the server writes to standard error: event names and marked fields, never content."""
 
@@ -339,6 +367,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limits: LimitsSection = LimitsSection()
     retention: RetentionSection = RetentionSection()
     web: WebSection = WebSection()
+    push: PushSection = PushSection()
     log: LogSection = LogSection()
     bootstrap: BootstrapSection = BootstrapSection()
 

@@ -240,6 +240,54 @@ class ChunkDiffers(Exception):
     """Another chunk stands at this index."""
 
 
+class Subscription(msgspec.Struct, frozen=True):
+    """Where a browser takes pushes, and what they are encrypted with (RFC 8291)."""
+
+    endpoint: str
+    public: bytes
+    auth: bytes
+
+    def __repr__(self) -> str:
+        return "Subscription(...)"
+
+
+class PushGone(Exception):
+    """The push service knows no such subscription any more: forget it."""
+
+
+class PushRefused(Exception):
+    """The push service does not take this, and would not if it were sent again. `status` is its HTTP status, 0 for an
+    endpoint that this server does not connect to."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class PushUnavailable(Exception):
+    """The push service did not take it now; the same may succeed later. It may also have arrived."""
+
+
+class Push(Protocol):
+    """Tells a browser, over its maker's push service, that something waits. May be lost, late or doubled."""
+
+    @property
+    def key(self) -> bytes:
+        """What subscriptions are bound to: P-256, uncompressed. Empty: nothing is pushed, and `permits` nothing."""
+        ...
+
+    def permits(self, endpoint: str) -> bool:
+        """Whether this server would ever connect there."""
+        ...
+
+    async def send(self, to: Subscription, payload: bytes, ttl_s: int) -> None:
+        """Returns once the push service has taken it. Ends within 15 s. Raises `PushGone`, `PushRefused`,
+        `PushUnavailable`."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class Clock(Protocol):
     """Time as an argument: the one place that production code and tests get it from."""
 

@@ -45,13 +45,13 @@ from leeside_protocol.messages import (
 )
 from leeside_protocol.sealing.public.frame import FrameHeader
 from leeside_protocol.words import ChannelPurpose, Compartment, Lane, Role
-from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence
+from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence, MemoryPush
 from leeside_server.core.channels import ACTIVE, CHANNEL, ChannelRow, RosterDevice
 from leeside_server.core.identity import DeviceRow, DeviceState
 from leeside_server.core.notices import Access, access_entry
 from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import NO_DEVICE, Append, Fence, Item, Outcome, Save, Stored
-from leeside_server.ports import Blobs, Bus, Store
+from leeside_server.ports import Blobs, Bus, Push, Store
 from leeside_server.relay.app import build_app
 from leeside_server.relay.direct import DirectSocket
 from leeside_server.relay.handshake import HeaderDeadline
@@ -230,6 +230,7 @@ async def world(
     store: Store | None = None,
     buses: Sequence[Bus] | None = None,
     settings: RelaySettings | None = None,
+    push: Push | None = None,
 ) -> AsyncGenerator[World]:
     """Nodes over one SQLite store (or the one given) and one exchange."""
     clock = SteadyClock()
@@ -245,6 +246,7 @@ async def world(
             latest=latest,
             presence=presence,
             blobs=NO_BLOBS,
+            push=push or MemoryPush(),
             clock=clock,
             secret=SECRET,
         )

@@ -1,4 +1,4 @@
-"""The ports `Bus`, `Latest` and `Presence` inside one process: the embedded default, and what tests run on.
+"""The ports `Bus`, `Latest`, `Presence` and `Push` inside one process: the embedded default, and what tests run on.
 
 Nothing here survives the process, and nothing has to: a bus carries hints, a stream value lasts two minutes,
 and presence is renewed every ten seconds. Several nodes of one process share a `MemoryExchange`, one
@@ -14,7 +14,15 @@ from typing import Final
 from leeside_protocol.ids import AgencyId, ChannelAddress, DeviceId
 from leeside_protocol.limits import NODE_LEASE_S, STREAM_TTL_S
 from leeside_server.log import get_logger
-from leeside_server.ports import BusUnavailable, Clock, Hint, LatestValue, OnlineView
+from leeside_server.ports import (
+    BusUnavailable,
+    Clock,
+    Hint,
+    LatestValue,
+    OnlineView,
+    PushRefused,
+    Subscription,
+)
 
 VALUES_KEPT: Final = 65_536
 """Stream values of all channels together; the one that was written longest ago makes room."""
@@ -190,3 +198,33 @@ class MemoryPresence:
 
     async def close(self) -> None:
         self._reports.clear()
+
+
+class MemoryPush:
+    """The `Push` port that reaches nobody: it keeps what was sent, or does what it was told an endpoint would do.
+
+    With an empty `key` it pushes nothing, which is what a node without push has.
+    """
+
+    def __init__(self, key: bytes = b"") -> None:
+        self._key = key
+        self.sent: list[tuple[str, bytes, int]] = []
+        self.answers: dict[str, list[Exception]] = {}
+        """What the next sends to an endpoint raise, in order."""
+
+    @property
+    def key(self) -> bytes:
+        return self._key
+
+    def permits(self, endpoint: str) -> bool:
+        return bool(self._key) and endpoint.startswith("https://push.test/")
+
+    async def send(self, to: Subscription, payload: bytes, ttl_s: int) -> None:
+        if not self.permits(to.endpoint):
+            raise PushRefused(0)
+        answers = self.answers.get(to.endpoint)
+        if answers:
+            raise answers.pop(0)
+        self.sent.append((to.endpoint, payload, ttl_s))
+
+    async def close(self) -> None: ...

@@ -12,6 +12,7 @@ compare-and-set on the revision it was read with) or raises `ProtocolError`. Row
 | `enrolment` | `NO_AGENCY` | SHA-256 of the code, [:16] | | `EnrolmentRow` |
 | `home` | `NO_AGENCY` | device id | | `HomeRow`: which agency a device belongs to |
 | `bootstrap` | `NO_AGENCY` | SHA-256 of the operator's code, [:16] | | `BootstrapRow` |
+| `vapid_key` | `NO_AGENCY` | `VAPID_KEY_ID` | | `VapidKeyRow` |
 
 What a stranger presents before anyone knows its agency is looked up in the zero agency, `NO_AGENCY`, which no
 one is a member of. Codes and refresh secrets are kept as hashes alone.
@@ -71,7 +72,10 @@ class DeviceState(StrEnum):
 
 
 class DeviceRow(msgspec.Struct, frozen=True):
-    """A device and its signed DeviceKeys as MessagePack, the newest last; `member` has 16 bytes."""
+    """A device and its signed DeviceKeys as MessagePack, the newest last; `member` has 16 bytes.
+
+    `push_*` is its subscription at a push service; an empty endpoint is none.
+    """
 
     member: MemberId
     public_key: bytes
@@ -81,6 +85,9 @@ class DeviceRow(msgspec.Struct, frozen=True):
     created_ms: int
     device_keys: tuple[bytes, ...] = ()
     revoked_ms: int = 0
+    push_endpoint: str = ""
+    push_public: bytes = b""
+    push_auth: bytes = b""
 
 
 class EnrolmentRow(msgspec.Struct, frozen=True):
@@ -106,6 +113,18 @@ class BootstrapRow(msgspec.Struct, frozen=True):
 
     agency: AgencyId
     used_ms: int
+
+
+class VapidKeyRow(msgspec.Struct, frozen=True):
+    """What push services know this server by (RFC 8292): P-256, `public` uncompressed, `sealed` nonce and AES-256-GCM of
+    the 32 private bytes, aad = the public ones. One for good: browsers bind their subscriptions to it."""
+
+    public: bytes
+    sealed: bytes
+    created_ms: int
+
+
+VAPID_KEY_ID: Final = digest(b"vapid key")[:16]
 
 
 class SessionRow(msgspec.Struct, frozen=True):
@@ -226,7 +245,17 @@ def revoke(row: DeviceRow, now_ms: int) -> DeviceRow:
     """The device, refused for good; unchanged when it is already."""
     if row.state is DeviceState.REVOKED:
         return row
-    return msgspec.structs.replace(row, state=DeviceState.REVOKED, revoked_ms=now_ms)
+    return msgspec.structs.replace(without_push(row), state=DeviceState.REVOKED, revoked_ms=now_ms)
+
+
+def with_push(row: DeviceRow, endpoint: str, public: bytes, auth: bytes) -> DeviceRow:
+    """The device with this subscription in the place of the one before; the caller has checked the endpoint."""
+    return msgspec.structs.replace(row, push_endpoint=endpoint, push_public=public, push_auth=auth)
+
+
+def without_push(row: DeviceRow) -> DeviceRow:
+    """The device without a subscription."""
+    return with_push(row, "", b"", b"")
 
 
 def with_device_key(row: DeviceRow, device_key: bytes) -> DeviceRow:

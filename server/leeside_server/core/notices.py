@@ -60,6 +60,11 @@ def notices(
     )
 
 
+def kind_of(notice: bytes) -> int:
+    """The number of a notice that `notices` made: the first element of a short array."""
+    return notice[1]
+
+
 def access_entry(agency: AgencyId, kind: Access, subject: bytes, random: Random) -> Append:
     """What every node follows: a device or session (16 bytes) is out, or back. Stands with its cause in one item."""
     return Append(

@@ -7,6 +7,7 @@
 | `records` | an incident's legal holds and what became of its records; the parent is `held` while one stands | `records` |
 | `channel` | a channel's verified head; the parent is `active` or `archived` | `channels` |
 | `slot` | which channel holds a place that only one may have; or came last through an incident's door | here |
+| `vapid_key` | the key that push services know this server by | `identity` |
 | `blob` | an attachment's announcement; the parent is its channel | `attachments` |
 
 A row is JSON. Fields may be added with a default: a row of the version before must still be readable.
@@ -31,6 +32,7 @@ from leeside_server.core.identity import (
     HomeRow,
     MemberRow,
     SessionRow,
+    VapidKeyRow,
 )
 from leeside_server.core.incidents import IncidentRow, UnitRow
 from leeside_server.core.records import HELD, RecordsRow
@@ -68,6 +70,7 @@ Row = (
     | ChannelRow
     | BlobRow
     | SlotRow
+    | VapidKeyRow
 )
 R = TypeVar("R", bound=Row)
 
@@ -85,6 +88,7 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     ChannelRow: CHANNEL,
     BlobRow: "blob",
     SlotRow: "slot",
+    VapidKeyRow: "vapid_key",
 }
 
 

@@ -49,6 +49,7 @@ class Beats:
             self._every(lambda: POLL_DEGRADED_S if self._node.degraded else POLL_ACCESS_S, self.poll),
             self._every(lambda: PRESENCE_SOON_S, self.renew_presence),
             self._every(lambda: SWEEP_S, self.sweep),
+            self._every(lambda: CHECK_S, self._node.pushes.look_again),
             self._every(lambda: TOKENS_S, self.refresh_tokens),
         )
 
@@ -68,6 +69,7 @@ class Beats:
         node.metrics.logs.set(len(node.hub.logs))
         node.metrics.degraded.set(degraded)
         node.metrics.catchup_waiting.set(node.catchup.waiting)
+        node.metrics.pushes_waiting.set(node.pushes.waiting)
 
     async def poll(self) -> None:
         """Ask the store for heads beyond ours. ACCESS logs every round; all others every `POLL_S`, or every

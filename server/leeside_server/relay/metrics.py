@@ -28,6 +28,12 @@ class Metrics:
         self.hints_sent = self._counter("hints_sent", "Hints given to the bus.")
         self.hints_lost = self._counter("hints_lost", "Hints that the bus did not take.")
         self.hints_refused = self._counter("hints_refused", "Hints that no node of ours wrote.")
+        self.pushes_waiting = self._gauge(
+            "pushes_waiting", "Devices that wait to be told, or looked at again."
+        )
+        self.pushes = self._counter("pushes", "Pushes that a push service took.")
+        self.pushes_failed = self._counter("pushes_failed", "Pushes that no push service took.")
+        self.pushes_dropped = self._counter("pushes_dropped", "Pushes that found no room to wait.")
         self.refused = Counter("leeside_refused", "Requests refused.", ("error",), registry=self.registry)
         self.closed = Counter("leeside_closed", "Sockets closed by us.", ("code",), registry=self.registry)
         self.write_s = Histogram(

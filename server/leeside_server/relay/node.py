@@ -18,7 +18,17 @@ from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelKind, address
 from leeside_server.core.channels import CHANNEL, StreamValue
 from leeside_server.core.writes import Item, Outcome, Repeated, Save, Stored
 from leeside_server.log import get_logger
-from leeside_server.ports import Blobs, Bus, Clock, Latest, LatestValue, Presence, Store, StoreUnavailable
+from leeside_server.ports import (
+    Blobs,
+    Bus,
+    Clock,
+    Latest,
+    LatestValue,
+    Presence,
+    Push,
+    Store,
+    StoreUnavailable,
+)
 from leeside_server.relay.access import Access
 from leeside_server.relay.beats import Beats
 from leeside_server.relay.catchup import READERS, CatchUp
@@ -30,6 +40,7 @@ from leeside_server.relay.hub import Hub
 from leeside_server.relay.intake import WRITERS, Intake
 from leeside_server.relay.logs import Log
 from leeside_server.relay.metrics import Metrics
+from leeside_server.relay.pushes import SENDERS, Pushes
 from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.signin import SERVERS, SignIns
 from leeside_server.relay.sockets import Sockets
@@ -60,6 +71,7 @@ class Node:
         latest: Latest,
         presence: Presence,
         blobs: Blobs,
+        push: Push,
         clock: Clock,
         secret: bytes,
         random: Callable[[int], bytes] = os.urandom,
@@ -70,6 +82,7 @@ class Node:
         self.latest = latest
         self.presence = presence
         self.blobs = blobs
+        self.push = push
         self.clock = clock
         self.random = random
         self.id = random(NODE_BYTES)
@@ -85,6 +98,7 @@ class Node:
         self.intake = Intake(self._publish)
         self.sign_ins = SignIns(self)
         self.door = Door(config.handshakes_per_source, config.handshakes)
+        self.pushes = Pushes(self)
         self.beats = Beats(self)
         self.hub.rows = self.heads
         self.hub.catchup = self.catchup
@@ -161,6 +175,7 @@ class Node:
                         content = address(ChannelKind.CONTENT, part.id)
                         self.spawn(self.latest.drop(item.agency, content))
         self.hub.stored(items, outcomes)
+        self.pushes.stored(items, outcomes)
         return outcomes
 
     async def _publish(self, items: Sequence[Item]) -> Sequence[Outcome]:
@@ -228,6 +243,8 @@ class Node:
                     *(_contained_forever(self.catchup.read_forever) for _ in range(READERS)),
                     *(self.intake.write_forever() for _ in range(WRITERS)),
                     *(_contained_forever(self.sign_ins.serve_forever) for _ in range(SERVERS)),
+                    _contained_forever(self.pushes.look_forever),
+                    *(_contained_forever(self.pushes.send_forever) for _ in range(SENDERS)),
                     *self.beats.loops(),
                 )
             ]

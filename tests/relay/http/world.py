@@ -42,7 +42,7 @@ from leeside_protocol.sealing.public.entries import (
 )
 from leeside_protocol.sealing.public.signed import Signed
 from leeside_protocol.words import ChannelPurpose, Role
-from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence
+from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence, MemoryPush
 from leeside_server.core.identity import bootstrap_hash
 from leeside_server.ports import ChunkDiffers
 from leeside_server.relay.app import build_app
@@ -54,6 +54,7 @@ from tests.support.sqlite import open_store
 
 YEAR_MS = 365 * 86_400_000
 SECRET = bytes(range(32))
+PUSH_KEY = b"\x04" + bytes(64)
 Json = dict[str, Any]
 
 
@@ -264,6 +265,7 @@ class City:
     app: ASGIApp
     clock: FakeClock
     blobs: MemoryBlobs
+    push: MemoryPush
     codes: Path
     client: httpx.AsyncClient
 
@@ -381,7 +383,7 @@ async def city(folder: Path, settings: HttpSettings | None = None) -> AsyncGener
     """A node on SQLite with a standing clock."""
     clock = FakeClock()
     store = await open_store(folder / "leeside.db")
-    blobs = MemoryBlobs()
+    blobs, push = MemoryBlobs(), MemoryPush(PUSH_KEY)
     node = Node(
         RelaySettings(),
         store=store,
@@ -389,6 +391,7 @@ async def city(folder: Path, settings: HttpSettings | None = None) -> AsyncGener
         latest=MemoryLatest(clock),
         presence=MemoryPresence(),
         blobs=blobs,
+        push=push,
         clock=clock,
         secret=SECRET,
     )
@@ -398,7 +401,7 @@ async def city(folder: Path, settings: HttpSettings | None = None) -> AsyncGener
     transport = httpx.ASGITransport(app, raise_app_exceptions=True, client=("127.0.0.1", 50_000))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://leeside.test") as client:
-            yield City(node, app, clock, blobs, codes, client)
+            yield City(node, app, clock, blobs, push, codes, client)
     finally:
         await node.close()
         await store.close()

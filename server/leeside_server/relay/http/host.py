@@ -8,7 +8,7 @@ from typing import Protocol
 from leeside_protocol.ids import AgencyId, ChannelId, DeviceId
 from leeside_server.core.channels import ChannelRow
 from leeside_server.core.writes import Item, Outcome
-from leeside_server.ports import Blobs, Clock, Store
+from leeside_server.ports import Blobs, Clock, Push, Store
 from leeside_server.relay.directories import Directories
 from leeside_server.relay.tokens import Tokens
 
@@ -40,6 +40,9 @@ class Host(Protocol):
 
     @property
     def blobs(self) -> Blobs: ...
+
+    @property
+    def push(self) -> Push: ...
 
     @property
     def clock(self) -> Clock: ...
