@@ -7,12 +7,14 @@
  */
 import { IntlMessageFormat } from 'intl-messageformat';
 import type admin from './en/admin.json';
+import type chat from './en/chat.json';
 import type desk from './en/desk.json';
 import type responder from './en/responder.json';
 import type shared from './en/shared.json';
 
-export type Key = keyof typeof shared | keyof typeof responder | keyof typeof desk | keyof typeof admin;
-export type Area = 'shared' | 'responder' | 'desk' | 'admin';
+type Words = typeof shared & typeof chat & typeof responder & typeof desk & typeof admin;
+export type Key = keyof Words;
+export type Area = 'shared' | 'chat' | 'responder' | 'desk' | 'admin';
 export type Values = Readonly<Record<string, string | number>>;
 
 export const languages = ['en', 'es'] as const;

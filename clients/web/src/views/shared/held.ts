@@ -2,12 +2,14 @@
 import { createContext } from 'svelte';
 import type { Engine } from '~/model/engine';
 import type { Handset } from '~/model/handset';
+import type { Sharing } from '~/model/sharing.svelte';
 import type { World } from '~/model/world.svelte';
 
 export interface Held {
     readonly engine: Engine;
     readonly world: World;
     readonly handset: Handset;
+    readonly sharing: Sharing;
 }
 
 export const [held, hold] = createContext<Held>();
