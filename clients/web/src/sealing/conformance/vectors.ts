@@ -27,7 +27,7 @@ export interface SealingVectors {
 }
 
 /** The code in which an attempt ended; null when it did not fail. Anything but a `SealingError` goes on. */
-export async function codeOf(attempt: () => Promise<unknown>): Promise<string | null> {
+export async function codeOf(attempt: () => unknown): Promise<string | null> {
     try {
         await attempt();
         return null;

@@ -56,7 +56,7 @@ describe('a directory', () => {
         for (let at = 0; at < data.length; at++) {
             const bent = data.slice();
             bent[at] = (bent[at] ?? 0) ^ 0x10;
-            const code = await codeOf(async () => directory.apply(decodeSignedEntry(bent)));
+            const code = await codeOf(() => directory.apply(decodeSignedEntry(bent)));
             expect(code).not.toBeNull();
         }
         expect(contents(directory)).toBe(held);
