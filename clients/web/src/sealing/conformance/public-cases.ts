@@ -9,6 +9,7 @@ import { asId, decode, hex } from '../public/encoding';
 import { decodeSignedEntry } from '../public/entries';
 import { type LogHead, LOG_START, headAfter } from '../public/seen';
 import { type Signed, decodeSigned } from '../public/signed';
+import type { OpeningVectors } from './opening-vectors';
 import { type SealingVectors, type VectorCase, codeOf } from './vectors';
 
 export interface DirectoryCase extends VectorCase {
@@ -92,6 +93,19 @@ export async function commitOutcome(vectors: PublicVectors, given: CommitCase): 
         throw new Error('a commit changed a directory');
     }
     return code;
+}
+
+/** The channel of the vectors as an observer holds it: every commit accepted, with its directory. */
+export async function channelLine({ channel }: OpeningVectors): Promise<{
+    readonly line: ChannelLine;
+    readonly directory: Directory;
+    readonly directories: Directories;
+}> {
+    const directory = await Directory.replay(fromHex(channel.root), channel.entries.map(fromHex));
+    const directories = new Map([[directory.agencyId, directory]]);
+    const line = new ChannelLine(asId(fromHex(channel.channel_id)) as ChannelId);
+    for (const step of channel.commits) await line.accept(decodeSigned(fromHex(step.commit)), directories);
+    return { line, directory, directories };
 }
 
 /** Whether the running hash over a log is what each step says. */
