@@ -215,17 +215,21 @@ class Writer {
 
     #long(head: number, value: bigint): void {
         this.#byte(head);
-        this.#view.setBigUint64(this.#room(8), value);
+        const at = this.#room(8);
+        this.#view.setBigUint64(at, value);
     }
 
     #byte(value: number): void {
-        this.#view.setUint8(this.#room(1), value);
+        const at = this.#room(1);
+        this.#view.setUint8(at, value);
     }
 
     #raw(data: Uint8Array): void {
-        this.#data.set(data, this.#room(data.length));
+        const at = this.#room(data.length);
+        this.#data.set(data, at);
     }
 
+    /** Where `count` bytes may be written. Ask before touching `#data` or `#view`: they may be others afterwards. */
     #room(count: number): number {
         const at = this.#at;
         this.#at = at + count;
