@@ -8,6 +8,7 @@ import type { Bytes } from '~/protocol/bytes';
 import { ProtocolError, WireError } from '~/protocol/errors';
 import { FRAME_BYTES } from '~/protocol/limits';
 import {
+    type Batch,
     CLIENT_FORMS,
     type ClientMessage,
     type Form,
@@ -45,8 +46,19 @@ export function decodeClient(data: Uint8Array): ClientMessage | null {
     return decode(CLIENT, data) as ClientMessage | null;
 }
 
+/** A page of a log, as HTTP carries it: one `batch`, which may be larger than a frame. Throws `ProtocolError`. */
+export function readBatch(data: Uint8Array): Batch {
+    const message = parse(SERVER, data);
+    if (message === null || message.kind !== 'batch') throw notOurs();
+    return message as Batch;
+}
+
 function decode(forms: ReadonlyMap<number, Form>, data: Uint8Array): object | null {
     if (data.length > FRAME_BYTES) throw tooLarge();
+    return parse(forms, data);
+}
+
+function parse(forms: ReadonlyMap<number, Form>, data: Uint8Array): { readonly kind: string } | null {
     const tag = tagOf(data);
     const form = tag === null ? undefined : forms.get(tag);
     if (form === undefined) {
