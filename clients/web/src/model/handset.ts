@@ -15,6 +15,9 @@ export type PlaceTrouble =
 /** Settings of the screen alone. They stand in the clear at rest: never anything a person wrote. */
 export type Setting = 'language' | 'theme' | 'idle_minutes' | 'letter_keys';
 
+/** `impossible`: this browser has none (iOS has it for an installed app alone). */
+export type PushState = 'on' | 'off' | 'refused' | 'impossible';
+
 export interface Handset {
     /** The person's languages, best first (BCP 47). */
     readonly languages: readonly string[];
@@ -45,5 +48,16 @@ export interface Handset {
     /** Go to the agency's own sign-in. The page is left. */
     agencySignIn(): void;
 
+    // -- being woken, and newer versions
+    push(): Promise<PushState>;
+    /** From a tap, with the server's VAPID key. Null: refused, or the push service cannot be reached. */
+    subscribePush(vapidKey: string): Promise<PushSubscriptionJSON | null>;
+    unsubscribePush(): Promise<void>;
+    /** Called when a newer version of this client waits. */
+    onUpdate(listener: () => void): void;
+    /** Put it in place; the page loads anew. */
+    takeUpdate(): void;
+
+    /** Load the page anew. */
     reload(): void;
 }

@@ -11,10 +11,11 @@ import type chat from './en/chat.json';
 import type desk from './en/desk.json';
 import type responder from './en/responder.json';
 import type shared from './en/shared.json';
+import type start from './en/start.json';
 
-type Words = typeof shared & typeof chat & typeof responder & typeof desk & typeof admin;
+type Words = typeof shared & typeof start & typeof chat & typeof responder & typeof desk & typeof admin;
 export type Key = keyof Words;
-export type Area = 'shared' | 'chat' | 'responder' | 'desk' | 'admin';
+export type Area = 'shared' | 'start' | 'chat' | 'responder' | 'desk' | 'admin';
 export type Values = Readonly<Record<string, string | number>>;
 
 export const languages = ['en', 'es'] as const;

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { direction, language, speak, t, useWords, type Key } from './words.svelte';
 
 const source = join(import.meta.dirname, '..');
-const areas = ['shared', 'chat', 'responder', 'desk', 'admin', 'push'] as const;
+const areas = ['shared', 'start', 'chat', 'responder', 'desk', 'admin', 'push'] as const;
 
 function words(of: string, area: string): Record<string, string> {
     return JSON.parse(readFileSync(join(source, 'words', of, `${area}.json`), 'utf8')) as Record<

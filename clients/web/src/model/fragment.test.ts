@@ -1,0 +1,45 @@
+import { expect, test } from 'vitest';
+import { isRootKey, readEnrolment, readFragment } from './fragment';
+
+const root = 'ab'.repeat(32);
+
+test('a link to enrol carries code, root key and, for one device, the authority seed', () => {
+    expect(readFragment(`#enrol=K7QX-22&root=${root}`)).toEqual({
+        kind: 'enrol',
+        enrolment: { code: 'K7QX-22', root, authoritySeed: '' },
+    });
+    expect(readFragment(`#enrol=c&root=${root}&authority=00ff`)).toMatchObject({
+        enrolment: { authoritySeed: '00ff' },
+    });
+});
+
+test('a root key that is not one is none: the person is asked for it', () => {
+    expect(readFragment('#enrol=c&root=abc')).toMatchObject({ enrolment: { code: 'c', root: '' } });
+});
+
+test.each([
+    ['', []],
+    ['#', []],
+    ['#/channel/00ff', ['channel', '00ff']],
+    ['#unknown=1', []],
+])('%s is a route', (hash, path) => {
+    expect(readFragment(hash)).toEqual({ kind: 'route', path });
+});
+
+test('the ticket of an agency sign-in', () => {
+    expect(readFragment('#ticket=t1')).toEqual({ kind: 'ticket', ticket: 't1' });
+});
+
+test('what a person pasted: the link, its fragment, or a code alone', () => {
+    const whole = { code: 'K7QX', root, authoritySeed: '' };
+    expect(readEnrolment(` https://relay.example/#enrol=K7QX&root=${root} `)).toEqual(whole);
+    expect(readEnrolment(`enrol=K7QX&root=${root}`)).toEqual(whole);
+    expect(readEnrolment('K7QX 22AB')).toEqual({ code: 'K7QX22AB', root: '', authoritySeed: '' });
+    expect(readEnrolment('hello, world!')).toBeNull();
+    expect(readEnrolment('')).toBeNull();
+});
+
+test('a root key may be typed in groups', () => {
+    expect(isRootKey('AB '.repeat(32))).toBe(true);
+    expect(isRootKey('ab'.repeat(31))).toBe(false);
+});
