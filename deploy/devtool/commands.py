@@ -39,6 +39,8 @@ Exit codes: 0 all holds, 1 something failed, 2 wrong usage, 78 this machine lack
 
 EXIT_USAGE = 2
 OF_WEB = "clients/web"
+IN_BROWSERS = ("tests/web", "tests/journeys")
+"""Tests that are served the built client."""
 
 
 def usage(problem: str) -> int:
@@ -70,8 +72,7 @@ def test(arguments: Sequence[str]) -> int:
     install()
     if not fast and not theirs:
         os.environ.update(provide())
-    # What is in a browser is the built client; with other tests named, nobody waits for it.
-    if not fast and ((not ours and not theirs) or any(word.startswith("tests/web") for word in ours)):
+    if not fast and ((not ours and not theirs) or any(word.startswith(IN_BROWSERS) for word in ours)):
         build()
     elif not ours:
         install_modules()

@@ -47,6 +47,7 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
         f'host = "{HOST}"',
         f"port = {port}",
         f'data_dir = "{data}"',
+        f'public_origins = ["http://{HOST}:{port}", "http://localhost:{port}"]',
         "drain_s = 5.0",
         "[limits]",
         # The whole agency comes from one address here, and all of it at once.

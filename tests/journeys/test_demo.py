@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import msgspec
 import pytest
 
+from leeside.api import Api
+from leeside.demo.lan import NoNetwork, own_address
+from leeside.profile import Identity
+from leeside_protocol import resources as r
+from leeside_protocol.ids import ChannelId, MemberId
+from leeside_protocol.sealing.opening.keys import DeviceKeys
+from leeside_protocol.sealing.public.directory import Directory
+from leeside_protocol.words import Role
 from tests.support.shell import LEESIDE, RUN_S, Shell, line_with
+from tests.support.town import Person, now_ms, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -28,6 +41,11 @@ class Running:
     process: asyncio.subprocess.Process
     lines: asyncio.StreamReader
     invitation: dict[str, Any]
+
+    @property
+    def links(self) -> dict[str, str]:
+        """The first link of each part."""
+        return self.invitation["links"]
 
     def shell(self) -> Shell:
         """A terminal set up as the demo says."""
@@ -113,6 +131,81 @@ async def test_people_take_part_from_other_terminals_and_ctrl_c_ends_it(tmp_path
         said = await again.shell().leeside(*chat, "ana", "--send", "Back again.")
         assert said.value["progress"] == "accepted"
         assert await again.end(signal.SIGTERM) == 0
+
+
+async def come_in(running: Running, part: str, folder: Path) -> Person:
+    """What a browser does with a link: keys of its own, the code, and no word with anybody."""
+    link = urlsplit(running.links[part])
+    fragment = dict(parse_qsl(link.fragment))
+    url, root = f"{link.scheme}://{link.netloc}", bytes.fromhex(fragment["root"])
+    keys = DeviceKeys.create(os.urandom, now_ms())
+    code = fragment["enrol"]
+    async with Api(url) as api:
+        enrolled = await api.redeem(
+            r.Redeem(code, keys.identity.public, keys.enrolment_proof(code), keys.newest.encode())
+        )
+    identity = Identity(Directory(root).agency_id, bytes.fromhex(enrolled.member), keys.device_id, root)
+    return Person(part, MemberId(identity.member), Role(part), keys, identity, folder / part)
+
+
+async def test_who_opens_a_link_is_let_in_and_the_next_one_is_shown(tmp_path: Path) -> None:
+    async with demo(tmp_path, "--pace", "0.3") as running:
+        url = running.invitation["url"]
+        links = running.links
+        assert set(links) == {"responder", "dispatcher", "admin"}
+        assert ["authority=" in links[part] for part in links] == [False, False, True]
+        guest = await come_in(running, "dispatcher", tmp_path)
+        renewed: str = msgspec.json.decode(await line_with(running.lines, '"links"'))["links"]["dispatcher"]
+        assert renewed != links["dispatcher"]
+        async with guest.open(url) as client:
+            purposes = {"agency", "unit", "desk", "incident"}
+            await until(lambda: {info.purpose for info in client.channels()} >= purposes, "all channels")
+            agency = ChannelId(
+                bytes.fromhex(next(info.id for info in client.channels() if info.purpose == "agency"))
+            )
+            await until(lambda: "Dario Weiss" in client.board(agency).names.values(), "their own name")
+            units = [bytes.fromhex(channel) for channel in running.invitation["channels"]]
+            await client.send(ChannelId(units[0]), "Who is on tonight?")
+            await line_with(running.lines, "Dario Weiss: Who is on tonight?")
+            await line_with(running.lines, "Copy, Dario.")
+        # A second person by the next link is another one: nobody's devices are mixed up.
+        running.links["dispatcher"] = renewed
+        second = await come_in(running, "dispatcher", tmp_path / "second")
+        assert second.member != guest.member
+        await line_with(running.lines, second.device.hex())
+        assert await running.end() == 0
+
+
+async def test_without_the_web_there_are_no_links(tmp_path: Path) -> None:
+    async with demo(tmp_path, "--no-web") as running:
+        assert running.links == {}
+        assert await running.end() == 0
+
+
+async def test_on_a_network_it_speaks_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
+    data = tmp_path / "demo"
+    try:
+        address = own_address()
+    except NoNetwork:
+        refused = await Shell.at(tmp_path / "outside").leeside("demo", "--json", "--lan", code=1)
+        assert "on no network" in refused.err
+        return
+    async with demo(tmp_path, "--lan", "--data", str(data)) as running:
+        assert running.invitation["url"].startswith("https://127.0.0.1:")
+        authority = Path(running.invitation["authority"])
+        assert all(link.startswith(f"https://{address}:") for link in running.links.values())
+        async with httpx.AsyncClient(verify=ssl.create_default_context(cafile=authority)) as browser:
+            link = urlsplit(running.links["responder"])
+            page = await browser.get(f"{link.scheme}://{link.netloc}/")
+            assert page.status_code == 200
+            assert "max-age" in page.headers["strict-transport-security"]
+        said = await running.shell().leeside(
+            "--json", "chat", "Crisis 7", "--profile", "ana", "--send", "Over TLS."
+        )
+        assert said.value["progress"] == "accepted"
+        for name in ("authority.key", "server.key"):
+            assert (data / "lan" / name).stat().st_mode & 0o077 == 0
+        assert await running.end() == 0
 
 
 async def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:

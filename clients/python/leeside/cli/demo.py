@@ -7,6 +7,7 @@ import signal
 import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,11 @@ from rich.text import Text
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import invocation, wait
 from leeside.cli.screen import Screen
-from leeside.demo.agency import CAST, PASSPHRASE, Agency, kept, make, passphrase_file
+from leeside.demo.agency import CAST, PASSPHRASE, Agency, kept, make, moved, passphrase_file, trusted
 from leeside.demo.drill import PACE_S, Drill, taking_part
-from leeside.demo.server import Place, bootstrap_code, server_running
+from leeside.demo.guests import Guests
+from leeside.demo.lan import Lan, own_address, prepared
+from leeside.demo.server import Place, bootstrap_code, page_served, server_running
 
 
 def register(app: typer.Typer) -> None:
@@ -38,12 +41,29 @@ def demo(
         float, typer.Option("--pace", min=0.0, max=60.0, help="Seconds between two lines of the drill.")
     ] = PACE_S,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The server's port; 0: any free one.")] = 0,
+    lan: Annotated[
+        bool, typer.Option("--lan", help="Over HTTPS for phones and others on this network.")
+    ] = False,
+    web: Annotated[bool, typer.Option("--web/--no-web", help="Links for browsers.")] = True,
 ) -> None:
-    """Start a server with a small agency and play a drill in it. Other terminals can take part."""
+    """Start a server with a small agency and play a drill in it. Browsers and other terminals can take part."""
     run = invocation(context)
     with _folder(data) as root:
-        wait(_demo(run.screen, root, once=once, seconds=seconds, pace_s=pace_s, port=port))
+        # Before anything is started: without a network there is nothing to offer it to.
+        reached = prepared(root, own_address()) if lan else None
+        place = Place(root / "server", root / "server.log", port, reached)
+        wait(_demo(run.screen, root, place, Play(once, seconds, pace_s, web)))
     run.screen.say("The demo has ended.", {"ended": True})
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """How the drill is played."""
+
+    once: bool
+    seconds: float
+    pace_s: float
+    web: bool
 
 
 @contextmanager
@@ -61,15 +81,15 @@ def _folder(data: Path | None) -> Generator[Path]:
         yield Path(name)
 
 
-async def _demo(screen: Screen, root: Path, *, once: bool, seconds: float, pace_s: float, port: int) -> None:
+async def _demo(screen: Screen, root: Path, place: Place, how: Play) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    work = asyncio.ensure_future(_play(screen, root, once=once, pace_s=pace_s, port=port))
+    work = asyncio.ensure_future(_play(screen, root, place, how))
     stopping = asyncio.ensure_future(stopped.wait())
     try:
-        await asyncio.wait((work, stopping), timeout=seconds or None, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((work, stopping), timeout=how.seconds or None, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
     finally:
@@ -81,31 +101,59 @@ async def _demo(screen: Screen, root: Path, *, once: bool, seconds: float, pace_
         await asyncio.gather(work, stopping, return_exceptions=True)
 
 
-async def _play(screen: Screen, root: Path, *, once: bool, pace_s: float, port: int) -> None:
+async def _play(screen: Screen, root: Path, place: Place, how: Play) -> None:
     passphrase_file(root)
-    async with _standing(screen, root, port) as agency, agency.people() as people:
-        _introduce(screen, agency)
-        await Drill(agency, people, screen.say, pace_s).play(once=once)
+    async with _standing(screen, root, place) as agency, agency.people() as people:
+        drill = Drill(agency, people, screen.say, how.pace_s)
+        if not how.web or not await page_served(agency.url, trusted(agency.url, root)):
+            if how.web:
+                screen.warn("No page is served: the web client is not part of this installation.")
+            _introduce(screen, agency, {}, place)
+            await drill.play(once=how.once)
+            return
+
+        def told(line: str, value: dict[str, object]) -> None:
+            if screen.json:
+                screen.say(line, value)
+            else:
+                screen.out.print(Text(line), soft_wrap=True)  # a broken link would be no link
+
+        async with Guests.invited(agency, people, told) as guests:
+            _introduce(screen, agency, guests.links, place)
+            attending = asyncio.ensure_future(guests.attend())
+            playing = asyncio.ensure_future(drill.play(once=how.once))
+            try:
+                await asyncio.wait((attending, playing), return_when=asyncio.FIRST_COMPLETED)
+                for task in (attending, playing):
+                    if task.done():
+                        task.result()
+            finally:
+                attending.cancel()
+                playing.cancel()
+                await asyncio.gather(attending, playing, return_exceptions=True)
 
 
 @asynccontextmanager
-async def _standing(screen: Screen, root: Path, port: int) -> AsyncGenerator[Agency]:
+async def _standing(screen: Screen, root: Path, place: Place) -> AsyncGenerator[Agency]:
     """The server with its agency: an earlier run's, or a new one."""
     before = kept(root)
-    place = Place(root / "server", root / "server.log", port if before is None else before.port)
+    if before is not None and not place.port:
+        place = replace(place, port=before.port)
     if not screen.json:
         screen.note("Starting a server on this machine …")
-    async with server_running(place) as url:
+    async with server_running(place) as port:
+        url = place.url(port)
         if before is not None:
-            yield Agency(root, url, before)
+            moved(root, url)
+            yield Agency(root, url, before, place.public(port))
             return
         if not screen.json:
             screen.note(f"Founding an agency and enrolling {len(CAST)} people …")
-        actual = int(url.rpartition(":")[2])
-        yield await make(root, url, actual, await bootstrap_code(place))
+        made = await make(root, url, port, await bootstrap_code(place))
+        yield replace(made, public=place.public(port))
 
 
-def _introduce(screen: Screen, agency: Agency) -> None:
+def _introduce(screen: Screen, agency: Agency, links: dict[str, str], place: Place) -> None:
     lines = taking_part(agency)
     if screen.json:
         screen.document(
@@ -116,6 +164,8 @@ def _introduce(screen: Screen, agency: Agency) -> None:
                 "profiles": [c.name for c in CAST],
                 "units": list(agency.made.units),
                 "channels": list(agency.made.channels),
+                "links": links,
+                "authority": "" if place.lan is None else str(place.lan.authority),
                 "take_part": lines,
             }
         )
@@ -123,8 +173,32 @@ def _introduce(screen: Screen, agency: Agency) -> None:
     screen.warn(
         f'For the demo only: every key here opens with "{PASSPHRASE}". Never use them for real people.'
     )
-    screen.say(f"The server is {agency.url}. To take part, type in another terminal:")
+    if links:
+        where = "on this machine" if place.lan is None else "on this network"
+        screen.say(f"Open these in browsers {where}, each in a profile or private window of its own:")
+        for part, link in links.items():
+            screen.out.print(Text(f"   {part:11}{link}"), soft_wrap=True)
+        screen.say("A link works once and for 15 minutes; the next one is shown here.")
+    if place.lan is not None:
+        _explain_lan(screen, place.lan, agency.public)
+    screen.say(f"The server is {agency.url}. To take part from another terminal, type there:")
     for line in lines:
         # Never broken by us: these are there to be copied.
         screen.out.print(Text(f"   {line}"), soft_wrap=True)
     screen.say("What the dispatcher's device receives and opens (Ctrl-C ends it):")
+
+
+def _explain_lan(screen: Screen, lan: Lan, public: str) -> None:
+    """How a phone comes to trust this machine, and what works by name only."""
+    screen.say(f"A phone must trust this demo first. Send it {lan.authority}, open it there and install it:")
+    screen.say(
+        "   iPhone:  Settings > General > VPN & Device Management; then About > Certificate Trust Settings"
+    )
+    screen.say(
+        "   Android: Settings > Security > Encryption & credentials > Install a certificate > CA certificate"
+    )
+    screen.say(f"   Compare its SHA-256: {lan.fingerprint}")
+    screen.say("   Remove it from the phone after the demo.")
+    named = public.replace(lan.address, lan.names[0]) if lan.names else ""
+    instead = f"; where the network knows this machine's name, use {named}" if named else ""
+    screen.say(f"   Passkeys need a name and do not work on an address{instead}.")

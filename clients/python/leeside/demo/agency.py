@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -81,6 +81,10 @@ class Agency:
     root: Path
     url: str
     made: Made
+    public: str = ""
+    """Where browsers find the server; empty: where everybody does."""
+    guests: dict[str, str] = field(default_factory=dict[str, str])
+    """Shown names of those who came by a link, by member."""
 
     def unit(self, number: int) -> UnitId:
         return UnitId(bytes.fromhex(self.made.units[number]))
@@ -91,6 +95,8 @@ class Agency:
     def shown(self, member: MemberId | None) -> str:
         """A member's shown name."""
         names = {identifier: name for name, identifier in self.made.members.items()}
+        if member is not None and member.hex() in self.guests:
+            return self.guests[member.hex()]
         name = names.get(member.hex(), "") if member is not None else ""
         return next((c.shown for c in CAST if c.name == name), name or "somebody")
 
@@ -137,8 +143,25 @@ async def opened(found: Profile) -> AsyncGenerator[Leeside]:
             yield client
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """Unix time."""
     return time.time_ns() // 1_000_000
+
+
+def trusted(url: str, root: Path) -> Path | None:
+    """The authority of the demo's own, where the server is reached over TLS."""
+    return root / "lan/authority.pem" if url.startswith("https:") else None
+
+
+def settings(url: str, root: Path) -> Settings:
+    """What every profile here says of its server."""
+    return Settings(url, ca_file=str(trusted(url, root) or ""))
+
+
+def moved(root: Path, url: str) -> None:
+    """The server of an earlier run is now found there."""
+    for name in (ADMIN, *(c.name for c in CAST)):
+        profile(name, root).save(settings(url, root))
 
 
 async def make(root: Path, url: str, port: int, code: str) -> Agency:
@@ -192,22 +215,23 @@ class _Maker:
         self._url = url
         self._directory = founding.directory
         self._signer = signer
+        self._trusted = trusted(url, root)
         self._entries: list[bytes] = []
 
     @classmethod
     async def found(cls, root: Path, url: str, code: str) -> _Maker:
         """As `leeside agency create` does, key files and all."""
-        now_ms = _now_ms()
+        at_ms = now_ms()
         home = profile(ADMIN, root)
         root_key = a.root_key(a.create_key(home.agency / "root.keys", unlock(), "root"))
         signer = a.authority_key(a.create_key(home.agency / "authority.keys", unlock(), "authority"))
-        keys = DeviceKeys.create(secrets.token_bytes, now_ms)
+        keys = DeviceKeys.create(secrets.token_bytes, at_ms)
         member = MemberId(secrets.token_bytes(16))
-        added = a.device_added(keys.identity.public, member, Role.ADMIN, now_ms)
-        founding = a.found(root_key, [signer], added, code, now_ms)
+        added = a.device_added(keys.identity.public, member, Role.ADMIN, at_ms)
+        founding = a.found(root_key, [signer], added, code, at_ms)
         maker = cls(root, url, founding, signer, member)
         maker._keep(ADMIN, keys, member)
-        async with Api(url) as api:
+        async with Api(url, verify=trusted(url, root)) as api:
             await api.create_agency(
                 r.NewAgency(
                     code,
@@ -227,33 +251,33 @@ class _Maker:
         agency = AgencyId(self._directory.agency_id)
         with Keystore.create(found.keystore_path, unlock()) as keystore:
             save_enrolment(keystore, keys, agency, member, self._directory.root_public)
-        found.save(Settings(self._url))
+        found.save(settings(self._url, self._root))
 
     @asynccontextmanager
     async def office(self) -> AsyncGenerator[Api]:
         """The server's HTTP half, signed in as the administrator."""
         with Keystore.open(profile(ADMIN, self._root).keystore_path, unlock()) as keystore:
             keys = load_keys(keystore)
-            async with Api(self._url) as outside:
+            async with Api(self._url, verify=self._trusted) as outside:
                 session = Session(outside, keys.device_id, keys.identity.sign_raw, keystore=keystore)
-                async with Api(self._url, session) as api:
+                async with Api(self._url, session, verify=self._trusted) as api:
                     yield api
 
     async def enrol(self, office: Api, character: Character) -> MemberId:
         """A person with one device, enrolled by code; certified by `certify`."""
         info = await office.create_member(r.NewMember((character.role,), character.discipline))
         code = (await office.create_enrolment(info.id, r.NewEnrolment())).code
-        now_ms = _now_ms()
-        keys = DeviceKeys.create(secrets.token_bytes, now_ms)
+        at_ms = now_ms()
+        keys = DeviceKeys.create(secrets.token_bytes, at_ms)
         member = MemberId(bytes.fromhex(info.id))
-        async with Api(self._url) as api:
+        async with Api(self._url, verify=self._trusted) as api:
             await api.redeem(
                 r.Redeem(code, keys.identity.public, keys.enrolment_proof(code), keys.newest.encode())
             )
         added = a.device_added(
-            keys.identity.public, member, character.role, now_ms, discipline=character.discipline
+            keys.identity.public, member, character.role, at_ms, discipline=character.discipline
         )
-        self._entries.append(a.sign(self._directory, added, [self._signer], now_ms).encode())
+        self._entries.append(a.sign(self._directory, added, [self._signer], at_ms).encode())
         self.devices[character.name] = keys.device_id
         await asyncio.to_thread(self._keep, character.name, keys, member)
         return member

@@ -9,15 +9,19 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import httpx
 import msgspec
 
+from leeside.api import tls_context
+from leeside.demo.lan import ANYWHERE, Lan
 from leeside.errors import LeesideError
 
 PROGRAM: Final = "leeside-server"
@@ -42,11 +46,28 @@ class _Serving(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the demo's server keeps things. `port` 0 takes any free one."""
+    """Where the demo's server keeps things, and how it is reached. `port` 0 takes any free one."""
 
     data: Path
     log: Path
     port: int = 0
+    lan: Lan | None = None
+    """Set where others on the network may reach it: then it speaks TLS."""
+
+    def url(self, port: int) -> str:
+        """Where clients on this machine find it."""
+        return f"{'http' if self.lan is None else 'https'}://{HOST}:{port}"
+
+    def public(self, port: int) -> str:
+        """Where browsers find it."""
+        return self.url(port) if self.lan is None else f"https://{self.lan.address}:{port}"
+
+    def origins(self) -> tuple[str, ...]:
+        """From where its own pages open sockets: by every name that it may be called."""
+        if self.lan is None:
+            return tuple(f"http://{name}:{self.port}" for name in (HOST, "localhost"))
+        names = (self.lan.address, HOST, "localhost", *self.lan.names)
+        return tuple(f"https://{name}:{self.port}" for name in names)
 
 
 def program() -> str:
@@ -63,18 +84,43 @@ def program() -> str:
 def environment(place: Place, outer: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The server's environment: embedded defaults, whatever this shell was set up for."""
     kept = {name: value for name, value in outer.items() if not name.startswith("LEESIDE_")}
-    return {
+    own = {
         **kept,
         "LEESIDE_HOST": HOST,
         "LEESIDE_PORT": str(place.port),
+        "LEESIDE_PUBLIC_ORIGINS": ",".join(place.origins()),
         "LEESIDE_DATA_DIR": str(place.data),
         "LEESIDE_LOG_FORMAT": "json",
     }
+    if place.lan is not None:
+        own["LEESIDE_HOST"] = ANYWHERE
+        own["LEESIDE_TLS_CERT"] = str(place.lan.certificate)
+        own["LEESIDE_TLS_KEY"] = str(place.lan.key)
+    return own
+
+
+def with_port(place: Place) -> Place:
+    """The place with a port that nobody used a moment ago, where any will do: its pages' origin has it in it."""
+    if place.port:
+        return place
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return replace(place, port=int(probe.getsockname()[1]))
+
+
+async def page_served(url: str, authority: Path | None) -> bool:
+    """Whether there is a page to open: an installation without the built client has none."""
+    async with httpx.AsyncClient(verify=tls_context(authority)) as client:
+        try:
+            return (await client.get(url)).status_code == 200
+        except httpx.HTTPError:
+            return False
 
 
 @asynccontextmanager
-async def server_running(place: Place) -> AsyncGenerator[str]:
-    """The server for as long as the block runs; yields its address. Raises `ServerMissing` when it does not start."""
+async def server_running(place: Place) -> AsyncGenerator[int]:
+    """The server for as long as the block runs; yields its port. Raises `ServerMissing` when it does not start."""
+    place = with_port(place)
     place.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with place.log.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -89,7 +135,7 @@ async def server_running(place: Place) -> AsyncGenerator[str]:
             start_new_session=True,
         )
     try:
-        yield f"http://{HOST}:{await _port(process, place)}"
+        yield await _port(process, place)
     finally:
         await _stop(process)
 
