@@ -15,7 +15,6 @@ async def test_the_page_loads_under_the_strict_policy_and_asks_nobody_else(
 ) -> None:
     for viewport in (PHONE, DESK):
         async with watched(browser, one.url(0), viewport=viewport) as (context, watch):
-            watch.expect("favicon.ico")
             page = await context.new_page()
             response = await page.goto(one.url(0), wait_until="networkidle")
             assert response is not None
@@ -27,7 +26,6 @@ async def test_the_page_loads_under_the_strict_policy_and_asks_nobody_else(
 async def misbehave(browser: Browser, url: str, what: str) -> None:
     """A page that does something which it may not."""
     async with watched(browser, url) as (context, watch):
-        watch.expect("favicon.ico")
         page = await context.new_page()
         await page.goto(url)
         await page.evaluate(f"() => {{ {what} }}")
