@@ -1,0 +1,203 @@
+/**
+ * Media keys: SFrame (RFC 9605, AES_128_GCM_SHA256_128) from an epoch's media secret. Spec 04, "Media".
+ *
+ * `base_key = KDF(class_secret[3], "SFrame 1.0 Base Key", [commit_hash, call_id], 16)`;
+ * `KID = random 40-bit context << 16 | roster index << 8 | epoch & 0xff`. There is no authentication of single senders
+ * among members (RFC 9605 says so). How the frame lies around the codec's clear bytes is chapter 09's.
+ *
+ * KIDs and counters have up to 64 bits, so they are `bigint`.
+ */
+
+import { refuse } from '../errors';
+import type { Commit } from '../public/commit';
+import { type Bytes, type Hex, concat, kdf, u64, unhex, utf8 } from '../public/encoding';
+import { aesKey, aesOpen, aesSeal, nonceOf } from './aes';
+import { type Random, secureRandom } from './random';
+
+const CIPHER_SUITE = 0x0004;
+export const PREVIOUS_EPOCH_MS = 10_000;
+export const MAX_MEDIA_KEYS = 1024;
+const MAX_COUNTER = 2n ** 64n - 1n;
+const CONTEXT_BYTES = 5;
+
+/** 16 bytes for one call in one epoch. */
+export function mediaBaseKey(mediaSecret: Bytes, commitHash: Hex, callId: Hex): Promise<Bytes> {
+    return kdf(mediaSecret, 'SFrame 1.0 Base Key', [unhex(commitHash), unhex(callId)], 16);
+}
+
+/** RFC 9605 section 4.4.2: a 16-byte key and a 12-byte salt. */
+export async function mediaKeyAndSalt(base: Bytes, kid: bigint): Promise<{ key: Bytes; salt: Bytes }> {
+    const secret = await crypto.subtle.importKey('raw', base, 'HKDF', false, ['deriveBits']);
+    const tail = concat([u64(kid), Uint8Array.of(CIPHER_SUITE >> 8, CIPHER_SUITE & 0xff)]);
+    const derive = async (label: string, lengthBytes: number): Promise<Bytes> => {
+        const info = concat([utf8(label), tail]);
+        const parameters = { name: 'HKDF', hash: 'SHA-256', salt: new Uint8Array(0), info };
+        return new Uint8Array(await crypto.subtle.deriveBits(parameters, secret, lengthBytes * 8));
+    };
+    return {
+        key: await derive('SFrame 1.0 Secret key ', 16),
+        salt: await derive('SFrame 1.0 Secret salt ', 12),
+    };
+}
+
+export interface MediaHeader {
+    readonly kid: bigint;
+    readonly counter: bigint;
+    readonly lengthBytes: number;
+}
+
+/** RFC 9605 section 4.3. */
+export function encodeMediaHeader(kid: bigint, counter: bigint): Bytes {
+    const [k, c] = [headerField(kid), headerField(counter)];
+    return concat([Uint8Array.of((k.code << 4) | c.code), k.bytes, c.bytes]);
+}
+
+/** The header at the front of a frame; `E_FORMAT` when cut short or not the shortest form. */
+export function decodeMediaHeader(frame: Bytes): MediaHeader {
+    const config = frame[0] ?? refuse('E_FORMAT', 'media header');
+    const kid = readField(frame, config >> 4, 1);
+    const counter = readField(frame, config & 15, kid.end);
+    return { kid: kid.number, counter: counter.number, lengthBytes: counter.end };
+}
+
+function headerField(number: bigint): { code: number; bytes: Bytes } {
+    if (number < 8n) return { code: Number(number), bytes: new Uint8Array(0) };
+    const whole = u64(number);
+    const bytes = whole.slice(whole.findIndex((byte) => byte !== 0));
+    return { code: 8 | (bytes.length - 1), bytes };
+}
+
+function readField(frame: Bytes, code: number, at: number): { number: bigint; end: number } {
+    if (code < 8) return { number: BigInt(code), end: at };
+    const end = at + (code & 7) + 1;
+    if (frame.length < end) refuse('E_FORMAT', 'media header');
+    let number = 0n;
+    for (const byte of frame.subarray(at, end)) number = (number << 8n) | BigInt(byte);
+    if (headerField(number).code !== code) refuse('E_FORMAT', 'media header');
+    return { number, end };
+}
+
+/** The key of one KID, and the next counter of a sender. */
+export class MediaKey {
+    #counter = 0n;
+
+    private constructor(
+        readonly kid: bigint,
+        private readonly key: CryptoKey,
+        private readonly salt: Bytes,
+    ) {}
+
+    static async derive(base: Bytes, kid: bigint): Promise<MediaKey> {
+        const { key, salt } = await mediaKeyAndSalt(base, kid);
+        return new MediaKey(kid, await aesKey(key), salt);
+    }
+
+    /** SFrame header and ciphertext; the counter rises by one, before anything is waited for. */
+    async encrypt(plain: Bytes, metadata: Bytes = new Uint8Array(0)): Promise<Bytes> {
+        const counter = this.#counter;
+        if (counter > MAX_COUNTER) refuse('E_STATE', 'counter used up');
+        this.#counter = counter + 1n;
+        const header = encodeMediaHeader(this.kid, counter);
+        const nonce = nonceOf(this.salt, counter);
+        return concat([header, await aesSeal(this.key, nonce, plain, concat([header, metadata]))]);
+    }
+
+    /** The plaintext of a whole SFrame; `E_AEAD`, `E_FORMAT`. */
+    async decrypt(frame: Bytes, metadata: Bytes = new Uint8Array(0)): Promise<Bytes> {
+        const { kid, counter, lengthBytes } = decodeMediaHeader(frame);
+        if (kid !== this.kid) refuse('E_FORMAT', 'another media key');
+        const aad = concat([frame.subarray(0, lengthBytes), metadata]);
+        const plain = await aesOpen(this.key, nonceOf(this.salt, counter), frame.slice(lengthBytes), aad);
+        return plain ?? refuse('E_AEAD', 'media frame does not open');
+    }
+}
+
+/**
+ * A sender's key: make a new one at each start of a transceiver, so counters may start at 0.
+ *
+ * `index` is the sender's place in the commit's roster; `E_AUTHZ` for one beyond it.
+ */
+export async function mediaSender(
+    mediaSecret: Bytes,
+    commit: Commit,
+    callId: Hex,
+    index: number,
+    random: Random = secureRandom,
+): Promise<MediaKey> {
+    if (commit.roster[index] === undefined) refuse('E_AUTHZ', 'no such place in the roster');
+    let context = 0n;
+    for (const byte of random(CONTEXT_BYTES)) context = (context << 8n) | BigInt(byte);
+    const kid = (context << 16n) | (BigInt(index) << 8n) | BigInt(commit.epoch & 0xff);
+    return MediaKey.derive(await mediaBaseKey(mediaSecret, commit.hash, callId), kid);
+}
+
+interface CallEpoch {
+    readonly base: Bytes;
+    readonly roster: number;
+    readonly epoch: number;
+}
+
+/** Opens the media of one call. The epoch before is kept for 10 s; 1,024 keys at most. */
+export class MediaReceiver {
+    readonly #callId: Hex;
+    #now: CallEpoch | null = null;
+    #before: CallEpoch | null = null;
+    #beforeUntilMs = 0;
+    /** Least used first; by epoch and KID. */
+    readonly #keys = new Map<string, { readonly epoch: number; readonly key: MediaKey }>();
+
+    constructor(callId: Hex) {
+        this.#callId = callId;
+    }
+
+    /** Use a new epoch's secret from now on. */
+    async startEpoch(mediaSecret: Bytes, commit: Commit, nowMs: number): Promise<void> {
+        const base = await mediaBaseKey(mediaSecret, commit.hash, this.#callId);
+        // An older epoch that was derived more slowly must not take the place of a newer one.
+        if (this.#now !== null && commit.epoch <= this.#now.epoch) return;
+        this.#forgetBefore(Infinity);
+        this.#before = this.#now;
+        this.#beforeUntilMs = nowMs + PREVIOUS_EPOCH_MS;
+        this.#now = { base, roster: commit.roster.length, epoch: commit.epoch };
+    }
+
+    /** The roster index of the KID, and the plaintext; `E_UNKNOWN_EPOCH`, `E_AUTHZ` (no such index), `E_AEAD`, `E_FORMAT`. */
+    async decrypt(
+        frame: Bytes,
+        nowMs: number,
+        metadata: Bytes = new Uint8Array(0),
+    ): Promise<{ index: number; plain: Bytes }> {
+        const { kid } = decodeMediaHeader(frame);
+        this.#forgetBefore(nowMs);
+        const epoch = [this.#now, this.#before].find(
+            (e) => e !== null && (e.epoch & 0xff) === Number(kid & 0xffn),
+        );
+        if (epoch == null) return refuse('E_UNKNOWN_EPOCH', 'media of another epoch');
+        const index = Number((kid >> 8n) & 0xffn);
+        if (index >= epoch.roster || kid >> 56n !== 0n) refuse('E_AUTHZ', 'no such place in the roster');
+        const name = `${epoch.epoch} ${kid}`;
+        const key = this.#keys.get(name)?.key ?? (await MediaKey.derive(epoch.base, kid));
+        const plain = await key.decrypt(frame, metadata);
+        // Only a key that opened something is kept: strangers cannot push out those in use. Nor is one of an epoch that
+        // ended meanwhile.
+        if (epoch === this.#now || epoch === this.#before) this.#keep(name, epoch.epoch, key);
+        return { index, plain };
+    }
+
+    #forgetBefore(nowMs: number): void {
+        if (this.#before === null || nowMs <= this.#beforeUntilMs) return;
+        const { epoch } = this.#before;
+        this.#before = null;
+        for (const [name, held] of this.#keys) if (held.epoch === epoch) this.#keys.delete(name);
+    }
+
+    #keep(name: string, epoch: number, key: MediaKey): void {
+        this.#keys.delete(name);
+        this.#keys.set(name, { epoch, key });
+        if (this.#keys.size <= MAX_MEDIA_KEYS) return;
+        for (const leastUsed of this.#keys.keys()) {
+            this.#keys.delete(leastUsed);
+            return;
+        }
+    }
+}
