@@ -24,8 +24,9 @@ HELP = """\
   check [rules|format|types|layers|web]  ruff, mypy --strict, pyright strict, import-linter,
                                        svelte-check, eslint, prettier
   faults NAME [--short|--full] [--json]  break something on purpose; says what held
-  bench NAME [--short] [--json] [--keep]  fanout, ingest, storm, memory or sealing: measure against peers,
-                                       in one interleaved run; --keep: into docs/results
+  bench NAME [--short] [--json] [--keep]  fanout, ingest, storm, memory or sealing: measure against peers, in
+                                       one interleaved run; web: the client in a browser against its
+                                       limits; --keep: into docs/results
   doctor                               what this machine has and lacks for the above
   lock [--upgrade]                     write the locks anew from pyproject.toml and clients/web/package.json
   web                                  build the web client into the server, where its sources changed

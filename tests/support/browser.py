@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import (
     Browser,
     BrowserContext,
+    CDPSession,
     ConsoleMessage,
     Page,
     ViewportSize,
@@ -94,6 +95,22 @@ class Watch:
     def unexpected(self) -> list[str]:
         """What nobody expected."""
         return [told for told in self.complaints if not any(p.search(told) for p in self._expected)]
+
+
+@dataclass(frozen=True, slots=True)
+class DevTools:
+    """The Chrome DevTools Protocol of a page: for what a person's device does and Playwright has no word for."""
+
+    session: CDPSession
+
+    @classmethod
+    async def of(cls, page: Page) -> DevTools:
+        return cls(await page.context.new_cdp_session(page))
+
+    async def send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method; what it answers."""
+        answer: dict[str, Any] = await self.session.send(method, parameters)  # pyright: ignore[reportUnknownMemberType]
+        return answer
 
 
 @asynccontextmanager
