@@ -1,0 +1,109 @@
+/**
+ * Events on their way to the screen: gathered for a moment, one batch a time, newest value of each thing only.
+ *
+ * Crossing from a worker costs; a burst of a thousand positions must not. An event is the whole new value of what it names,
+ * so of two for one thing the older need not cross. Order is kept between different things by the newest of each.
+ */
+import type { EngineEvent } from '../engine';
+
+/** Long enough to gather a burst, too short to be felt. */
+export const GATHER_MS = 25;
+
+export class Announcer {
+    private readonly waiting = new Map<string, EngineEvent>();
+    private due = false;
+    private listen: ((events: readonly EngineEvent[]) => void) | null = null;
+
+    /** `later` calls its argument once after that many milliseconds. */
+    constructor(private readonly later: (act: () => void, delayMs: number) => void) {}
+
+    /** From now on events go to `listen`; what was put before is in the snapshot. */
+    start(listen: (events: readonly EngineEvent[]) => void): void {
+        this.waiting.clear();
+        this.listen = listen;
+    }
+
+    put(event: EngineEvent): void {
+        if (this.listen === null) return;
+        if (event.kind === 'reset' || event.kind === 'channel_gone') this.forget(event.channel);
+        const key = keyOf(event);
+        this.waiting.delete(key);
+        this.waiting.set(key, event);
+        if (this.due) return;
+        this.due = true;
+        this.later(() => this.flush(), GATHER_MS);
+    }
+
+    /** Send what waits now. */
+    flush(): void {
+        this.due = false;
+        if (this.listen === null || this.waiting.size === 0) return;
+        const events = [...this.waiting.values()];
+        this.waiting.clear();
+        this.listen(events);
+    }
+
+    /** Rows of a channel that begins anew must not come behind the news of it. */
+    private forget(channel: string): void {
+        for (const [key, event] of this.waiting) {
+            if (channelOf(event) === channel) this.waiting.delete(key);
+        }
+    }
+}
+
+function channelOf(event: EngineEvent): string | null {
+    switch (event.kind) {
+        case 'row':
+            return event.row.channel;
+        case 'channel':
+            return event.channel.id;
+        case 'row_gone':
+        case 'typing':
+        case 'sound':
+        case 'position_gone':
+            return event.channel;
+        case 'position':
+            return event.position.channel;
+        case 'status':
+            return event.status.channel;
+        default:
+            return null;
+    }
+}
+
+function keyOf(event: EngineEvent): string {
+    switch (event.kind) {
+        case 'standing':
+        case 'link':
+        case 'store':
+        case 'pending':
+            return event.kind;
+        case 'member':
+            return `member ${event.member.id}`;
+        case 'unit':
+            return `unit ${event.unit.id}`;
+        case 'channel':
+            return `channel ${event.channel.id}`;
+        case 'channel_gone':
+        case 'reset':
+            return `channel ${event.channel} ${event.kind}`;
+        case 'row':
+            return `row ${event.row.channel} ${event.row.id}`;
+        case 'row_gone':
+            return `row ${event.channel} ${event.id}`;
+        case 'status':
+            return `status ${event.status.channel} ${event.status.unit}`;
+        case 'position':
+            return `position ${event.position.channel} ${event.position.device}`;
+        case 'position_gone':
+            return `position ${event.channel} ${event.device}`;
+        case 'typing':
+            return `typing ${event.channel} ${event.device}`;
+        case 'incident':
+            return `incident ${event.incident.id}`;
+        case 'sound':
+            return `sound ${event.id}`;
+        case 'alarm':
+            return `alarm ${event.alarm.seq}`;
+    }
+}
