@@ -1,0 +1,90 @@
+/**
+ * What one channel's messages were answered with: marks and acknowledgements, and which still wait for one.
+ *
+ * Notes written: `ack <channel> <message>`: who acknowledged it, and when; `asks <channel>`: what waits for an answer.
+ */
+import type { ChannelId, DeviceId, MemberId, MessageId } from '../engine';
+import type { Home } from './home';
+import { noteOf, noteOfIds, readIds, readNote } from './notes';
+import { type Acknowledgement, ProgressBook } from './progress';
+
+/** More than a screen can show at once; the oldest are no longer waited for. */
+const KEPT_ASKS = 500;
+
+export class Answers {
+    readonly book: ProgressBook;
+
+    private constructor(
+        private readonly channel: ChannelId,
+        private readonly home: Home,
+        private readonly asked: Set<MessageId>,
+    ) {
+        this.book = new ProgressBook(home.directories.memberOf);
+    }
+
+    static async restore(channel: ChannelId, home: Home): Promise<Answers> {
+        const asked = readIds<MessageId>(await home.history.note(asksNote(channel)));
+        const answers = new Answers(channel, home, new Set(asked));
+        const prefix = ackNote(channel, '');
+        for (const [name, note] of await home.history.notes(prefix)) {
+            const list = (readNote(note) ?? []) as readonly Acknowledgement[];
+            for (const { device, atMs } of list) {
+                answers.book.acknowledge(name.slice(prefix.length) as MessageId, device, atMs);
+            }
+        }
+        return answers;
+    }
+
+    /** What asks for an acknowledgement and has none of anybody but its sender, the newest last. */
+    get waiting(): readonly MessageId[] {
+        return [...this.asked];
+    }
+
+    /** A message asks for an acknowledgement. */
+    async ask(id: MessageId, sender: MemberId | null): Promise<void> {
+        if (this.asked.has(id) || this.book.answered(id, sender)) return;
+        this.asked.add(id);
+        for (const oldest of this.asked) {
+            if (this.asked.size <= KEPT_ASKS) break;
+            this.asked.delete(oldest);
+        }
+        await this.keepAsks();
+    }
+
+    /** A device acknowledged a message. False when that is known. `sender`: whose message it is. */
+    async acknowledge(
+        id: MessageId,
+        device: DeviceId,
+        atMs: number,
+        sender: MemberId | null,
+    ): Promise<boolean> {
+        if (!this.book.acknowledge(id, device, atMs)) return false;
+        const notes = new Map([[ackNote(this.channel, id), noteOf(this.book.acknowledgements(id))]]);
+        if (this.book.answered(id, sender) && this.asked.delete(id)) {
+            notes.set(asksNote(this.channel), noteOfIds([...this.asked]));
+        }
+        await this.home.history.keepNotes(notes);
+        return true;
+    }
+
+    /** The log began anew, or was forgotten. */
+    async clear(): Promise<void> {
+        const { history } = this.home;
+        this.book.clear();
+        this.asked.clear();
+        const names = [...(await history.notes(ackNote(this.channel, ''))).keys(), asksNote(this.channel)];
+        await history.keepNotes(new Map(names.map((name) => [name, null])));
+    }
+
+    private async keepAsks(): Promise<void> {
+        await this.home.history.keepNotes(new Map([[asksNote(this.channel), noteOfIds([...this.asked])]]));
+    }
+}
+
+function ackNote(channel: ChannelId, id: string): string {
+    return `ack ${channel} ${id}`;
+}
+
+function asksNote(channel: ChannelId): string {
+    return `asks ${channel}`;
+}

@@ -1,0 +1,434 @@
+/**
+ * One channel at work on this device: its chain and logs followed, and what they bring made into what screens show.
+ *
+ * The local store is written before anything is told. What is told is whole: a row, a status, a view. Of a row only what
+ * changed is told again, so a channel of ten thousand rows costs what its newest ones do.
+ */
+import type { Bytes } from '~/protocol/bytes';
+import { type ChannelAddress, type DeviceId, type MessageId, splitKey, type UnitId } from '~/protocol/ids';
+import type { Live } from '~/protocol/messages';
+import { Lane, type Mark, type Urgency } from '~/protocol/words';
+import { SealingError } from '~/sealing/errors';
+
+import { BodyError, type Content, placeOf, readContent } from '~/protocol/bodies';
+import type { ChannelId, ChannelView, EngineEvent, MemberId, Row } from '../engine';
+import { type Draft, type Outbox, Verdict } from '../ports';
+import { Answers } from './answers';
+import { Chain } from './chain';
+import { ChannelFollow, type FollowListener, type Subscribe } from './follow';
+import type { Home } from './home';
+import type { Incidents } from './incidents';
+import type { Life } from './life';
+import { Pages } from './pages';
+import type { People } from './people';
+import { Present } from './present';
+import type { RoomInfo } from './rooms';
+import { contentOf, pressingS } from './telling';
+import type { Uploads } from './uploads';
+import { type Reading, readAgain } from './reading';
+import type { SendingChannel } from './sending';
+import { ReadMarks } from './read-marks';
+import type { Repeats } from './urgent';
+import { viewOf } from './channel-view';
+
+/** An urgent message received later than this is shown, and does not sound. */
+const URGENT_AGE_MS = 86_400_000;
+const TOUCH_DELAY_MS = 200;
+const TOUCHED_ROWS = 100;
+
+/** What a room is given by the device that it is in. */
+export interface Host {
+    readonly home: Home;
+    readonly outbox: Outbox;
+    readonly people: People;
+    readonly incidents: Incidents;
+    readonly repeats: Repeats;
+    readonly uploads: Uploads;
+    readonly me: MemberId;
+    readonly put: (event: EngineEvent) => void;
+    readonly subscribe: Subscribe;
+    readonly compose: Compose;
+    /** A message may go out here now. */
+    readonly nudge: (log: ChannelAddress) => void;
+    /** The list of channels, or the directory, may have changed. */
+    readonly chore: () => void;
+    /** Something sounds from now on, or no longer. */
+    readonly soundsChanged: () => void;
+    /** A channel was caught up, or fell behind. */
+    readonly freshChanged: () => void;
+}
+
+/** Put a content into the outbox: on disk when it resolves. */
+export type Compose = (channel: ChannelId, content: Content, how?: Composed) => Promise<MessageId>;
+export interface Composed {
+    readonly urgency?: Urgency;
+    readonly mark?: Mark;
+    readonly id?: MessageId;
+}
+
+export class Room implements FollowListener, SendingChannel {
+    readonly pages: Pages;
+    readonly present: Present;
+    readonly answers: Answers;
+    readonly marks: ReadMarks;
+    blocked = '';
+    private last: Row | null = null;
+    private touched: { after: number; upTo: number } | null = null;
+    private telling = false;
+
+    private constructor(
+        readonly id: ChannelId,
+        public info: RoomInfo,
+        private readonly host: Host,
+        readonly life: Life,
+        readonly chain: Chain,
+        answers: Answers,
+        marks: ReadMarks,
+    ) {
+        const { memberOf } = host.home.directories;
+        this.present = new Present(id, memberOf);
+        this.answers = answers;
+        this.marks = marks;
+        this.pages = new Pages(this, host);
+    }
+
+    /** From the local copy: read without a link, and followed from where it left off. */
+    static async restore(info: RoomInfo, host: Host): Promise<Room> {
+        const { home } = host;
+        const life = home.life.child();
+        let room: Room | null = null as Room | null;
+        const chain = await Chain.restore(info.id, home, () => room?.tellView());
+        const answers = await Answers.restore(info.id, home);
+        const marks = await ReadMarks.restore(info.id, () => held(room), host);
+        room = new Room(info.id, info, host, life, chain, answers, marks);
+        room.following = await ChannelFollow.restore(life, chain, home.history, host.subscribe, room);
+        await room.recall();
+        return room;
+    }
+
+    private following!: ChannelFollow;
+
+    get follow(): ChannelFollow {
+        return this.following;
+    }
+
+    /** Begin to follow. */
+    start(): void {
+        this.life.begin(() => this.follow.run());
+    }
+
+    /** This device is no longer in it. */
+    leave(): void {
+        this.life.end();
+        this.host.repeats.relieveChannel(this.id);
+    }
+
+    // ---- for sending
+
+    get epoch(): number {
+        return this.chain.epoch;
+    }
+
+    get isNewest(): boolean {
+        return this.follow.newest;
+    }
+
+    async sync(): Promise<void> {
+        await this.chain.sync();
+    }
+
+    async sealNow(draft: Draft): Promise<{ readonly frame: Bytes; readonly epoch: number }> {
+        return await this.chain.sealNow(draft);
+    }
+
+    /** Nothing goes out here for now; empty: it goes again. */
+    setBlocked(why: string): void {
+        if (this.blocked === why) return;
+        this.blocked = why;
+        this.tellView();
+    }
+
+    // ---- looking
+
+    view(): ChannelView {
+        return viewOf(this, this.last, this.host);
+    }
+
+    /** Tell the channel's view again; many changes of one moment are told once. */
+    tellView(): void {
+        this.host.put({ kind: 'channel', channel: this.view() });
+    }
+
+    /** The server's word about this channel changed. */
+    setInfo(info: RoomInfo): void {
+        const changed = info.archived !== this.info.archived;
+        this.info = info;
+        if (changed) this.tellView();
+    }
+
+    /** Take up what an earlier run knew: values, what sounds, the newest row. */
+    private async recall(): Promise<void> {
+        const { history } = this.host.home;
+        for (const entry of await history.state(this.chain.contentLog)) {
+            if (entry.verdict === Verdict.opened && entry.value.length > 0)
+                await this.take(readAgain(entry), true);
+        }
+        const { rows, unread } = await this.pages.recent(this.marks.read);
+        this.last = rows.at(-1) ?? null;
+        this.marks.setUnread(unread);
+    }
+
+    // ---- from following
+
+    pressing(readings: readonly Reading[]): { id: MessageId; sinceMs: number }[] {
+        return readings
+            .filter((reading) => this.presses(reading))
+            .map(({ entry }) => ({ id: entry.id, sinceMs: entry.atMs }));
+    }
+
+    async readings(readings: readonly Reading[]): Promise<void> {
+        for (const reading of readings) await this.take(reading, false);
+        if (
+            readings.some(
+                ({ entry }) => entry.lane === Lane.log && entry.device !== this.host.home.keys.deviceId,
+            )
+        ) {
+            this.marks.soon();
+        }
+        this.tellView();
+    }
+
+    chained(): void {
+        this.tellView();
+    }
+
+    async granted(readings: readonly Reading[]): Promise<void> {
+        await this.readings(readings);
+        // Rows that stood closed are told as they are now, and so are those of epochs that hold nothing new.
+        this.host.put({ kind: 'reset', channel: this.id });
+    }
+
+    trimmed(): void {
+        this.host.put({ kind: 'reset', channel: this.id });
+    }
+
+    async dropping(generation: number): Promise<void> {
+        const { home, outbox } = this.host;
+        const log = this.chain.contentLog;
+        const own = (await home.history.state(log)).filter((entry) => entry.device === home.keys.deviceId);
+        await outbox.reopen(log, generation, new Set(own.map((entry) => entry.key)));
+    }
+
+    dropped(): void {
+        this.host.repeats.relieveChannel(this.id);
+        this.host.soundsChanged();
+        this.present.clear();
+        this.pages.clear();
+        this.life.begin(() => this.answers.clear());
+        // Offsets begin again: what was read of the old history says nothing of the new one.
+        this.life.begin(() => this.marks.clear());
+        this.last = null;
+        this.host.put({ kind: 'reset', channel: this.id });
+        this.host.nudge(this.chain.contentLog);
+        this.tellView();
+    }
+
+    caughtUp(): void {
+        this.marks.soon();
+        this.host.freshChanged();
+        this.tellView();
+    }
+
+    newest(): void {
+        this.host.nudge(this.chain.contentLog);
+    }
+
+    lost(): void {
+        this.host.chore();
+    }
+
+    /** A value of the stream lane; one that does not hold is dropped, the next will do. */
+    async live(push: Live): Promise<void> {
+        const { home } = this.host;
+        if (push.device === home.keys.deviceId || push.payload.length === 0) return;
+        let content;
+        try {
+            const body = await this.chain.openStream(push.device, push.payload);
+            content = readContent(body.type, body.data);
+        } catch (error) {
+            if (error instanceof SealingError || error instanceof BodyError) return;
+            throw error;
+        }
+        if (this.life.ended || content.type === 'unsupported') return;
+        const place = placeOf(content, push.device);
+        if (place.lane !== Lane.stream || place.key !== push.key) return;
+        if (content.type === 'position') {
+            const position = this.present.live(push.device, content.fix, push.atMs);
+            if (position !== null) this.host.put({ kind: 'position', position });
+        } else if (content.type === 'typing') {
+            this.host.put({ kind: 'typing', channel: this.id, device: push.device, on: content.on });
+        }
+    }
+
+    // ---- one entry
+
+    private async take(reading: Reading, quiet: boolean): Promise<void> {
+        const { entry } = reading;
+        const content = contentOf(reading);
+        if (content === null) {
+            if (entry.lane === Lane.state && entry.verdict === Verdict.opened && entry.value.length === 0) {
+                this.forgetValue(entry.key);
+            }
+            if (entry.lane === Lane.log && !quiet) await this.takeRow(reading);
+            return;
+        }
+        switch (content.type) {
+            case 'marks': {
+                const change = this.answers.book.mark(entry.device, content);
+                if (change !== null && !quiet) this.touch(change.after, change.upTo);
+                break;
+            }
+            case 'acknowledged':
+                await this.acknowledged(content.message, entry.device, entry.atMs);
+                break;
+            case 'status': {
+                const status = this.present.status(content, entry.device, entry.atMs);
+                if (!quiet) this.host.put({ kind: 'status', status });
+                break;
+            }
+            case 'last_position': {
+                const nowMs = this.host.home.nowMs();
+                const position = this.present.kept(entry.device, content, entry.atMs, nowMs);
+                if (!quiet) this.host.put({ kind: 'position', position });
+                break;
+            }
+            case 'member_name':
+                if (this.info.purpose === 'agency') this.host.people.named(content.member, content.name);
+                break;
+            case 'unit_name':
+                if (this.info.purpose === 'agency') this.host.people.named(content.unit, content.name);
+                break;
+            case 'incident':
+                // A description counts in the channel of its own incident alone.
+                if (this.info.subject === (content.incident as string)) {
+                    this.host.incidents.described(content.incident, content);
+                }
+                break;
+            default:
+                await this.takeRow(reading);
+        }
+    }
+
+    private async takeRow(reading: Reading): Promise<void> {
+        const { entry } = reading;
+        this.pages.arrived(entry.id);
+        const content = contentOf(reading);
+        if (content !== null && pressingS(content) !== null) {
+            await this.answers.ask(entry.id, this.host.home.directories.memberOf(entry.device));
+            if (this.presses(reading)) {
+                const nowMs = this.life.clock.monotonicMs();
+                this.host.repeats.press(this.id, entry.id, nowMs, pressingS(content) ?? 0);
+                this.host.soundsChanged();
+            }
+        }
+        const row = this.pages.tell(reading);
+        if (row === null) return;
+        if (!row.mine) this.marks.arrived(entry.offset);
+        if (this.last === null || row.offset >= this.last.offset) this.last = row;
+        this.host.put({ kind: 'row', row });
+    }
+
+    /** Whether it sounds here: another person's, addressed to this one, and not of yesterday (spec 10, "What sounds"). */
+    private presses(reading: Reading): boolean {
+        const { entry } = reading;
+        const content = contentOf(reading);
+        if (content === null || pressingS(content) === null) return false;
+        const { home, people, me } = this.host;
+        if (home.directories.memberOf(entry.device) === me) return false;
+        if (content.type === 'assignment' && !people.concerns(content.unit, me)) return false;
+        if (
+            this.answers.book
+                .acknowledgements(entry.id)
+                .some(({ device }) => home.directories.memberOf(device) === me)
+        ) {
+            return false;
+        }
+        return home.nowMs() - entry.atMs <= URGENT_AGE_MS;
+    }
+
+    private async acknowledged(message: MessageId, device: DeviceId, atMs: number): Promise<void> {
+        const { home, me } = this.host;
+        const entry = await home.history.message(this.chain.contentLog, message);
+        const sender = entry === null ? null : home.directories.memberOf(entry.device);
+        if (!(await this.answers.acknowledge(message, device, atMs, sender))) return;
+        const reading = entry === null ? null : readAgain(entry);
+        const type = reading === null ? null : contentOf(reading)?.type;
+        const by = home.directories.memberOf(device);
+        // One person, several devices: what they answered on one stops sounding on all. A check-in needs one answer of
+        // anybody's but the sender's.
+        if (by === me || (type === 'check_in' && by !== sender)) await this.relieve(message);
+        if (reading !== null) this.tellRow(reading);
+    }
+
+    /** A message stops sounding here. */
+    async relieve(message: MessageId): Promise<void> {
+        this.host.repeats.relieve(message);
+        this.host.soundsChanged();
+        await this.host.home.history.relieve(this.chain.contentLog, message);
+    }
+
+    /** Tell a row of the log again, by its id. */
+    async tellAgain(message: MessageId): Promise<void> {
+        const entry = await this.host.home.history.message(this.chain.contentLog, message);
+        if (entry !== null) this.tellRow(readAgain(entry));
+    }
+
+    private tellRow(reading: Reading): void {
+        const row = this.pages.tell(reading);
+        if (row !== null) this.host.put({ kind: 'row', row });
+    }
+
+    private forgetValue(key: Reading['entry']['key']): void {
+        const name = splitKey(key);
+        if (name?.kind === 'position') {
+            const device = name.owner as DeviceId;
+            if (this.present.forgetPlace(device)) {
+                this.host.put({ kind: 'position_gone', channel: this.id, device });
+            }
+        } else if (name?.kind === 'status') {
+            this.present.statuses.delete(name.owner as UnitId);
+        }
+    }
+
+    // ---- rows whose progress moved
+
+    /** Own rows of these offsets are told again, soon: marks come in bursts. */
+    private touch(after: number, upTo: number): void {
+        const { touched } = this;
+        this.touched = {
+            after: Math.min(after, touched?.after ?? after),
+            upTo: Math.max(upTo, touched?.upTo ?? upTo),
+        };
+        if (this.telling) return;
+        this.telling = true;
+        this.life.later(() => this.life.begin(() => this.tellTouched()), TOUCH_DELAY_MS);
+    }
+
+    private async tellTouched(): Promise<void> {
+        const { touched } = this;
+        this.touched = null;
+        this.telling = false;
+        if (touched === null) return;
+        const { home, me } = this.host;
+        const log = this.chain.contentLog;
+        for (const entry of await home.history.before(log, touched.upTo + 1, TOUCHED_ROWS)) {
+            if (entry.offset <= touched.after || home.directories.memberOf(entry.device) !== me) continue;
+            this.tellRow(readAgain(entry));
+        }
+    }
+}
+
+function held(room: Room | null): Room {
+    if (room === null) throw new Error('the room is not whole yet');
+    return room;
+}
