@@ -1,0 +1,363 @@
+/** The commands of `Engine`, each handed to what holds its noun; every failure leaves as `EngineFailure`. */
+import { REPEAT_S } from '~/protocol/bodies';
+import { readText, noteOfText } from './notes';
+import { Urgency } from '~/protocol/words';
+
+import type {
+    ChannelId,
+    DeviceId,
+    DeviceView,
+    Discipline,
+    Engine,
+    EngineEvent,
+    EnrolmentLink,
+    Fix,
+    IncidentDetails,
+    IncidentId,
+    IncidentState,
+    Mark,
+    MemberId,
+    MessageId,
+    PrimaryStatus,
+    Role,
+    Row,
+    SecondaryStatus,
+    Snapshot,
+    UnitId,
+    Urgency as UrgencyName,
+} from '../engine';
+import { Administration } from './administration';
+import { takeAuthority } from './authority';
+import { EngineCore, type EnginePorts } from './engine-core';
+import { EngineFailure, failureOf } from './errors';
+import { IncidentWork } from './incident-work';
+import { readAgain } from './reading';
+import { Sharing } from './sharing';
+import { contentOf, markNumber, urgencyNumber } from './telling';
+import type { Work } from './work';
+
+const KEPT_BYTES = 65_536;
+
+/** What is at hand while a device works; made anew with it. */
+interface Hands {
+    readonly work: Work;
+    readonly incidents: IncidentWork;
+    readonly sharing: Sharing;
+    readonly administration: Administration;
+}
+
+export class Commands implements Engine {
+    private readonly core: EngineCore;
+    private hands: Hands | null = null;
+
+    constructor(private readonly ports: EnginePorts) {
+        this.core = new EngineCore(ports);
+    }
+
+    // -- life
+
+    start(listen: (events: readonly EngineEvent[]) => void): Promise<Snapshot> {
+        return told(() => this.core.start(listen));
+    }
+
+    stop(): Promise<void> {
+        this.core.stop();
+        return Promise.resolve();
+    }
+
+    reconnect(): Promise<void> {
+        return this.do(({ work }) => {
+            work.hurry();
+            return Promise.resolve();
+        });
+    }
+
+    settleAlarm(seq: number): Promise<void> {
+        return this.do(({ work }) => work.settleAlarm(seq));
+    }
+
+    // -- enrolling and signing in
+
+    enrol(request: Parameters<Engine['enrol']>[0]): Promise<void> {
+        return told(() => this.core.enrol(request));
+    }
+
+    unlock(pin: string): Promise<void> {
+        return told(() => this.core.unlock(pin));
+    }
+
+    passkeyOptions(): Promise<unknown> {
+        return Promise.reject(new EngineFailure('failed'));
+    }
+
+    passkeyAnswer(): Promise<void> {
+        return Promise.reject(new EngineFailure('failed'));
+    }
+
+    oidcTicket(): Promise<void> {
+        return Promise.reject(new EngineFailure('failed'));
+    }
+
+    signOut(): Promise<void> {
+        return told(() => this.core.signOut());
+    }
+
+    // -- reading
+
+    history(channel: ChannelId, before: number, limit: number): Promise<readonly Row[]> {
+        return this.do(({ work }) => work.rooms.get(channel).pages.before(before, limit));
+    }
+
+    markRead(channel: ChannelId, offset: number): Promise<void> {
+        return this.do(async ({ work }) => {
+            const room = work.rooms.get(channel);
+            await room.marks.seen(offset);
+            room.tellView();
+        });
+    }
+
+    presence(channel: ChannelId): ReturnType<Engine['presence']> {
+        return this.do(async ({ work }) => {
+            const { devices, asOfMs, stale } = await work.who(channel);
+            return { devices, asOfMs, stale };
+        });
+    }
+
+    openFile(channel: ChannelId, id: MessageId): Promise<Blob> {
+        return this.do(async ({ work }) => {
+            const room = work.rooms.get(channel);
+            const entry = await work.home.history.message(room.chain.contentLog, id);
+            const content = entry === null ? null : contentOf(readAgain(entry));
+            if (content?.type !== 'attachment') throw new EngineFailure('not_found');
+            try {
+                return await work.uploads.fetch(content, (doneBytes) => {
+                    work.uploads.fetching(id, doneBytes);
+                    room.life.begin(() => room.tellAgain(id));
+                });
+            } finally {
+                work.uploads.fetching(id, null);
+                room.life.begin(() => room.tellAgain(id));
+            }
+        });
+    }
+
+    // -- writing
+
+    send(
+        channel: ChannelId,
+        text: string,
+        urgency: UrgencyName,
+        replyTo: MessageId | null = null,
+    ): Promise<MessageId> {
+        return this.do(({ work }) => {
+            work.checkOpen(channel);
+            const number = urgencyNumber(urgency);
+            const repeatS = number === Urgency.urgent ? REPEAT_S : 0;
+            const content = { type: 'text', urgency: number, text, repeatS, replyTo } as const;
+            return work.compose(channel, content, { urgency: number });
+        });
+    }
+
+    sendFile(channel: ChannelId, file: Blob, name: string, caption: string): Promise<MessageId> {
+        return this.do(({ work }) => {
+            work.checkOpen(channel);
+            return work.uploads.add(channel, file, name, caption);
+        });
+    }
+
+    acknowledge(channel: ChannelId, id: MessageId): Promise<void> {
+        return this.do(async ({ work }) => {
+            work.checkOpen(channel);
+            await work.compose(channel, { type: 'acknowledged', message: id });
+            const room = work.rooms.get(channel);
+            await room.relieve(id);
+            await room.tellAgain(id);
+        });
+    }
+
+    cancel(id: MessageId): Promise<boolean> {
+        return this.do(({ work }) => work.cancel(id));
+    }
+
+    typing(channel: ChannelId, on: boolean): Promise<void> {
+        return this.do(({ work }) => work.stream(channel, { type: 'typing', on }));
+    }
+
+    setStatus(
+        unit: UnitId,
+        primary: PrimaryStatus,
+        secondary: SecondaryStatus | null,
+        note: string,
+        mark: Mark | null,
+    ): Promise<void> {
+        return this.do(({ work }) => work.setStatus(unit, primary, secondary, note, markNumber(mark)));
+    }
+
+    position(fix: Fix): Promise<void> {
+        return this.do(({ sharing }) => sharing.move(fix));
+    }
+
+    sharePosition(channel: ChannelId, on: boolean, coarseM: number): Promise<void> {
+        return this.do(({ sharing }) => sharing.share(channel, on, coarseM));
+    }
+
+    safety(kind: 'check_in' | 'duress', fix: Fix | null): Promise<void> {
+        return this.do(async ({ work, sharing }) => {
+            const { channels, unit } = work.safetyChannels();
+            if (channels.length === 0) throw new EngineFailure('not_found');
+            for (const channel of channels) {
+                const content = { type: kind, unit, repeatS: REPEAT_S, fix } as const;
+                await work.compose(channel, content, { urgency: Urgency.urgent });
+                if (kind === 'duress') await sharing.duress(channel, fix);
+            }
+        });
+    }
+
+    // -- a person's own small notes
+
+    keep(name: string, text: string): Promise<void> {
+        return this.do(async ({ work }) => {
+            const note = noteOfText(text);
+            if (note.length > KEPT_BYTES) throw new EngineFailure('too_long');
+            const value = note.length === 0 ? null : note;
+            await work.home.history.keepNotes(new Map([[`kept ${name}`, value]]));
+        });
+    }
+
+    kept(name: string): Promise<string> {
+        return this.do(async ({ work }) => readText(await work.home.history.note(`kept ${name}`)));
+    }
+
+    // -- who is in
+
+    askContext(channel: ChannelId, reason: string): Promise<void> {
+        return this.do(async ({ work }) => {
+            await work.compose(channel, { type: 'context_wanted', fromEpoch: 0, reason });
+        });
+    }
+
+    grant(channel: ChannelId, to: DeviceId): Promise<void> {
+        return this.do(({ work }) => work.rooms.get(channel).chain.grant(to));
+    }
+
+    admit(channel: ChannelId, members: readonly MemberId[]): Promise<void> {
+        return this.do(({ incidents }) => incidents.admit(channel, members));
+    }
+
+    remove(channel: ChannelId, members: readonly MemberId[]): Promise<void> {
+        return this.do(async ({ work }) => {
+            const { chain } = work.rooms.get(channel);
+            const { memberOf } = work.home.directories;
+            const devices = chain.roster.filter((device) =>
+                members.some((member) => memberOf(device) === member),
+            );
+            await chain.remove(devices);
+        });
+    }
+
+    // -- incidents
+
+    openIncident(priority: number, details: IncidentDetails): Promise<IncidentId> {
+        return this.do(({ incidents }) => incidents.open(priority, details));
+    }
+
+    describeIncident(incident: IncidentId, details: IncidentDetails): Promise<void> {
+        return this.do(({ incidents }) => incidents.describe(incident, details));
+    }
+
+    prioritise(incident: IncidentId, priority: number): Promise<void> {
+        return this.do(({ incidents }) => incidents.prioritise(incident, priority));
+    }
+
+    assign(incident: IncidentId, unit: UnitId, note: string): Promise<void> {
+        return this.do(({ incidents }) => incidents.assign(incident, unit, note));
+    }
+
+    unassign(incident: IncidentId, unit: UnitId): Promise<void> {
+        return this.do(({ incidents }) => incidents.unassign(incident, unit));
+    }
+
+    moveIncident(incident: IncidentId, state: IncidentState, disposition: string): Promise<void> {
+        return this.do(({ incidents }) => incidents.move(incident, state, disposition));
+    }
+
+    mark(incident: IncidentId, mark: Mark, unit: UnitId | null, note: string): Promise<void> {
+        return this.do(({ incidents }) => incidents.mark(incident, mark, unit, note));
+    }
+
+    openClinical(
+        incident: IncidentId,
+        ground: 'consent' | 'break_glass',
+        record: string,
+    ): Promise<ChannelId> {
+        return this.do(({ incidents }) => incidents.openClinical(incident, ground, record));
+    }
+
+    // -- administration
+
+    takeAuthority(seed: string): Promise<void> {
+        return this.do(async ({ work }) => {
+            await takeAuthority(this.core.vault, work.home.directories, seed);
+            await this.core.tellMe();
+        });
+    }
+
+    devices(): Promise<readonly DeviceView[]> {
+        return this.do(({ administration }) => administration.devices());
+    }
+
+    createMember(name: string, roles: readonly Role[], discipline: Discipline | null): Promise<MemberId> {
+        return this.do(({ administration }) => administration.createMember(name, roles, discipline));
+    }
+
+    createUnit(name: string, members: readonly MemberId[]): Promise<UnitId> {
+        return this.do(({ administration }) => administration.createUnit(name, members));
+    }
+
+    enrolmentLink(member: MemberId, label: string): Promise<EnrolmentLink> {
+        return this.do(({ administration }) => administration.enrolmentLink(member, label));
+    }
+
+    approve(device: DeviceId, shortCode: string): Promise<void> {
+        return this.do(({ administration }) => administration.approve(device, shortCode));
+    }
+
+    revoke(device: DeviceId): Promise<void> {
+        return this.do(({ administration }) => administration.revoke(device));
+    }
+
+    // -- push
+
+    pushKey(): Promise<string> {
+        return Promise.resolve('');
+    }
+
+    pushSubscribed(): Promise<void> {
+        return Promise.resolve();
+    }
+
+    /** Something that only a device at work can do. */
+    private do<T>(act: (hands: Hands) => Promise<T>): Promise<T> {
+        return told(() => act(this.handsOf(this.core.work())));
+    }
+
+    private handsOf(work: Work): Hands {
+        if (this.hands?.work !== work) {
+            this.hands = {
+                work,
+                incidents: new IncidentWork(work),
+                sharing: new Sharing(work),
+                administration: new Administration(work, this.core.vault, this.ports.origin),
+            };
+        }
+        return this.hands;
+    }
+}
+
+async function told<T>(act: () => Promise<T>): Promise<T> {
+    try {
+        return await act();
+    } catch (error) {
+        throw failureOf(error);
+    }
+}

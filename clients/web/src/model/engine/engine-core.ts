@@ -1,0 +1,370 @@
+/**
+ * The engine itself: where this device stands, from an empty store to an end, and the commands that a screen may give.
+ *
+ *     new -- enrol --> pending -- approved --> active -- revoked, signed out, shift over, other tab --> ended
+ *     (start) -- a store with a PIN --> locked -- unlock --> pending or active
+ *     active <-- the server wants the person --> person
+ */
+import { Api } from '~/link/api';
+import { ApiError } from '~/link/errors';
+import { Session } from '~/link/session';
+import { CloseCode, WireError } from '~/protocol/errors';
+import type { DeviceKeys } from '~/sealing/opening/keys';
+
+import type { EndReason, EngineEvent, Link, Me, Snapshot, Standing, StoreTrouble } from '../engine';
+import {
+    type Clock,
+    type Dialer,
+    type Http,
+    type LocalStore,
+    type Random,
+    StoreDamaged,
+    StoreFull,
+    StoreGone,
+    type Stores,
+    WrongPin,
+} from '../ports';
+import { Announcer } from './announcer';
+import { enrol, ownShortCode } from './enrolment';
+import { EngineFailure } from './errors';
+import {
+    type Identity,
+    keepIdentity,
+    keepMe,
+    type KnownMe,
+    loadIdentity,
+    loadKeys,
+    loadMe,
+    sessionShelf,
+} from './identity';
+import { Life } from './life';
+import { meOf } from './me';
+import { Work } from './work';
+
+const APPROVAL_POLL_MS = 3_000;
+
+/** What the machine gives the engine. */
+export interface EnginePorts {
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly http: Http;
+    readonly dialer: Dialer;
+    readonly store: LocalStore;
+    /** Where this page came from: enrolment links begin with it. */
+    readonly origin: string;
+}
+
+/** An enrolled device whose store is open. */
+interface Opened {
+    readonly identity: Identity;
+    readonly keys: DeviceKeys;
+    readonly stores: Stores;
+    readonly session: Session;
+    readonly api: Api;
+}
+
+export class EngineCore {
+    readonly announcer: Announcer;
+    private readonly openApi: Api;
+    private life: Life;
+    private standing: Standing = { kind: 'new' };
+    private trouble: StoreTrouble = 'none';
+    private opened: Opened | null = null;
+    private atWork: Work | null = null;
+
+    constructor(readonly ports: EnginePorts) {
+        const { clock, http, random } = ports;
+        this.announcer = new Announcer((act, delayMs) => clock.after(delayMs, act));
+        this.openApi = new Api(http, clock, random);
+        this.life = this.newLife();
+    }
+
+    // ---- life
+
+    async start(listen: (events: readonly EngineEvent[]) => void): Promise<Snapshot> {
+        const state = await this.ports.store.state();
+        if (state.kind === 'locked') this.standing = { kind: 'locked', by: 'pin', tries: state.tries };
+        if (state.kind === 'closed') await this.open(await this.ports.store.open());
+        const snapshot = await this.snapshot();
+        this.announcer.start(listen);
+        this.atWork?.start();
+        return snapshot;
+    }
+
+    /** Close sockets and stores, keep everything. */
+    stop(): void {
+        this.shut();
+        this.stand({ kind: 'ended', why: 'other_tab' });
+        this.announcer.flush();
+    }
+
+    async unlock(pin: string): Promise<void> {
+        let stores;
+        try {
+            stores = await this.ports.store.unlock(pin);
+        } catch (error) {
+            if (error instanceof WrongPin && this.standing.kind === 'locked') {
+                const { triesLeft } = error;
+                this.stand(triesLeft > 0 ? { kind: 'locked', by: 'pin', tries: triesLeft } : { kind: 'new' });
+            }
+            throw error;
+        }
+        if (this.opened !== null) {
+            // The store was open all along: it was the person who had to be known.
+            stores.close();
+            return;
+        }
+        await this.open(stores);
+        this.atWork?.start();
+    }
+
+    async enrol(request: {
+        readonly code: string;
+        readonly root: string;
+        readonly pin?: string;
+    }): Promise<void> {
+        if (this.opened !== null) throw new EngineFailure('failed');
+        const { identity, keys, stores } = await enrol(this.ports.store, this.openApi, request);
+        await this.hold(identity, keys, stores);
+    }
+
+    /** End the session on the server if it can be reached, and wipe everything here whether or not it can. */
+    async signOut(): Promise<void> {
+        const { opened } = this;
+        if (opened !== null) await opened.session.signOut().catch(unlessApi);
+        await this.end('signed_out');
+    }
+
+    /** Everything of this device goes, here and now. */
+    async end(why: Exclude<EndReason, 'other_tab'>): Promise<void> {
+        this.shut();
+        if (why !== 'failed') await this.ports.store.wipe();
+        this.stand({ kind: 'ended', why });
+        this.announcer.flush();
+    }
+
+    /** The device at work. Fails while it is none. */
+    work(): Work {
+        if (this.atWork === null || this.standing.kind !== 'active') throw new EngineFailure('failed');
+        return this.atWork;
+    }
+
+    /** The vault of an enrolled device. */
+    get vault(): Stores['vault'] {
+        if (this.opened === null) throw new EngineFailure('failed');
+        return this.opened.stores.vault;
+    }
+
+    get session(): Session {
+        if (this.opened === null) throw new EngineFailure('failed');
+        return this.opened.session;
+    }
+
+    get identity(): Identity {
+        if (this.opened === null) throw new EngineFailure('failed');
+        return this.opened.identity;
+    }
+
+    // ---- opening
+
+    private async open(stores: Stores): Promise<void> {
+        const identity = await loadIdentity(stores.vault);
+        const keys = await loadKeys(stores.vault);
+        if (identity === null || keys === null) {
+            // Enrolment was cut off before the server had answered: nothing here is worth anything.
+            stores.close();
+            await this.ports.store.wipe();
+            this.stand({ kind: 'new' });
+            return;
+        }
+        await this.hold(identity, keys, stores);
+    }
+
+    private async hold(identity: Identity, keys: DeviceKeys, stores: Stores): Promise<void> {
+        const { clock } = this.ports;
+        const sign = keys.identity.signRaw.bind(keys.identity);
+        const shelf = sessionShelf(stores.vault);
+        const session = new Session(this.openApi, keys.deviceId, sign, shelf, clock);
+        const api = this.openApi.with(session);
+        this.opened = { identity, keys, stores, session, api };
+        stores.onGone(() => this.life.begin(() => this.end('failed')));
+        if (!stores.persisted) this.setTrouble('not_persistent');
+        if (identity.approved) {
+            await this.beginWork(this.opened);
+            return;
+        }
+        this.stand({ kind: 'pending', shortCode: await ownShortCode(keys), device: keys.deviceId });
+        this.life.begin(() => this.awaitApproval());
+    }
+
+    private async awaitApproval(): Promise<void> {
+        for (;;) {
+            const { opened } = this;
+            if (opened === null) return;
+            try {
+                await opened.session.token();
+            } catch (error) {
+                if (!(error instanceof ApiError)) throw error;
+                if (error.told && error.number === WireError.revoked) {
+                    await this.end('revoked');
+                    return;
+                }
+                await this.life.sleep(Math.max(APPROVAL_POLL_MS, error.retryMs));
+                continue;
+            }
+            this.life.check();
+            const identity = { ...opened.identity, approved: true };
+            await keepIdentity(opened.stores.vault, identity);
+            this.opened = { ...opened, identity };
+            await this.beginWork(this.opened);
+            this.atWork?.start();
+            return;
+        }
+    }
+
+    private async beginWork(opened: Opened): Promise<void> {
+        const { clock, random, dialer } = this.ports;
+        const work = await Work.restore({
+            ...opened,
+            clock,
+            random,
+            dialer,
+            life: this.life,
+            put: (event) => this.announcer.put(event),
+            stopped: (code) => this.stopped(code),
+            meChanged: () => this.life.begin(() => this.learnMe()),
+        });
+        this.atWork = work;
+        this.stand({ kind: 'active', me: await this.me(await loadMe(opened.stores.vault)) });
+    }
+
+    private stopped(code: number): void {
+        const revoked = code === (CloseCode.revoked as number);
+        void this.end(revoked ? 'revoked' : 'failed');
+    }
+
+    // ---- who this is
+
+    /** Ask the server who this is, once a session stands. */
+    private async learnMe(): Promise<void> {
+        const { opened } = this;
+        if (opened === null) return;
+        try {
+            const [agency, member] = [await opened.api.agency(), await opened.api.me()];
+            const before = await loadMe(opened.stores.vault);
+            const known: KnownMe = { ...before, agencyLabel: agency.label, roles: member.roles };
+            if (JSON.stringify(known) !== JSON.stringify(before)) await keepMe(opened.stores.vault, known);
+            await this.tellMe(known);
+        } catch (error) {
+            unlessApi(error);
+        }
+    }
+
+    async tellMe(known?: KnownMe): Promise<void> {
+        if (this.standing.kind !== 'active' || this.opened === null) return;
+        const me = await this.me(known ?? (await loadMe(this.opened.stores.vault)));
+        if (JSON.stringify(me) === JSON.stringify(this.standing.me)) return;
+        this.stand({ kind: 'active', me });
+    }
+
+    private async me(known: KnownMe): Promise<Me> {
+        if (this.opened === null || this.atWork === null) throw new EngineFailure('failed');
+        return await meOf(this.opened.identity, known, this.atWork.home, this.opened.stores.vault);
+    }
+
+    // ---- telling
+
+    private async snapshot(): Promise<Snapshot> {
+        const work = this.atWork;
+        const { standing, trouble: store } = this;
+        if (work === null || standing.kind !== 'active') {
+            const link = work?.linkView() ?? this.noLink();
+            return { ...EMPTY, standing, link, store };
+        }
+        const nowMs = work.home.nowMs();
+        const rooms = work.rooms.all();
+        return {
+            standing,
+            link: work.linkView(),
+            store,
+            members: work.people.memberViews(),
+            units: work.people.unitViews(),
+            channels: rooms.map((room) => room.view()),
+            incidents: work.incidents.views(),
+            statuses: rooms.flatMap((room) => [...room.present.statuses.values()]),
+            positions: rooms.flatMap((room) => room.present.positions(nowMs)),
+            alarms: work.alarms.views(),
+            urgent: await work.urgentRows(),
+            pending: [],
+        };
+    }
+
+    /** Everything of the snapshot as events: for a device that came to work after the screen began to listen. */
+    private async tellAll(): Promise<void> {
+        const all = await this.snapshot();
+        const put = (event: EngineEvent): void => this.announcer.put(event);
+        put({ kind: 'link', link: all.link });
+        for (const member of all.members) put({ kind: 'member', member });
+        for (const unit of all.units) put({ kind: 'unit', unit });
+        for (const incident of all.incidents) put({ kind: 'incident', incident });
+        for (const channel of all.channels) put({ kind: 'channel', channel });
+        for (const status of all.statuses) put({ kind: 'status', status });
+        for (const position of all.positions) put({ kind: 'position', position });
+        for (const alarm of all.alarms) put({ kind: 'alarm', alarm });
+        for (const row of all.urgent) put({ kind: 'row', row });
+    }
+
+    private stand(standing: Standing): void {
+        const began = this.standing.kind !== 'active' && standing.kind === 'active';
+        this.standing = standing;
+        this.announcer.put({ kind: 'standing', standing });
+        if (began) this.life.begin(() => this.tellAll());
+    }
+
+    private setTrouble(trouble: StoreTrouble): void {
+        if (this.trouble === trouble) return;
+        this.trouble = trouble;
+        this.announcer.put({ kind: 'store', store: trouble });
+    }
+
+    private noLink(): Link {
+        return { state: 'offline', sinceMs: this.ports.clock.nowMs(), clockOffsetMs: 0, freshMs: 0 };
+    }
+
+    // ---- ends
+
+    /** Something in the background broke. Never in silence: a person who goes on writing must know that nothing leaves. */
+    private fault(error: unknown): void {
+        if (error instanceof StoreFull) this.setTrouble('full');
+        else if (error instanceof StoreDamaged || error instanceof StoreGone) this.setTrouble('broken');
+        void this.end('failed');
+    }
+
+    private shut(): void {
+        this.life.end();
+        this.opened?.stores.close();
+        this.opened = null;
+        this.atWork = null;
+        this.life = this.newLife();
+    }
+
+    private newLife(): Life {
+        return new Life(this.ports.clock, (error) => this.fault(error));
+    }
+}
+
+const EMPTY = {
+    members: [],
+    units: [],
+    channels: [],
+    incidents: [],
+    statuses: [],
+    positions: [],
+    alarms: [],
+    urgent: [],
+    pending: [],
+} as const;
+
+function unlessApi(error: unknown): void {
+    if (!(error instanceof ApiError)) throw error;
+}
