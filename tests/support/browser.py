@@ -16,7 +16,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from playwright.async_api import (
@@ -109,8 +109,8 @@ class DevTools:
 
     async def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method; what it answers."""
-        answer: dict[str, Any] = await self.session.send(method, parameters)  # pyright: ignore[reportUnknownMemberType]
-        return answer
+        answer = await self.session.send(method, parameters)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return cast("dict[str, Any]", answer)
 
 
 @asynccontextmanager
