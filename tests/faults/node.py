@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -38,6 +39,8 @@ class NodeSettings:
     level: str = "info"
     incident_days: int = 0
     """How long ended incidents are kept; 0 for good."""
+    origins: tuple[str, ...] = ()
+    """From where else pages may open sockets: a server between them and this node."""
 
 
 def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -> Path:
@@ -47,7 +50,7 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
         f'host = "{HOST}"',
         f"port = {port}",
         f'data_dir = "{data}"',
-        f'public_origins = ["http://{HOST}:{port}", "http://localhost:{port}"]',
+        f"public_origins = {json.dumps([f'http://{HOST}:{port}', f'http://localhost:{port}', *settings.origins])}",
         "drain_s = 5.0",
         "[limits]",
         # The whole agency comes from one address here, and all of it at once.

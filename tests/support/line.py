@@ -90,7 +90,7 @@ class Line:
 
 
 @asynccontextmanager
-async def open_line(target: int) -> AsyncGenerator[Line]:
+async def open_line(target: int, port: int = 0) -> AsyncGenerator[Line]:
     """A line to a port of this machine, open until told otherwise."""
     line = Line(target)
     tasks: set[asyncio.Task[None]] = set()
@@ -100,7 +100,7 @@ async def open_line(target: int) -> AsyncGenerator[Line]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, HOST, 0)
+    server = await asyncio.start_server(connected, HOST, port)
     line.port = int(server.sockets[0].getsockname()[1])
     try:
         yield line

@@ -106,9 +106,9 @@ class Stage:
 
 
 @contextmanager
-def one_node(folder: Path) -> Generator[Stage]:
+def one_node(folder: Path, settings: NodeSettings = NodeSettings()) -> Generator[Stage]:  # noqa: B008 - frozen
     """One node on the embedded defaults."""
-    with _running(Stage(folder, (Node(folder / "node", folder / "data"),))) as stage:
+    with _running(Stage(folder, (Node(folder / "node", folder / "data", settings),))) as stage:
         yield stage
 
 

@@ -12,7 +12,9 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from deploy.devtool.web import DIST
+from tests.faults.node import NodeSettings
 from tests.support.browser import browser_running
+from tests.support.services import HOST, free_port
 from tests.support.stage import Stage, one_node, two_nodes
 from tests.support.town import Town, open_town
 
@@ -45,9 +47,16 @@ async def browser(built: Path) -> AsyncGenerator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage]:
+def spare_port() -> int:
+    """A port whose origin the one node takes for its own pages': for what stands between it and a browser."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def one(tmp_path_factory: pytest.TempPathFactory, spare_port: int) -> Generator[Stage]:
     """One node on the embedded store."""
-    with one_node(tmp_path_factory.mktemp("one")) as stage:
+    settings = NodeSettings(origins=(f"http://{HOST}:{spare_port}",))
+    with one_node(tmp_path_factory.mktemp("one"), settings) as stage:
         yield stage
 
 
