@@ -6,7 +6,7 @@
  */
 import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_X25519_HKDF_SHA256 } from 'hpke';
 import { refuse } from '../errors';
-import { lowOrder } from '../public/curve';
+import { lowOrder, withoutTopBit } from '../public/curve';
 import { type Bytes, concat } from '../public/encoding';
 import { SUITE_X25519 } from '../public/entries';
 import { importPrivateKey } from './private-key';
@@ -40,7 +40,7 @@ export async function hpkeSeal(suite: number, to: Bytes, info: Bytes, plaintext:
     const cipher = cipherOf(suite);
     if (lowOrder(to)) refuse('E_DEVKEY', 'unusable HPKE key');
     try {
-        const key = await cipher.DeserializePublicKey(to);
+        const key = await cipher.DeserializePublicKey(withoutTopBit(to));
         const { encapsulatedSecret, ciphertext } = await cipher.Seal(key, plaintext, { info });
         return concat([encapsulatedSecret, ciphertext]);
     } catch {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fromHex } from '~/protocol/bytes';
-import { lowOrder } from './curve';
+import { lowOrder, withoutTopBit } from './curve';
 
 describe('points of low order', () => {
     // RFC 7748 section 6.1 has them refused; the list is that of https://cr.yp.to/ecdh.html, with its second encodings.
@@ -22,5 +22,12 @@ describe('points of low order', () => {
     it('are no others', () => {
         for (const good of ['09', '02']) expect(lowOrder(fromHex(good + '00'.repeat(31)))).toBe(false);
         expect(lowOrder(fromHex('ab'.repeat(32)))).toBe(false);
+    });
+});
+
+describe('the bit that nobody reads', () => {
+    it('is taken off, and nothing else', () => {
+        expect(withoutTopBit(fromHex('ff'.repeat(32)))).toEqual(fromHex(`${'ff'.repeat(31)}7f`));
+        expect(withoutTopBit(fromHex('7f'.repeat(32)))).toEqual(fromHex('7f'.repeat(32)));
     });
 });

@@ -22,3 +22,15 @@ export function lowOrder(publicKey: Bytes): boolean {
     const u = BigInt(`0x${hex(publicKey.toReversed())}`) & (2n ** 255n - 1n);
     return LOW_ORDER.has(u % P);
 }
+
+/**
+ * A 32-byte X25519 public key without the bit that RFC 7748 section 5 has everyone leave unread.
+ *
+ * Firefox takes some keys that have it set for points of low order, which they are not: without it, it seals to
+ * whatever the other clients seal to.
+ */
+export function withoutTopBit(publicKey: Bytes): Bytes {
+    const key = publicKey.slice();
+    key[31] = (key[31] ?? 0) & 0x7f;
+    return key;
+}

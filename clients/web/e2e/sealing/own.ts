@@ -1,0 +1,34 @@
+/** The project's own vectors, as the unit tests take them in node. */
+
+import { fromHex } from '~/protocol/bytes';
+import {
+    type PublicVectors,
+    commitOutcome,
+    directoryOutcome,
+    seenHolds,
+} from '~/sealing/conformance/public-cases';
+import type { SealingVectors } from '~/sealing/conformance/vectors';
+import { digest, hex, pae } from '~/sealing/public/encoding';
+import { type Checks, same } from './report';
+
+export async function checkOwn(checks: Checks, all: SealingVectors): Promise<void> {
+    const vectors = all as PublicVectors;
+    for (const { parts, result } of vectors.encoding.pae) {
+        await checks.check('own: encoding', 'pae', () => same(hex(pae(...parts.map(fromHex))), result));
+    }
+    await checks.check('own: encoding', 'digest', async () => {
+        const { label, parts, result } = vectors.encoding.digest;
+        same(await digest(label, ...parts.map(fromHex)), result);
+    });
+    for (const given of vectors.directory) {
+        await checks.check('own: directory', given.name, async () =>
+            same(await directoryOutcome(vectors, given), given.code),
+        );
+    }
+    for (const given of vectors.commits) {
+        await checks.check('own: commits', given.name, async () =>
+            same(await commitOutcome(vectors, given), given.code),
+        );
+    }
+    await checks.check('own: seen', 'the running hash', async () => same(await seenHolds(vectors), true));
+}
