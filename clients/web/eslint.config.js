@@ -62,7 +62,8 @@ export default ts.config(
         // Plain maps and sets beside signals are meant: what a screen reads is marked.
         rules: { 'svelte/prefer-svelte-reactivity': 'off' },
     },
-    { files: ['**/*.js'], ...ts.configs.disableTypeChecked },
+    { files: ['**/*.js', '**/*.mjs'], ...ts.configs.disableTypeChecked },
+    { files: ['e2e/*.mjs'], languageOptions: { globals: { ...globals.node } } },
     layer('protocol', ['link', 'sealing', 'model', 'views', 'platform']),
     layer('sealing', ['link', 'model', 'views', 'platform']),
     layer('link', ['sealing', 'model', 'views', 'platform']),

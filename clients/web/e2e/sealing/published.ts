@@ -3,8 +3,9 @@
 import { type Bytes, fromHex } from '~/protocol/bytes';
 import { codeOf } from '~/sealing/conformance/vectors';
 import { aesKey, aesOpen } from '~/sealing/opening/aes';
+import { hpkeSeal } from '~/sealing/opening/hpke';
 import { importPrivateKey } from '~/sealing/opening/private-key';
-import { lowOrder } from '~/sealing/public/curve';
+import { lowOrder, withoutTopBit } from '~/sealing/public/curve';
 import { hex } from '~/sealing/public/encoding';
 import { verifyRaw } from '~/sealing/public/signed';
 import { type Checks, same } from './report';
@@ -80,6 +81,7 @@ async function checkX25519(checks: Checks, file: Wycheproof['wycheproof_x25519']
         await checks.check(name, `test ${test.tcId}`, async () => {
             const zero = test.shared === '0'.repeat(64);
             same(lowOrder(fromHex(test.public)), zero);
+            same(await sealsTo(fromHex(test.public)), !zero);
             const shared = await agree(fromHex(test.private), fromHex(test.public));
             // A secret that is no secret is refused (RFC 7748 section 6.1): by Chromium when it is asked for, by Firefox
             // when the key comes in.
@@ -88,11 +90,17 @@ async function checkX25519(checks: Checks, file: Wycheproof['wycheproof_x25519']
     }
 }
 
+/** Whether this browser seals to a key, as it must to every key that the rules admit. */
+async function sealsTo(publicBytes: Bytes): Promise<boolean> {
+    return (await codeOf(() => hpkeSeal(1, publicBytes, new Uint8Array(0), new Uint8Array(1)))) === null;
+}
+
 /** The shared secret in hexadecimal; null where the browser refuses. */
 async function agree(privateBytes: Bytes, publicBytes: Bytes): Promise<string | null> {
     const { privateKey } = await importPrivateKey('X25519', privateBytes);
     try {
-        const publicKey = await crypto.subtle.importKey('raw', publicBytes, 'X25519', false, []);
+        const canonical = withoutTopBit(publicBytes);
+        const publicKey = await crypto.subtle.importKey('raw', canonical, 'X25519', false, []);
         const bits = await crypto.subtle.deriveBits({ name: 'X25519', public: publicKey }, privateKey, 256);
         return hex(new Uint8Array(bits));
     } catch {
