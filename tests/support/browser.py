@@ -16,6 +16,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -128,10 +129,17 @@ async def browser_running() -> AsyncGenerator[Browser]:
 
 @asynccontextmanager
 async def watched(
-    browser: Browser, *origins: str, viewport: ViewportSize = PHONE, **options: Any
+    browser: Browser,
+    *origins: str,
+    viewport: ViewportSize = PHONE,
+    folder: Path | None = None,
+    **options: Any,
 ) -> AsyncGenerator[tuple[BrowserContext, Watch]]:
-    """A device of its own, which may speak to these origins only. Raises `AssertionError` at the end."""
-    context = await browser.new_context(viewport=viewport, locale="en-US", **options)
+    """A device of its own, which may speak to these origins only. Raises `AssertionError` at the end.
+
+    With a `folder` it keeps its profile there, as a person's browser does, and is a process of its own.
+    """
+    context = await _context(browser, folder, {"viewport": viewport, "locale": "en-US", **options})
     context.set_default_timeout(WAIT_MS)
     watch = Watch({origin.rstrip("/") for origin in origins})
     context.on("request", lambda request: watch.asked(request.url))
@@ -145,3 +153,11 @@ async def watched(
         await asyncio.shield(context.close())
     if told := watch.unexpected():
         raise AssertionError("\n".join(told))
+
+
+async def _context(browser: Browser, folder: Path | None, options: dict[str, Any]) -> BrowserContext:
+    if folder is None:
+        return await browser.new_context(**options)
+    return await browser.browser_type.launch_persistent_context(
+        folder, executable_path=program_path(CHROMIUM), args=list(FLAGS), chromium_sandbox=False, **options
+    )
