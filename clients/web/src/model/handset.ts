@@ -12,8 +12,11 @@ export type PlaceTrouble =
     /** This browser has no geolocation. */
     | 'missing';
 
+/** What an old browser, or an address without TLS, does not have. */
+export type Lack = 'insecure' | 'keys' | 'locks' | 'storage' | 'workers';
+
 /** Settings of the screen alone. They stand in the clear at rest: never anything a person wrote. */
-export type Setting = 'language' | 'theme' | 'idle_minutes' | 'letter_keys';
+export type Setting = 'language' | 'theme' | 'idle_minutes' | 'awake' | 'letter_keys';
 
 /** `impossible`: this browser has none (iOS has it for an installed app alone). */
 export type PushState = 'on' | 'off' | 'refused' | 'impossible';
@@ -41,7 +44,7 @@ export interface Handset {
     /** Keep the screen from going dark; false: this browser cannot, or the battery is low. */
     stayAwake(on: boolean): Promise<boolean>;
 
-    /** Make a passkey, or sign in with one. Rejects when the person gives up. */
+    /** Make a passkey, or sign in with one. Null: the person gave up. */
     passkey(purpose: 'register' | 'sign_in', options: unknown): Promise<unknown>;
     /** The person shows that the device is theirs, without a server. */
     provePerson(): Promise<boolean>;

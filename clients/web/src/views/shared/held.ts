@@ -2,6 +2,7 @@
 import { createContext } from 'svelte';
 import type { Engine } from '~/model/engine';
 import type { Handset } from '~/model/handset';
+import type { Safety } from '~/model/safety.svelte';
 import type { Sharing } from '~/model/sharing.svelte';
 import type { World } from '~/model/world.svelte';
 
@@ -10,6 +11,7 @@ export interface Held {
     readonly world: World;
     readonly handset: Handset;
     readonly sharing: Sharing;
+    readonly safety: Safety;
 }
 
 export const [held, hold] = createContext<Held>();
