@@ -7,9 +7,49 @@ import {
     directoryOutcome,
     seenHolds,
 } from '~/sealing/conformance/public-cases';
+import {
+    archiveOutcome,
+    attachmentOutcome,
+    boxesHold,
+    frameOutcome,
+    grantOutcome,
+    mediaHolds,
+    recordsBoxesHold,
+} from '~/sealing/conformance/opening-cases';
+import { openingVectors } from '~/sealing/conformance/opening-vectors';
 import type { SealingVectors } from '~/sealing/conformance/vectors';
 import { digest, hex, pae } from '~/sealing/public/encoding';
 import { type Checks, same } from './report';
+
+/** The sections that take keys. */
+async function checkOpening(checks: Checks, all: SealingVectors): Promise<void> {
+    const vectors = openingVectors(all);
+    for (const name of ['dispatcher', 'unit', 'clinician']) {
+        await checks.check('own: boxes', name, () => boxesHold(vectors, name));
+    }
+    await checks.check('own: boxes', 'records key', () => recordsBoxesHold(vectors));
+    for (const given of vectors.frames) {
+        await checks.check('own: frames', given.name, async () =>
+            same(await frameOutcome(vectors, given), given.code),
+        );
+    }
+    for (const given of vectors.grants) {
+        await checks.check('own: grants', given.name, async () =>
+            same(await grantOutcome(vectors, given), given.code),
+        );
+    }
+    for (const given of vectors.archives) {
+        await checks.check('own: archives', given.name, async () =>
+            same(await archiveOutcome(vectors, given), given.code),
+        );
+    }
+    for (const given of vectors.attachments) {
+        await checks.check('own: attachments', given.name, async () =>
+            same(await attachmentOutcome(given), given.code),
+        );
+    }
+    await checks.check('own: media', 'keys and frames', () => mediaHolds(vectors));
+}
 
 export async function checkOwn(checks: Checks, all: SealingVectors): Promise<void> {
     const vectors = all as PublicVectors;
@@ -31,4 +71,5 @@ export async function checkOwn(checks: Checks, all: SealingVectors): Promise<voi
         );
     }
     await checks.check('own: seen', 'the running hash', async () => same(await seenHolds(vectors), true));
+    await checkOpening(checks, all);
 }

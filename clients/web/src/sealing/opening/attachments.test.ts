@@ -1,8 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { openingVectors } from '../conformance/opening-vectors';
-import { VECTORS } from '../conformance/read-vectors';
-import { codeOf, un } from '../conformance/vectors';
-import { type Bytes, concat, hex, sameBytes, sha256 } from '../public/encoding';
+import { codeOf } from '../conformance/vectors';
+import { type Bytes, concat, sameBytes } from '../public/encoding';
 import { AttachmentKey, CHUNK_BYTES } from './attachments';
 
 async function all(chunks: AsyncIterable<Bytes>): Promise<Bytes[]> {
@@ -10,22 +8,6 @@ async function all(chunks: AsyncIterable<Bytes>): Promise<Bytes[]> {
     for await (const chunk of chunks) found.push(chunk);
     return found;
 }
-
-describe('the vectors', () => {
-    it.each(openingVectors(VECTORS).attachments)('$name', async (vector) => {
-        const key = new AttachmentKey(hex(un(vector.file_id)), un(vector.key), vector.size_bytes);
-        if (vector.chunk_hashes !== undefined) {
-            const sealed = await all(key.sealAll(new Blob([new Uint8Array(vector.size_bytes)])));
-            expect(await Promise.all(sealed.map(sha256))).toEqual(vector.chunk_hashes);
-            return;
-        }
-        const code = await codeOf(async () => {
-            const plain = concat(await all(key.openAll((vector.chunks ?? []).map(un))));
-            expect(hex(plain)).toBe(vector.plain);
-        });
-        expect(code).toBe(vector.code);
-    });
-});
 
 describe('a file', () => {
     const file = new Uint8Array(2 * CHUNK_BYTES + 5).map((_, i) => i % 251);
