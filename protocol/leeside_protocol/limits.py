@@ -40,6 +40,15 @@ TOKEN_TTL_S: Final = 300
 REFRESH_TTL_S: Final = 30 * 86_400
 CHALLENGE_TTL_S: Final = 60
 ENROLMENT_TTL_S: Final = 900
+FIRST_PASSKEY_S: Final = 900
+"""How long after its certification a device may register its member's first passkey."""
+PERSON_HOURS: Final = 12
+PERSON_GRACE_S: Final = 3_600
+"""How long a session is refreshed beyond its person's proof: nobody on duty is cut off before they could show themselves."""
+SHIFT_MAX_S: Final = 16 * 3_600
+"""Longest shift that a shared tablet is enrolled for."""
+CREDENTIAL_CHARS: Final = 16_384
+"""What a browser answers about a passkey, as JSON."""
 NODE_LEASE_S: Final = 30
 NODE_BEAT_S: Final = 10
 

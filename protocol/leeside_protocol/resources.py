@@ -13,13 +13,20 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from leeside_protocol.limits import INT_MAX, PUSH_ENDPOINT_CHARS, ROSTER_DEVICES
+from leeside_protocol.limits import (
+    CREDENTIAL_CHARS,
+    INT_MAX,
+    PERSON_HOURS,
+    PUSH_ENDPOINT_CHARS,
+    ROSTER_DEVICES,
+)
 from leeside_protocol.words import (
     ChannelPurpose,
     Compartment,
     Discipline,
     HoldReason,
     IncidentState,
+    PersonBy,
     Role,
     ShredReason,
 )
@@ -50,6 +57,8 @@ class ErrorAnswer(Answer, frozen=True):
     retry_ms: int = 0
     sealing_code: str = ""
     head: int = 0
+    person: str = ""
+    """What shows the person, where `detail` is `person` (spec 02, "The person")."""
 
 
 # ---- the server itself
@@ -92,6 +101,17 @@ class Agency(Answer, frozen=True):
     label: str
     root_pub: bytes
     created_ms: int
+    person: str = PersonBy.DEVICE.value
+    person_hours: int = PERSON_HOURS
+    revision: int = 0
+
+
+class AgencyChange(Body, frozen=True):
+    """PATCH /v1/agency: what shows the person at a device, and for how many hours that counts."""
+
+    revision: Count
+    person: PersonBy | None = None
+    person_hours: Annotated[int, Meta(ge=1, le=168)] | None = None
 
 
 class NewMember(Body, frozen=True):
@@ -125,9 +145,12 @@ class Member(Answer, frozen=True):
 
 
 class NewEnrolment(Body, frozen=True):
-    """POST /v1/members/{id}/enrolments: a one-time code for one new device of this member."""
+    """POST /v1/members/{id}/enrolments: a one-time code for one new device of this member. With `shift` the device is a
+    shared one, which ends at `until_ms`."""
 
     label: Label = "device"
+    shift: bool = False
+    until_ms: Count = 0
 
 
 class EnrolmentCode(Answer, frozen=True):
@@ -174,6 +197,8 @@ class DeviceInfo(Answer, frozen=True):
     created_ms: int
     revoked_ms: int
     revision: int
+    shift_until_ms: int = 0
+    """When a shared device's shift ends; 0: not a shared one."""
 
 
 class PutDeviceKey(Body, frozen=True):
@@ -198,12 +223,37 @@ class ChallengeAnswer(Answer, frozen=True):
     expires_ms: int
 
 
-class SessionRequest(Body, frozen=True):
-    """POST /v1/sessions: sign in with the device's key."""
+class PersonProof(Body, frozen=True, omit_defaults=True):
+    """Who is at the device: one of these. `passkey` and `new_passkey` are what the browser answered, as JSON; `ticket` came
+    with the agency's own sign-in."""
+
+    passkey: Annotated[str, Meta(max_length=CREDENTIAL_CHARS)] = ""
+    new_passkey: Annotated[str, Meta(max_length=CREDENTIAL_CHARS)] = ""
+    ticket: Annotated[str, Meta(max_length=512)] = ""
+
+    def __repr__(self) -> str:
+        return "PersonProof(...)"
+
+
+class SessionRequest(Body, frozen=True, omit_defaults=True):
+    """POST /v1/sessions: sign in with the device's key, and where the agency wants it as a person.
+
+    POST /v1/sessions/options takes the same without `person`.
+    """
 
     device: HexId
     nonce: Annotated[bytes, Meta(min_length=16, max_length=16)]
     signature: Signature
+    person: PersonProof | None = None
+
+
+class PersonOptions(Answer, frozen=True):
+    """POST /v1/sessions/options: what shows the person. `options` is what the browser is asked with, as JSON; empty for
+    `oidc`, where the client goes to /v1/oidc/start, and for `device`."""
+
+    by: PersonBy
+    purpose: Literal["", "sign_in", "register"]
+    options: str
 
 
 class RefreshRequest(Body, frozen=True):
@@ -227,9 +277,40 @@ class SessionTokens(Answer, frozen=True):
     member: HexId
     device: HexId
     roles: tuple[Role, ...]
+    person_until_ms: int = 0
+    """Until when the person's proof counts; 0 where the device's key is enough."""
 
     def __repr__(self) -> str:
         return f"SessionTokens(device={self.device})"
+
+
+class PasskeyOptions(Answer, frozen=True):
+    """POST /v1/passkeys/options: what the browser is asked with, as JSON."""
+
+    options: str
+
+
+class PasskeyPost(Body, frozen=True):
+    """POST /v1/passkeys: what the browser answered, as JSON."""
+
+    credential: Annotated[str, Meta(min_length=1, max_length=CREDENTIAL_CHARS)]
+
+
+class Passkey(Answer, frozen=True):
+    """A passkey of one's own. `synced`: its maker keeps copies on other devices of the person."""
+
+    id: HexId
+    device: HexId
+    """Where it was registered."""
+    synced: bool
+    created_ms: int
+    used_ms: int
+
+
+class Passkeys(Answer, frozen=True):
+    """GET /v1/passkeys."""
+
+    items: tuple[Passkey, ...]
 
 
 # ---- push

@@ -32,6 +32,14 @@ class Discipline(StrEnum):
     CASE_MANAGER = "case_manager"
 
 
+class PersonBy(StrEnum):
+    """What shows an agency who is at the device (spec 02, "The person")."""
+
+    DEVICE = "device"
+    PASSKEY = "passkey"
+    OIDC = "oidc"
+
+
 class Compartment(IntEnum):
     """Information that is kept apart with keys of its own; a channel has exactly one."""
 

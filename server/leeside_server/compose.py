@@ -181,6 +181,7 @@ def http_settings(config: Config) -> HttpSettings:
     return HttpSettings(
         bootstrap_codes=config.code_path,
         trusted_proxies=config.server.proxy_networks,
+        public_origins=config.server.public_origins,
         tls=config.server.tls,
         blob_bytes=limits.blob_bytes,
         incident_days=config.retention.incident_days,

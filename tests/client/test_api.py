@@ -26,6 +26,7 @@ from leeside.api import (
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.routes import BY_NAME, ROUTES, Route
+from leeside_protocol.words import PersonBy
 
 ID = "0123456789abcdef0123456789abcdef"
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -90,6 +91,11 @@ def sample(kind: Any) -> Any:
         r.Enrolled: r.Enrolled(ID, ID, ID, "1234", b"k" * 32),
         r.ChallengeAnswer: r.ChallengeAnswer(b"n" * 16, 1),
         r.SessionTokens: r.SessionTokens("t", 1, "r", 2, ID, ID, ID, ()),
+        r.PersonOptions: r.PersonOptions(PersonBy.PASSKEY, "sign_in", "{}"),
+        r.Passkeys: r.Passkeys((r.Passkey(ID, ID, True, 1, 2),)),
+        r.Passkey: r.Passkey(ID, ID, True, 1, 2),
+        r.PasskeyOptions: r.PasskeyOptions("{}"),
+        r.PushKey: r.PushKey(b"k" * 65),
         r.Member: r.Member(ID, (), None, "", 1, 0, 1),
         r.Members: r.Members("", ()),
         r.EnrolmentCode: r.EnrolmentCode("code", 1),

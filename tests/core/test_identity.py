@@ -125,7 +125,7 @@ def test_no_code_for_a_membership_that_ended() -> None:
 
 
 def test_certification_admits_the_very_device_that_enrolled() -> None:
-    row = certify(pending(), PERSON, b"p" * 32, MEMBER, "responder")
+    row = certify(pending(), PERSON, b"p" * 32, MEMBER, "responder", NOW)
     assert row.state is DeviceState.ACTIVE
     check_device(row)
 
@@ -144,14 +144,14 @@ def test_certification_of_something_else_is_invalid(
     public: bytes, member: MemberId, role: str, person: MemberRow | None
 ) -> None:
     with refused(WireError.INVALID):
-        certify(pending(), person, public, member, role)
+        certify(pending(), person, public, member, role, NOW)
 
 
 def test_who_was_revoked_or_ended_is_not_certified() -> None:
     with refused(WireError.REVOKED):
-        certify(revoke(pending(), NOW), PERSON, b"p" * 32, MEMBER, "responder")
+        certify(revoke(pending(), NOW), PERSON, b"p" * 32, MEMBER, "responder", NOW)
     with refused(WireError.REVOKED):
-        certify(pending(), end_member(PERSON, NOW), b"p" * 32, MEMBER, "responder")
+        certify(pending(), end_member(PERSON, NOW), b"p" * 32, MEMBER, "responder", NOW)
 
 
 def test_pending_and_revoked_devices_are_told_apart() -> None:

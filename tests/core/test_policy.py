@@ -20,6 +20,7 @@ COLUMNS = "responder dispatcher psychiatrist interpreter receiving_facility supe
 #                              resp disp psyc intp faci supv reco admin
 ACTIONS = """
 read_agency                    x    x    x    x    x    x    x    x
+change_agency                  -    -    -    -    -    -    -    x
 read_members                   x    x    x    -    -    x    x    x
 read_logins                    -    -    -    -    -    -    -    x
 create_member                  -    -    -    -    -    x    -    x

@@ -68,7 +68,7 @@ def socket() -> set[str]:
 
 def http() -> set[str]:
     asked = {route.request for route in ROUTES if route.request not in (None, bytes)}
-    asked |= {resources.SignedObject, resources.Box, resources.FirstMessage}
+    asked |= {resources.SignedObject, resources.Box, resources.FirstMessage, resources.PersonProof}
     return {f"{struct.__name__}.{field}" for struct in asked if struct for field in struct.__struct_fields__}
 
 

@@ -55,6 +55,8 @@ REPEATABLE_POSTS: Final = frozenset(
         "post_commit",
         "revoke_device",
         "archive_channel",
+        "passkey_options",
+        "person_options",
         "hold_records",
         "release_records",
         "shred_records",
@@ -184,6 +186,9 @@ class Api:
     async def sign_in(self, body: r.SessionRequest) -> r.SessionTokens:
         return await self._one("sign_in", r.SessionTokens, body=body)
 
+    async def person_options(self, body: r.SessionRequest) -> r.PersonOptions:
+        return await self._one("person_options", r.PersonOptions, body=body)
+
     async def refresh(self, body: r.RefreshRequest) -> r.SessionTokens:
         return await self._one("refresh", r.SessionTokens, body=body)
 
@@ -192,6 +197,9 @@ class Api:
 
     async def agency(self) -> r.Agency:
         return await self._one("agency", r.Agency)
+
+    async def change_agency(self, body: r.AgencyChange) -> r.Agency:
+        return await self._one("change_agency", r.Agency, body=body)
 
     async def me(self) -> r.Member:
         return await self._one("me", r.Member)
@@ -225,6 +233,32 @@ class Api:
 
     async def put_device_key(self, body: r.PutDeviceKey) -> r.DeviceInfo:
         return await self._one("put_device_key", r.DeviceInfo, body=body)
+
+    # ---- the person at this device, and how it is told something
+
+    async def passkeys(self) -> r.Passkeys:
+        return await self._one("passkeys", r.Passkeys)
+
+    async def passkey_options(self) -> r.PasskeyOptions:
+        return await self._one("passkey_options", r.PasskeyOptions)
+
+    async def add_passkey(self, body: r.PasskeyPost) -> r.Passkey:
+        return await self._one("add_passkey", r.Passkey, body=body)
+
+    async def delete_passkey(self, passkey: Id) -> None:
+        await self._nothing("delete_passkey", path={"id": passkey})
+
+    async def forget_passkeys(self, member: Id) -> None:
+        await self._nothing("forget_passkeys", path={"id": member})
+
+    async def push_key(self) -> r.PushKey:
+        return await self._one("push_key", r.PushKey)
+
+    async def put_push(self, body: r.PushSubscription) -> None:
+        await self._nothing("put_push", body=body)
+
+    async def delete_push(self) -> None:
+        await self._nothing("delete_push")
 
     # ---- the directory
 

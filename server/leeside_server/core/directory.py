@@ -76,7 +76,7 @@ def directory_parts(
         operation = entry.entry.operation
         parts.append(Audit(f"directory_{_WORDS[OP_NAMES[type(operation)]]}", poster, entry.hash[:16], "done"))
         if isinstance(operation, DeviceAdded):
-            parts += _certified(operation, people, poster, random)
+            parts += _certified(operation, people, poster, now_ms, random)
         elif isinstance(operation, DeviceRemoved):
             parts += _revoked(agency, operation.device_id, people, poster, now_ms, random)
     return tuple(parts)
@@ -92,12 +92,14 @@ _WORDS: Final = {
 }
 
 
-def _certified(operation: DeviceAdded, people: People, poster: DeviceId, random: Random) -> list[Part]:
+def _certified(
+    operation: DeviceAdded, people: People, poster: DeviceId, now_ms: int, random: Random
+) -> list[Part]:
     held = people.devices.get(operation.device_id)
     if held is None:
         raise ProtocolError(WireError.INVALID, "the device has not enrolled here")
     member = people.members.get(operation.member_id)
-    row = certify(held.row, member, operation.public, operation.member_id, operation.role)
+    row = certify(held.row, member, operation.public, operation.member_id, operation.role, now_ms)
     device = operation.device_id
     return [
         change(held, row),

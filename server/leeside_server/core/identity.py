@@ -30,9 +30,9 @@ import msgspec
 
 from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId
-from leeside_protocol.limits import CHALLENGE_TTL_S, ENROLMENT_TTL_S, REFRESH_TTL_S
+from leeside_protocol.limits import CHALLENGE_TTL_S, ENROLMENT_TTL_S, PERSON_HOURS, REFRESH_TTL_S, SHIFT_MAX_S
 from leeside_protocol.sealing.public.encoding import digest
-from leeside_protocol.words import Discipline, Role
+from leeside_protocol.words import Discipline, PersonBy, Role
 
 NO_AGENCY: Final = AgencyId(bytes(16))
 ENROLMENT_ATTEMPTS: Final = 5
@@ -46,11 +46,17 @@ NONCE_BYTES: Final = 16
 
 
 class AgencyRow(msgspec.Struct, frozen=True):
-    """An agency. `root_pub` is what members pin; the server verifies the directory with it."""
+    """An agency. `root_pub` is what members pin; the server verifies the directory with it.
+
+    `person` is what shows who is at a device, since `person_since_ms`, and `person_hours` how long that counts.
+    """
 
     label: str
     root_pub: bytes
     created_ms: int
+    person: PersonBy = PersonBy.DEVICE
+    person_hours: int = PERSON_HOURS
+    person_since_ms: int = 0
 
 
 class MemberRow(msgspec.Struct, frozen=True):
@@ -74,7 +80,8 @@ class DeviceState(StrEnum):
 class DeviceRow(msgspec.Struct, frozen=True):
     """A device and its signed DeviceKeys as MessagePack, the newest last; `member` has 16 bytes.
 
-    `push_*` is its subscription at a push service; an empty endpoint is none.
+    `certified_ms` is when it became active. `push_*` is its subscription at a push service; an empty endpoint is none.
+    `shift_until_ms` is when a shared device ends; 0: not a shared one.
     """
 
     member: MemberId
@@ -88,6 +95,8 @@ class DeviceRow(msgspec.Struct, frozen=True):
     push_endpoint: str = ""
     push_public: bytes = b""
     push_auth: bytes = b""
+    certified_ms: int = 0
+    shift_until_ms: int = 0
 
 
 class EnrolmentRow(msgspec.Struct, frozen=True):
@@ -100,6 +109,7 @@ class EnrolmentRow(msgspec.Struct, frozen=True):
     expires_ms: int
     attempts: int = 0
     device: bytes = b""
+    shift_until_ms: int = 0
 
 
 class HomeRow(msgspec.Struct, frozen=True):
@@ -130,7 +140,8 @@ VAPID_KEY_ID: Final = digest(b"vapid key")[:16]
 class SessionRow(msgspec.Struct, frozen=True):
     """A session family: one sign-in and all tokens refreshed from it. `ended_ms` 0: it lasts.
 
-    `count` is how often it was refreshed; `refresh_hash` the SHA-256 of the one secret that serves next.
+    `count` is how often it was refreshed; `refresh_hash` the SHA-256 of the one secret that serves next. `person` is what
+    showed the person at `person_ms`; the device alone unless something did.
     """
 
     device: DeviceId
@@ -141,6 +152,8 @@ class SessionRow(msgspec.Struct, frozen=True):
     count: int = 0
     ended_ms: int = 0
     ended_for: str = ""
+    person: PersonBy = PersonBy.DEVICE
+    person_ms: int = 0
 
 
 # ---- codes
@@ -174,12 +187,28 @@ _FORGIVEN: Final = str.maketrans("OIL", "011")
 
 
 def issue_enrolment(
-    agency: AgencyId, member: MemberRow, member_id: MemberId, made_by: DeviceId, label: str, now_ms: int
+    agency: AgencyId,
+    member: MemberRow,
+    member_id: MemberId,
+    made_by: DeviceId,
+    label: str,
+    now_ms: int,
+    shift_until_ms: int = 0,
 ) -> EnrolmentRow:
     """A code's row for one new device of a member; `revoked` when the membership ended."""
     if member.ended_ms:
         raise ProtocolError(WireError.REVOKED, "this membership has ended")
-    return EnrolmentRow(agency, member_id, label, made_by, now_ms + ENROLMENT_TTL_S * 1000)
+    expires_ms = now_ms + ENROLMENT_TTL_S * 1000
+    return EnrolmentRow(agency, member_id, label, made_by, expires_ms, shift_until_ms=shift_until_ms)
+
+
+def check_shift(shift: bool, until_ms: int, now_ms: int) -> int:
+    """When the shift of a code to be made ends, 0 for none; `invalid` for one that is over, endless, or not said."""
+    if shift != bool(until_ms):
+        raise ProtocolError(WireError.INVALID, "a shift has an end, and nothing else has")
+    if shift and not now_ms < until_ms <= now_ms + SHIFT_MAX_S * 1000:
+        raise ProtocolError(WireError.INVALID, "a shift ends within 16 hours")
+    return until_ms
 
 
 def check_enrolment(row: EnrolmentRow, device: DeviceId, now_ms: int) -> None:
@@ -214,6 +243,7 @@ def redeem_enrolment(
         short_code=short_code,
         created_ms=now_ms,
         device_keys=(device_key,),
+        shift_until_ms=row.shift_until_ms,
     )
     return msgspec.structs.replace(row, device=device), pending
 
@@ -225,9 +255,14 @@ DEVICE_KEYS_KEPT: Final = 4
 
 
 def certify(
-    row: DeviceRow, member: MemberRow | None, public_key: bytes, member_id: MemberId, role: str
+    row: DeviceRow,
+    member: MemberRow | None,
+    public_key: bytes,
+    member_id: MemberId,
+    role: str,
+    now_ms: int,
 ) -> DeviceRow:
-    """The device once its `dev+` stands: active.
+    """The device once its `dev+` stands: active. A later one, which renews it, does not make it new.
 
     `invalid` when the entry certifies another key, member or role than the server knows; `revoked` for a device
     or membership that has ended.
@@ -238,7 +273,8 @@ def certify(
         raise ProtocolError(WireError.INVALID, "the member does not hold the certified role")
     if row.state is DeviceState.REVOKED or member.ended_ms:
         raise ProtocolError(WireError.REVOKED, "this device or membership has ended")
-    return msgspec.structs.replace(row, state=DeviceState.ACTIVE)
+    certified_ms = now_ms if row.state is DeviceState.PENDING else row.certified_ms
+    return msgspec.structs.replace(row, state=DeviceState.ACTIVE, certified_ms=certified_ms)
 
 
 def revoke(row: DeviceRow, now_ms: int) -> DeviceRow:
@@ -282,6 +318,12 @@ def check_device(row: DeviceRow) -> None:
         raise ProtocolError(WireError.PENDING, "this device waits for approval")
     if row.state is DeviceState.REVOKED:
         raise ProtocolError(WireError.REVOKED, "this device was revoked")
+
+
+def check_shift_lasts(row: DeviceRow, now_ms: int) -> None:
+    """`expired` for a shared device whose shift is over."""
+    if row.shift_until_ms and now_ms >= row.shift_until_ms:
+        raise ProtocolError(WireError.EXPIRED, "this shift is over: enrol the device anew")
 
 
 # ---- challenges: stateless, for one device, once
@@ -354,15 +396,30 @@ def read_refresh(key: bytes, secret: bytes) -> RefreshSecret:
     return RefreshSecret(AgencyId(agency), session, count, hashlib.sha256(secret).digest())
 
 
-def open_session(device: DeviceId, member: MemberId, secret: bytes, now_ms: int) -> SessionRow:
+def open_session(
+    device: DeviceId,
+    member: MemberId,
+    secret: bytes,
+    now_ms: int,
+    *,
+    person: PersonBy = PersonBy.DEVICE,
+    shift_until_ms: int = 0,
+) -> SessionRow:
     """A new session family with its first refresh secret."""
     return SessionRow(
         device=device,
         member=member,
         created_ms=now_ms,
-        refresh_until_ms=now_ms + REFRESH_TTL_S * 1000,
+        refresh_until_ms=_refresh_until_ms(now_ms, shift_until_ms),
         refresh_hash=hashlib.sha256(secret).digest(),
+        person=person,
+        person_ms=now_ms,
     )
+
+
+def _refresh_until_ms(now_ms: int, shift_until_ms: int) -> int:
+    until_ms = now_ms + REFRESH_TTL_S * 1000
+    return min(until_ms, shift_until_ms) if shift_until_ms else until_ms
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -377,7 +434,9 @@ class Reused(msgspec.Struct, frozen=True):
     row: SessionRow
 
 
-def refresh(row: SessionRow, shown: RefreshSecret, following: bytes, now_ms: int) -> Refreshed | Reused:
+def refresh(
+    row: SessionRow, shown: RefreshSecret, following: bytes, now_ms: int, shift_until_ms: int = 0
+) -> Refreshed | Reused:
     """Trade the secret `shown` for `following` (number `shown.count + 1`).
 
     `unauthenticated` when the family ended or its 30 days are over; `Reused` (ended) when the secret served
@@ -392,7 +451,7 @@ def refresh(row: SessionRow, shown: RefreshSecret, following: bytes, now_ms: int
             row,
             count=row.count + 1,
             refresh_hash=hashlib.sha256(following).digest(),
-            refresh_until_ms=now_ms + REFRESH_TTL_S * 1000,
+            refresh_until_ms=_refresh_until_ms(now_ms, shift_until_ms),
         )
     )
 

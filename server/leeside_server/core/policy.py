@@ -19,6 +19,7 @@ class Action(StrEnum):
     """Everything that a signed-in member can ask for."""
 
     READ_AGENCY = "read_agency"
+    CHANGE_AGENCY = "change_agency"
     READ_MEMBERS = "read_members"
     READ_LOGINS = "read_logins"
     CREATE_MEMBER = "create_member"
@@ -76,6 +77,7 @@ _DESK: Final = frozenset({_DISPATCHER, _SUPERVISOR})
 
 PERMITTED: Final[dict[Action, frozenset[Role]]] = {
     Action.READ_AGENCY: _EVERYONE,
+    Action.CHANGE_AGENCY: frozenset({_ADMIN}),
     Action.READ_MEMBERS: _STAFF,
     Action.READ_LOGINS: frozenset({_ADMIN}),
     Action.CREATE_MEMBER: frozenset({_SUPERVISOR, _ADMIN}),

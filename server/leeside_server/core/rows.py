@@ -7,6 +7,7 @@
 | `records` | an incident's legal holds and what became of its records; the parent is `held` while one stands | `records` |
 | `channel` | a channel's verified head; the parent is `active` or `archived` | `channels` |
 | `slot` | which channel holds a place that only one may have; or came last through an incident's door | here |
+| `passkey` | what shows that a member is at a device; the parent is the member | `person` |
 | `vapid_key` | the key that push services know this server by | `identity` |
 | `blob` | an attachment's announcement; the parent is its channel | `attachments` |
 
@@ -28,6 +29,7 @@ from leeside_server.core.identity import (
     AgencyRow,
     BootstrapRow,
     DeviceRow,
+    DeviceState,
     EnrolmentRow,
     HomeRow,
     MemberRow,
@@ -35,6 +37,7 @@ from leeside_server.core.identity import (
     VapidKeyRow,
 )
 from leeside_server.core.incidents import IncidentRow, UnitRow
+from leeside_server.core.person import PasskeyRow
 from leeside_server.core.records import HELD, RecordsRow
 from leeside_server.core.writes import Object, Remove, Save
 
@@ -71,6 +74,7 @@ Row = (
     | BlobRow
     | SlotRow
     | VapidKeyRow
+    | PasskeyRow
 )
 R = TypeVar("R", bound=Row)
 
@@ -89,6 +93,7 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     BlobRow: "blob",
     SlotRow: "slot",
     VapidKeyRow: "vapid_key",
+    PasskeyRow: "passkey",
 }
 
 
@@ -121,12 +126,15 @@ def remove(kind: type[R], held: Held[R]) -> Remove:
 
 
 def _save(id: bytes, expect: int, row: Row, due_ms: int | None) -> Save:  # noqa: A002
+    if isinstance(row, DeviceRow) and row.shift_until_ms and row.state is not DeviceState.REVOKED:
+        # Whatever else is changed of a shared device, its shift ends.
+        due_ms = row.shift_until_ms
     return Save(KINDS[type(row)], id, expect, msgspec.json.encode(row), _parent(row), due_ms)
 
 
 def _parent(row: Row) -> bytes:
     match row:
-        case DeviceRow():
+        case DeviceRow() | PasskeyRow():
             return row.member
         case SessionRow():
             return row.device

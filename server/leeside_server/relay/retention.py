@@ -37,11 +37,12 @@ from leeside_protocol.words import ChannelPurpose
 from leeside_server.core.attachments import BlobRow, chunks_of
 from leeside_server.core.channels import ChannelRow, boxes_unneeded_below
 from leeside_server.core.commits import FORGOTTEN_BOXES
+from leeside_server.core.directory import revocation_parts
 from leeside_server.core.identity import NO_AGENCY, DeviceRow, EnrolmentRow, SessionRow
 from leeside_server.core.incidents import ENDED, IncidentRow
 from leeside_server.core.records import DAY_MS, HELD, RecordsRow, kept_until_ms
 from leeside_server.core.rows import KINDS, Held, R, change, create, read, remove
-from leeside_server.core.writes import Item, Part, Save, Stored
+from leeside_server.core.writes import NO_DEVICE, Audit, Item, Part, Save, Stored
 from leeside_server.log import get_logger
 from leeside_server.ports import Clock, Store, StoreFull, StoreUnavailable
 from leeside_server.relay.erasure import Erasure
@@ -75,6 +76,7 @@ class Retention:
     ) -> None:
         self._host = host
         self._settings = settings
+        self._random = random
         self._erasure = Erasure(host, random)
         self._next_daily_ms = 0
 
@@ -114,6 +116,8 @@ class Retention:
             await self._incident(agency, read(IncidentRow, found), now_ms)
         for agency, found in await self._store.due(KINDS[RecordsRow], now_ms, DUE_AT_ONCE):
             await self._erasure.shred(agency, read(RecordsRow, found), now_ms)
+        for agency, found in await self._store.due(KINDS[DeviceRow], now_ms, DUE_AT_ONCE):
+            await self._shift_ends(agency, read(DeviceRow, found), now_ms)
         for agency, found in await self._store.due(KINDS[BlobRow], now_ms, DUE_AT_ONCE):
             await self._upload(agency, read(BlobRow, found), now_ms)
         if now_ms >= self._next_daily_ms:
@@ -170,6 +174,16 @@ class Retention:
     async def _on_hold(self, agency: AgencyId) -> frozenset[str]:
         """The incidents on legal hold, as channels name them."""
         return frozenset(held.id.hex() for held in await self._every(agency, RecordsRow, HELD))
+
+    # ---- shared devices
+
+    async def _shift_ends(self, agency: AgencyId, held: Held[DeviceRow], now_ms: int) -> None:
+        """A shared device is refused for good. Its tokens have ended by now; nobody waits for a `dev-`, because its
+        certificate ends with its shift."""
+        parts = revocation_parts(agency, held, (), NO_DEVICE, now_ms, self._random)
+        item = Item(agency, now_ms, (*parts, Audit("shift_ended", NO_DEVICE, held.id, "done")))
+        # A conflict means that another node was first, or that the device changed itself: it is due still.
+        await self._host.write([item])
 
     # ---- attachments
 

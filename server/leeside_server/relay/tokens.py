@@ -202,13 +202,16 @@ class Tokens:
         roles: tuple[Role, ...],
         session: bytes,
         now_ms: int,
+        latest_ms: int = 0,
     ) -> tuple[str, Claims]:
-        """A token for `TOKEN_TTL_S` from now. `refresh` has run before."""
+        """A token for `TOKEN_TTL_S` from now, and no later than `latest_ms` unless that is 0. `refresh` has run before."""
         known = sorted(self._keys.values(), key=lambda k: k.row.signs_from_ms)
         # None signs yet where the clock is behind that of the node that made the first: every node has that one.
         key = next((k for k in reversed(known) if k.row.signs_from_ms <= now_ms), known[0])
         jti = self._random(16)
         until_s = now_ms // 1000 + TOKEN_TTL_S
+        if latest_ms:
+            until_s = min(until_s, latest_ms // 1000)
         text = jwt.encode(
             {
                 "iss": ISSUER,

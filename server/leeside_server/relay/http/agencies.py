@@ -19,7 +19,7 @@ from leeside_protocol.sealing.public.encoding import PREFIX, pae
 from leeside_protocol.sealing.public.enrolment import short_code
 from leeside_protocol.sealing.public.entries import DeviceAdded, SignedEntry
 from leeside_protocol.sealing.public.signed import Signed, verify_raw
-from leeside_protocol.words import Role
+from leeside_protocol.words import PersonBy, Role
 from leeside_server.core.directory import entry_append
 from leeside_server.core.identity import (
     NO_AGENCY,
@@ -31,13 +31,15 @@ from leeside_server.core.identity import (
     MemberRow,
     bootstrap_hash,
 )
+from leeside_server.core.person import with_person
 from leeside_server.core.policy import Action
-from leeside_server.core.rows import Held, create
+from leeside_server.core.rows import Held, change, create
 from leeside_server.core.writes import Audit, Item, NotStored, Part, Stored
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.members import member_answer
-from leeside_server.relay.http.refusals import stored
+from leeside_server.relay.http.person import party_of, passkeys_of
+from leeside_server.relay.http.refusals import Refused, stored
 
 _VERSION: Final = version("leeside")
 ADMIN_LABEL: Final = "first administrator"
@@ -52,6 +54,25 @@ async def agency(call: Call) -> r.Agency:
     """GET /v1/agency."""
     call.actor.require(Action.READ_AGENCY)
     return _answer(await call.need(AgencyRow, call.actor.agency))
+
+
+async def change_agency(call: Call) -> r.Agency:
+    """PATCH /v1/agency: what shows the person. Whoever sets it must be able to show it, or nobody could set it back."""
+    call.actor.require(Action.CHANGE_AGENCY)
+    body, actor = call.body(r.AgencyChange), call.actor
+    held = await call.need(AgencyRow, actor.agency)
+    if held.revision != body.revision:
+        raise Refused(WireError.CONFLICT, "it has changed meanwhile: read it anew", head=held.revision)
+    if body.person is PersonBy.PASSKEY:
+        party_of(call)
+        if not await passkeys_of(call, actor.agency, actor.member):
+            raise ProtocolError(WireError.FORBIDDEN, "register a passkey of your own first")
+    elif body.person is PersonBy.OIDC:
+        raise ProtocolError(WireError.UNSUPPORTED, "no sign-in of this agency is known here")
+    row = with_person(held.row, body.person, body.person_hours, call.now_ms)
+    audit = Audit("agency_changed", actor.device, actor.agency, f"person_{row.person.value}")
+    await call.write(actor.agency, change(held, row), audit)
+    return _answer(Held(held.id, row, held.revision + 1))
 
 
 async def me(call: Call) -> r.Member:
@@ -121,6 +142,7 @@ def _administrator(
         short_code=short_code(added[0].public, signed.payload),
         created_ms=now_ms,
         device_keys=(body.admin_device_key,),
+        certified_ms=now_ms,
     )
     return added[0].device_id, row
 
@@ -169,12 +191,22 @@ async def _store(
 
 
 def _answer(held: Held[AgencyRow]) -> r.Agency:
-    return r.Agency(held.id.hex(), held.row.label, held.row.root_pub, held.row.created_ms)
+    row = held.row
+    return r.Agency(
+        held.id.hex(),
+        row.label,
+        row.root_pub,
+        row.created_ms,
+        row.person.value,
+        row.person_hours,
+        held.revision,
+    )
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {
     "server": server,
     "create_agency": create_agency,
     "agency": agency,
+    "change_agency": change_agency,
     "me": me,
 }

@@ -191,6 +191,7 @@ def _answer(held: Held[DeviceRow]) -> r.DeviceInfo:
         row.created_ms,
         row.revoked_ms,
         held.revision,
+        row.shift_until_ms,
     )
 
 

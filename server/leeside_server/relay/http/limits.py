@@ -68,6 +68,7 @@ def _strict(settings: HttpSettings) -> dict[str, Buckets]:
         "redeem": Buckets(settings.enrolments_per_source),
         "challenge": sign_ins,
         "sign_in": sign_ins,
+        "person_options": sign_ins,
         "refresh": sign_ins,
     }
 

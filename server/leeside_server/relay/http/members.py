@@ -19,13 +19,15 @@ from leeside_server.core.identity import (
     DeviceRow,
     DeviceState,
     MemberRow,
+    check_shift,
     code_id,
     end_member,
     enrolment_code,
     issue_enrolment,
 )
+from leeside_server.core.person import PasskeyRow
 from leeside_server.core.policy import Action
-from leeside_server.core.rows import Held, change, create
+from leeside_server.core.rows import Held, change, create, remove
 from leeside_server.core.writes import Audit, Item, Part
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
@@ -120,6 +122,7 @@ async def _end(call: Call, member_id: MemberId, told: Sequence[DeviceId]) -> lis
     parts: list[Part] = [Audit("member_ended", by, member_id, "done")]
     for device in await call.every(agency, DeviceRow, member_id):
         parts += revocation_parts(agency, device, told, by, call.now_ms, call.random)
+    parts += [remove(PasskeyRow, held) for held in await call.every(agency, PasskeyRow, member_id)]
     return parts
 
 
@@ -130,10 +133,14 @@ async def create_enrolment(call: Call) -> r.EnrolmentCode:
     _check_gives(call, held.row.roles)
     body = call.body(r.NewEnrolment)
     agency = call.actor.agency
-    row = issue_enrolment(agency, held.row, MemberId(held.id), call.actor.device, body.label, call.now_ms)
+    shift_ms = check_shift(body.shift, body.until_ms, call.now_ms)
+    by, member_id = call.actor.device, MemberId(held.id)
+    row = issue_enrolment(agency, held.row, member_id, by, body.label, call.now_ms, shift_ms)
     code = enrolment_code(call.random(CODE_BYTES))
     item = Item(NO_AGENCY, call.now_ms, (create(code_id(code), row),))
-    record = Item(agency, call.now_ms, (Audit("enrolment_created", call.actor.device, held.id, "done"),))
+    record = Item(
+        agency, call.now_ms, (Audit("enrolment_created", by, held.id, "shift" if shift_ms else "done"),)
+    )
     for outcome in await call.apply([item, record]):
         stored(outcome)
     return r.EnrolmentCode(code, row.expires_ms)

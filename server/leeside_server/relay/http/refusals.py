@@ -18,10 +18,13 @@ RETRY_MS: Final = 1_000
 class Refused(ProtocolError):
     """A refusal with what the client needs next: the head to fetch, or how long to wait."""
 
-    def __init__(self, code: WireError, detail: str = "", *, head: int = 0, retry_ms: int = 0) -> None:
+    def __init__(
+        self, code: WireError, detail: str = "", *, head: int = 0, retry_ms: int = 0, person: str = ""
+    ) -> None:
         super().__init__(code, detail)
         self.head = head
         self.retry_ms = retry_ms
+        self.person = person
 
 
 def answer_of(error: Exception) -> r.ErrorAnswer | None:
@@ -30,7 +33,9 @@ def answer_of(error: Exception) -> r.ErrorAnswer | None:
         case SealingError():
             return refusal(WireError.SEALING_REFUSED, error.detail, sealing_code=error.code.value)
         case Refused():
-            return refusal(error.code, error.detail, head=error.head, retry_ms=error.retry_ms)
+            return refusal(
+                error.code, error.detail, head=error.head, retry_ms=error.retry_ms, person=error.person
+            )
         case ProtocolError():
             return refusal(error.code, error.detail)
         case StoreFull():
@@ -42,12 +47,18 @@ def answer_of(error: Exception) -> r.ErrorAnswer | None:
 
 
 def refusal(
-    code: WireError, detail: str = "", *, head: int = 0, retry_ms: int = 0, sealing_code: str = ""
+    code: WireError,
+    detail: str = "",
+    *,
+    head: int = 0,
+    retry_ms: int = 0,
+    sealing_code: str = "",
+    person: str = "",
 ) -> r.ErrorAnswer:
     """The answer for an error; that of `not_found` is always the same."""
     # What is missing and what is another agency's must not differ in a single byte.
     text = "" if code is WireError.NOT_FOUND else detail
-    return r.ErrorAnswer(code.label, int(code), code.may_retry, text, retry_ms, sealing_code, head)
+    return r.ErrorAnswer(code.label, int(code), code.may_retry, text, retry_ms, sealing_code, head, person)
 
 
 UNEXPECTED: Final = refusal(WireError.UNAVAILABLE, "the server could not do this", retry_ms=RETRY_MS)

@@ -20,6 +20,7 @@ from leeside_protocol.sealing.public.encoding import PREFIX, pae
 from leeside_protocol.sealing.public.signed import verify_raw
 from leeside_server.core.identity import (
     NO_AGENCY,
+    AgencyRow,
     DeviceRow,
     HomeRow,
     MemberRow,
@@ -30,6 +31,7 @@ from leeside_server.core.identity import (
     check_challenge,
     check_device,
     check_member,
+    check_shift_lasts,
     end_session,
     open_session,
     read_refresh,
@@ -38,12 +40,14 @@ from leeside_server.core.identity import (
 )
 from leeside_server.core.identity import refresh as refresh_row
 from leeside_server.core.notices import Access, access_entry
+from leeside_server.core.person import person_until_ms, proof_is_over
 from leeside_server.core.rows import Held, change, create
 from leeside_server.core.writes import Audit, Item, NotStored
 from leeside_server.ports import StoreFull
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
-from leeside_server.relay.http.refusals import stored
+from leeside_server.relay.http.person import Known, agency_row, options, prove
+from leeside_server.relay.http.refusals import Refused, stored
 
 
 async def challenge(call: Call) -> r.ChallengeAnswer:
@@ -56,6 +60,38 @@ async def challenge(call: Call) -> r.ChallengeAnswer:
 async def sign_in(call: Call) -> r.SessionTokens:
     """POST /v1/sessions."""
     body = call.body(r.SessionRequest)
+    known = await _known(call, body)
+    agency, device = known.agency, known.device
+    proof = await prove(call, known, body.nonce, body.person)
+    session = session_id(device, body.nonce)
+    secret = refresh_secret(call.host.tokens.refresh_key, agency, session, 0, call.random(16))
+    row = open_session(
+        device,
+        known.row.member,
+        secret,
+        call.now_ms,
+        person=proof.by,
+        shift_until_ms=known.row.shift_until_ms,
+    )
+    parts = (create(session, row), Audit("sign_in", device, session, proof.by.value), *proof.parts)
+    (outcome,) = await call.apply([Item(agency, call.now_ms, parts)])
+    if isinstance(outcome, NotStored):
+        if outcome.code is WireError.CONFLICT and await call.find(agency, SessionRow, session) is not None:
+            await call.record_refusal(agency, "challenge_replayed", device, device, "refused")
+            raise ProtocolError(WireError.UNAUTHENTICATED, "ask for a new challenge")
+        # Else the same passkey was used twice at the same moment.
+        stored(outcome)
+    return _tokens(call, agency, session, row, known, secret, await agency_row(call, agency))
+
+
+async def person_options(call: Call) -> r.PersonOptions:
+    """POST /v1/sessions/options: asked by the device itself, like a sign-in; the nonce serves on."""
+    body = call.body(r.SessionRequest)
+    return await options(call, await _known(call, body), body.nonce)
+
+
+async def _known(call: Call, body: r.SessionRequest) -> Known:
+    """The device that asks, once it has shown its key."""
     device = DeviceId(bytes.fromhex(body.device))
     check_challenge(call.host.tokens.challenge_key, device, body.nonce, call.now_ms)
     agency, held = await _find_device(call, device)
@@ -66,22 +102,13 @@ async def sign_in(call: Call) -> r.SessionTokens:
     # From here on it is the device itself that asks, and it is told what is the matter.
     try:
         check_device(held.row)
+        check_shift_lasts(held.row, call.now_ms)
         member = check_member(await _member(call, agency, held.row.member))
         await _check_certificate(call, agency, device)
     except ProtocolError as error:
         await call.record_refusal(agency, "sign_in_refused", device, device, error.code.label)
         raise
-    session = session_id(device, body.nonce)
-    secret = refresh_secret(call.host.tokens.refresh_key, agency, session, 0, call.random(16))
-    row = open_session(device, held.row.member, secret, call.now_ms)
-    parts = (create(session, row), Audit("sign_in", device, session, "done"))
-    (outcome,) = await call.apply([Item(agency, call.now_ms, parts)])
-    if isinstance(outcome, NotStored):
-        if outcome.code is WireError.CONFLICT:
-            await call.record_refusal(agency, "challenge_replayed", device, device, "refused")
-            raise ProtocolError(WireError.UNAUTHENTICATED, "ask for a new challenge")
-        stored(outcome)
-    return _tokens(call, agency, session, row, member, secret)
+    return Known(agency, device, held.row, member)
 
 
 async def _find_device(call: Call, device: DeviceId) -> tuple[AgencyId, Held[DeviceRow]]:
@@ -126,14 +153,18 @@ async def refresh(call: Call) -> r.SessionTokens:
         if held is None:
             raise ProtocolError(WireError.UNAUTHENTICATED, "sign in again")
         try:
-            member = await _check_family(call, agency, held)
+            known = await _check_family(call, agency, held)
         except ProtocolError as error:
             device = held.row.device
             await call.record_refusal(agency, "refresh_refused", device, device, error.code.label)
             raise
+        asked = await agency_row(call, agency)
+        if proof_is_over(asked, held.row, call.now_ms):
+            # The secret has not served: whoever waits with the proof is no thief.
+            raise Refused(WireError.TOKEN_EXPIRED, "person", person=asked.person.value)
         key, random = call.host.tokens.refresh_key, call.random(16)
         secret = refresh_secret(key, agency, shown.session, shown.count + 1, random)
-        step = refresh_row(held.row, shown, secret, call.now_ms)
+        step = refresh_row(held.row, shown, secret, call.now_ms, known.row.shift_until_ms)
         if isinstance(step, Reused):
             await _end(call, agency, held, step.row, "refresh_reuse")
             raise ProtocolError(WireError.UNAUTHENTICATED, "sign in again")
@@ -141,9 +172,9 @@ async def refresh(call: Call) -> r.SessionTokens:
             (outcome,) = await call.apply([Item(agency, call.now_ms, (change(held, step.row),))])
         except StoreFull:
             # Nothing was written, so the secret has not served. Without room messages wait, but who reads goes on reading.
-            return _tokens(call, agency, shown.session, held.row, member, shown_secret)
+            return _tokens(call, agency, shown.session, held.row, known, shown_secret, asked)
         if not isinstance(outcome, NotStored):
-            return _tokens(call, agency, shown.session, step.row, member, secret)
+            return _tokens(call, agency, shown.session, step.row, known, secret, asked)
         # Someone used the same secret at the same moment: read again, and see it as the reuse that it is.
     raise ProtocolError(WireError.CONFLICT, "try again")
 
@@ -155,14 +186,15 @@ def _secret(text: str) -> bytes:
         raise ProtocolError(WireError.UNAUTHENTICATED, "sign in again") from None
 
 
-async def _check_family(call: Call, agency: AgencyId, held: Held[SessionRow]) -> MemberRow:
+async def _check_family(call: Call, agency: AgencyId, held: Held[SessionRow]) -> Known:
     device = await call.find(agency, DeviceRow, held.row.device)
     if device is None:
         raise ProtocolError(WireError.UNAUTHENTICATED, "sign in again")
     check_device(device.row)
+    check_shift_lasts(device.row, call.now_ms)
     member = check_member(await _member(call, agency, held.row.member))
     await _check_certificate(call, agency, held.row.device)
-    return member
+    return Known(agency, held.row.device, device.row, member)
 
 
 async def sign_out(call: Call) -> None:
@@ -194,9 +226,18 @@ async def _end(call: Call, agency: AgencyId, held: Held[SessionRow], ended: Sess
 
 
 def _tokens(
-    call: Call, agency: AgencyId, session: bytes, row: SessionRow, member: MemberRow, secret: bytes
+    call: Call,
+    agency: AgencyId,
+    session: bytes,
+    row: SessionRow,
+    known: Known,
+    secret: bytes,
+    asked: AgencyRow,
 ) -> r.SessionTokens:
-    token, claims = call.host.tokens.mint(agency, row.member, row.device, member.roles, session, call.now_ms)
+    roles = known.member.roles
+    token, claims = call.host.tokens.mint(
+        agency, row.member, row.device, roles, session, call.now_ms, known.row.shift_until_ms
+    )
     return r.SessionTokens(
         token=token,
         token_until_ms=claims.until_ms,
@@ -205,13 +246,15 @@ def _tokens(
         agency=agency.hex(),
         member=row.member.hex(),
         device=row.device.hex(),
-        roles=member.roles,
+        roles=roles,
+        person_until_ms=person_until_ms(asked, row),
     )
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {
     "challenge": challenge,
     "sign_in": sign_in,
+    "person_options": person_options,
     "refresh": refresh,
     "sign_out": sign_out,
 }

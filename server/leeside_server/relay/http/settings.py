@@ -16,11 +16,13 @@ class HttpSettings(msgspec.Struct, frozen=True):
 
     `bootstrap_codes` is a file with one SHA-256 (hexadecimal) of an operator's one-time code a line; without it
     no agency can be created. `trusted_proxies` may name the client in `X-Forwarded-For`.
+    `public_origins` are where our pages are served from; passkeys belong to the first one's host.
     `incident_days` is how long an ended incident is kept, 0 for good.
     """
 
     bootstrap_codes: Path | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    public_origins: tuple[str, ...] = ()
     tls: bool = False
     blob_bytes: int = BLOB_BYTES
     incident_days: int = 0
