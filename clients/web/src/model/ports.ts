@@ -70,7 +70,8 @@ export interface LocalStore {
     state(): Promise<StoreState>;
     /**
      * Make a new, empty one, and wipe what stands. With a `pin` everything in it opens with that PIN alone, which is then
-     * asked after every start. Without one its key is a handle of this browser's that cannot be read out.
+     * asked after every start. Without one its key is a handle of this browser's that cannot be read out. A PIN of a
+     * few digits stops whoever picks the device up, not one who copies its disk.
      */
     create(pin?: string): Promise<Stores>;
     /** Open what `create` made without a PIN. Rejects with `StoreGone` when there is none. */
@@ -99,9 +100,10 @@ export interface Stores {
  * Small secrets by name (mirrors `keystore.py`): identity, device keys, the pinned root, the session's refresh secret,
  * settings. Names are in the clear and say nothing of a person.
  *
- * A private or secret `CryptoKey` goes in extractable and comes back with the same algorithm and usages, but never
+ * A private or secret `CryptoKey` that goes in extractable comes back with the same algorithm and usages, but never
  * extractable: make it, `update`, and go on with what `key` gives. Under a PIN it is kept wrapped; without one, as a
- * handle that the browser will not give out.
+ * handle that the browser will not give out. One that goes in non-extractable can only be kept as a handle, which a
+ * PIN does not protect: under a PIN make keys extractable.
  */
 export interface Vault {
     /** The value, or null. Rejects with `StoreDamaged` when a key stands there. */
@@ -292,7 +294,10 @@ export interface History {
     settle(log: ChannelAddress, entry: LocalEntry): Promise<void>;
     /** Retention: forget entries of the log lane that the server took before `beforeMs`. Resolves to how many. */
     purge(log: ChannelAddress, beforeMs: number): Promise<number>;
-    /** An ended incident: delete what a content log held, its chain's records, and own commits. The position stays. */
+    /**
+     * An ended incident: delete what a content log held, own commits and begun uploads. The position stays. What the chain's
+     * records hold of keys is the caller's to replace (`keepChain`) or drop.
+     */
     forget(channel: ChannelId, log: ChannelAddress): Promise<void>;
 
     /** It repeats here until acknowledged; an older `sinceMs` stands. */
