@@ -400,20 +400,36 @@ describe('keeping', () => {
         expect(unit.unsaved().epochs.size).toBe(2);
     });
 
-    it('needs the newest epoch alone, and takes older ones when they are wanted', async () => {
+    it('needs the newest two epochs, and takes older ones when they are wanted', async () => {
         const frame = await world.say('dispatcher', dispatcher);
         await unit.open(frame, world.directories);
-        await rekey();
-        await rekey();
-        const [zero, one, two] = [unit.exportEpoch(0), unit.exportEpoch(1), unit.exportEpoch(2)];
-        const lean = await SealedChannel.restore(unit.exportHead(), [two]);
-        expect(lean.line.epoch).toBe(2);
+        for (let n = 0; n < 3; n++) await rekey();
+        const [zero, one, two, three] = records(unit);
+        if (!zero || !one || !two || !three) throw new Error('four epochs');
+        expect(await codeOf(() => SealedChannel.restore(unit.exportHead(), [three]))).toBe('E_STATE');
+        const lean = await SealedChannel.restore(unit.exportHead(), [three, two]);
+        expect(lean.line.epoch).toBe(3);
         expect(await codeOf(() => lean.open(frame, world.directories))).toBe('E_UNKNOWN_EPOCH');
         expect([await lean.recall(one), await lean.recall(zero)]).toEqual([1, 0]);
         expect(await codeOf(() => lean.open(frame, world.directories))).toBe('E_REPLAY');
         expect(kept(lean).length).toBe(kept(unit).length);
         expect(await world.say('unit', lean)).toHaveLength(228);
         expect(lean.unsaved().epochs.size).toBe(0);
+    });
+
+    it('takes no commit of an outsider for a fork, when the roster before is not at hand', async () => {
+        for (let n = 0; n < 3; n++) await rekey();
+        const [, , two, three] = records(unit);
+        if (!two || !three) throw new Error('four epochs');
+        const lean = await SealedChannel.restore(unit.exportHead(), [three, two]);
+        const { identity, deviceId } = world.keysOf('clinician');
+        for (const epoch of [2, 3]) {
+            const standing = unit.line.commits.get(epoch) ?? genesis.commit;
+            const payload = encodeCommit({ ...standing, committer: deviceId });
+            const signed = await identity.sign('commit', deviceId, payload);
+            expect(await codeOf(() => install(lean, signed))).toBe(epoch === 3 ? 'E_AUTHZ' : 'E_CHAIN');
+            expect(lean.forkEvidence).toBeNull();
+        }
     });
 
     it('refuses what is no record, or does not belong together', async () => {

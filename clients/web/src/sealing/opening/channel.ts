@@ -400,8 +400,9 @@ export class SealedChannel {
     /**
      * A channel from its records, which the caller's store kept sealed and whole.
      *
-     * Of the epochs only the newest must be among them; others may be given later, by `recall`, when a frame of theirs is
-     * to be read. `E_ENCODING` for what is no record, `E_STATE` for records that do not belong together.
+     * Of the epochs the newest two must be among them, to tell a fork from noise; others may be given later, by `recall`,
+     * when a frame of theirs is to be read or a commit of their time comes again (`E_CHAIN`). `E_ENCODING` for what is no
+     * record, `E_STATE` for records that do not belong together.
      */
     static async restore(head: Bytes, epochs: Iterable<Bytes>): Promise<SealedChannel> {
         const kept = decodeHead(head);
@@ -411,6 +412,9 @@ export class SealedChannel {
             refuse('E_STATE', 'the newest epoch is missing');
         }
         if (kept.newest === null && channel.line.head !== null) refuse('E_STATE', 'an epoch too many');
+        if (channel.line.epoch > 0 && !channel.line.commits.has(channel.line.epoch - 1)) {
+            refuse('E_STATE', 'the epoch before the newest is missing');
+        }
         channel.#chain = kept.chain;
         channel.#messages = kept.messages;
         channel.#evidence = kept.evidence;

@@ -40,12 +40,13 @@ class Store {
         channel.saved(unsaved);
     }
 
-    /** From the newest epoch alone; the others are recalled one by one, in any order. */
+    /** From the newest two epochs; the others are recalled one by one, in any order. */
     async read(): Promise<SealedChannel> {
         if (this.#head === null) throw new Error('nothing was written');
         const newest = Math.max(...this.#epochs.keys());
-        const channel = await SealedChannel.restore(this.#head, this.#record(newest));
-        for (const [epoch, record] of this.#epochs) if (epoch !== newest) await channel.recall(record);
+        const lately = [...this.#record(newest), ...this.#record(newest - 1)];
+        const channel = await SealedChannel.restore(this.#head, lately);
+        for (const record of this.#epochs.values()) await channel.recall(record);
         return channel;
     }
 

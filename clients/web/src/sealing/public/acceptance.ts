@@ -223,6 +223,8 @@ async function checkPassed(
     if (commit.epoch === 0 && names.channelId !== line.channelId) {
         refuse('E_AUTHZ', 'committer did not create this channel');
     }
+    // Who was a member only the roster before can say: without it anyone certified could stop the channel.
+    if (commit.epoch > 0 && before === undefined) return refuse('E_CHAIN', 'an epoch long past');
     const wasMember = before === undefined || rosterEntry(before, commit.committer) !== null;
     for (const directory of directories.values()) {
         const certificate = directory.device(commit.committer);
