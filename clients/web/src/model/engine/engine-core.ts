@@ -110,8 +110,7 @@ export class EngineCore {
             throw error;
         }
         if (this.opened !== null) {
-            // The store was open all along: it was the person who had to be known.
-            stores.close();
+            // The store was open all along, and stays so: it was the person who had to be known.
             return;
         }
         await this.open(stores);

@@ -1,0 +1,43 @@
+/**
+ * The engine as a page has it: in a worker of its own. Which tab may have one, `tab.ts` says; who loses it calls `stop`.
+ */
+import { proxy, type Remote, wrap } from 'comlink';
+
+import type { Engine, EngineEvent, Snapshot } from '~/model/engine';
+
+/** A new engine. It opens nothing before `start`. */
+export function startWorker(): Engine {
+    const worker = new Worker(new URL('../worker.ts', import.meta.url), { type: 'module', name: 'engine' });
+    const remote = wrap<Engine>(worker);
+    let listener: ((events: readonly EngineEvent[]) => void) | null = null;
+
+    worker.onerror = () => {
+        // It could not be loaded, or broke outside every promise: nothing more will be heard of it.
+        listener?.([{ kind: 'standing', standing: { kind: 'ended', why: 'failed' } }]);
+        worker.terminate();
+    };
+    const start = async (listen: (events: readonly EngineEvent[]) => void): Promise<Snapshot> => {
+        listener = listen;
+        // Only a page may ask; the worker reads what was granted. Refused or not, work begins.
+        await navigator.storage.persist().catch(() => false);
+        return await remote.start(proxy(listen));
+    };
+    const stop = async (): Promise<void> => {
+        // Its last words (`ended`, `other_tab`) come before the answer.
+        await remote.stop();
+        worker.terminate();
+    };
+    return commandsOf(remote, { start, stop });
+}
+
+/** Every command of the remote engine, but for the two that this side has a part in. */
+function commandsOf(remote: Remote<Engine>, own: Pick<Engine, 'start' | 'stop'>): Engine {
+    return new Proxy(own as Engine, {
+        get: (_, name) => {
+            if (name === 'start' || name === 'stop') return own[name];
+            // An engine is no promise, whoever awaits it.
+            if (typeof name !== 'string' || name === 'then') return undefined;
+            return remote[name as keyof Engine];
+        },
+    });
+}
