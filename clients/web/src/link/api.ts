@@ -30,7 +30,7 @@ import { jsonText, type Reads } from '~/protocol/json';
 import type { Batch } from '~/protocol/messages';
 import { Misfit, pack, unpack } from '~/protocol/pack';
 import * as r from '~/protocol/resources';
-import type { Discipline, IncidentState, Role } from '~/protocol/words';
+import type { Discipline, IncidentState, PersonBy, Role } from '~/protocol/words';
 
 /** How long one attempt may take, in all. */
 export const DEADLINE_MS = 30_000;
@@ -48,6 +48,13 @@ export interface TokenSource {
     token(): Promise<string>;
     /** A newer token, because the server refused `stale` as expired. */
     renew(stale: string): Promise<string>;
+}
+
+/** A device's signature over a nonce. */
+export interface SignIn {
+    readonly device: DeviceId;
+    readonly nonce: Bytes;
+    readonly signature: Bytes;
 }
 
 type Format<T> =
@@ -116,8 +123,20 @@ export class Api {
         return this.#post('/v1/challenges', { device }, r.challengeAnswer, { open: true, repeatable: true });
     }
 
-    signIn(body: { device: DeviceId; nonce: Bytes; signature: Bytes }): Promise<r.SessionTokens> {
+    /** `unauthenticated` with `person` where the device's key is not enough: then with a proof. */
+    signIn(body: SignIn & { readonly person?: r.PersonProof }): Promise<r.SessionTokens> {
         return this.#post('/v1/sessions', body, r.sessionTokens, { open: true });
+    }
+
+    /** What shows the person, for this device and this nonce. */
+    personOptions(body: SignIn): Promise<r.PersonOptions> {
+        return this.call({
+            method: 'POST',
+            path: '/v1/sessions/options',
+            body: jsonBody(body),
+            answer: inJson(r.personOptions),
+            open: true,
+        });
     }
 
     refresh(refresh: string): Promise<r.SessionTokens> {
@@ -130,6 +149,10 @@ export class Api {
 
     agency(): Promise<r.Agency> {
         return this.#get('/v1/agency', r.agency);
+    }
+
+    changeAgency(body: { revision: number; person?: PersonBy; personHours?: number }): Promise<r.Agency> {
+        return this.#patch('/v1/agency', body, r.agency);
     }
 
     me(): Promise<r.Member> {
@@ -157,8 +180,52 @@ export class Api {
         return this.#patch(`/v1/members/${id}`, body, r.member);
     }
 
-    createEnrolment(member: MemberId, label: string): Promise<r.EnrolmentCode> {
-        return this.#post(`/v1/members/${member}/enrolments`, { label }, r.enrolmentCode);
+    /** `shiftUntilMs` above 0: for a shared device, which ends then. */
+    createEnrolment(member: MemberId, label: string, shiftUntilMs = 0): Promise<r.EnrolmentCode> {
+        const shift = shiftUntilMs > 0 ? { shift: true, untilMs: shiftUntilMs } : {};
+        return this.#post(`/v1/members/${member}/enrolments`, { label, ...shift }, r.enrolmentCode);
+    }
+
+    /** Begin to register another passkey of one's own; the JSON that the browser is asked with. */
+    async passkeyOptions(): Promise<string> {
+        const { options } = await this.call({
+            method: 'POST',
+            path: '/v1/passkeys/options',
+            answer: inJson(r.passkeyOptions),
+        });
+        return options;
+    }
+
+    /** `credential`: what the browser answered, as JSON. */
+    addPasskey(credential: string): Promise<undefined> {
+        return this.call({
+            method: 'POST',
+            path: '/v1/passkeys',
+            body: jsonBody({ credential }),
+            answer: nothing,
+            status: 201,
+        });
+    }
+
+    // ---- push
+
+    /** What a subscription is bound to; empty: this server sends none. */
+    async pushKey(): Promise<Bytes> {
+        return (await this.#get('/v1/push/key', r.pushKey)).public;
+    }
+
+    putPush(body: { endpoint: string; p256dh: Bytes; auth: Bytes }): Promise<undefined> {
+        return this.call({
+            method: 'PUT',
+            path: '/v1/push/subscription',
+            body: jsonBody(body),
+            answer: nothing,
+            status: 204,
+        });
+    }
+
+    deletePush(): Promise<undefined> {
+        return this.call({ method: 'DELETE', path: '/v1/push/subscription', answer: nothing, status: 204 });
     }
 
     devices(after = '', limit = 100, state = ''): Promise<r.Page<r.DeviceInfo>> {

@@ -9,6 +9,7 @@
  */
 
 import { mayRetry, WireError, type WireLabel, wireLabel } from '~/protocol/errors';
+import type { PersonBy } from '~/protocol/words';
 
 export interface Refusal {
     /** A number of spec 90, perhaps newer than this client. */
@@ -19,6 +20,8 @@ export interface Refusal {
     readonly retryMs?: number;
     /** The broken sealing rule, for `sealing_refused`. */
     readonly sealingCode?: string;
+    /** What shows the person, when the device's key is not enough (spec 02, "The person"). */
+    readonly person?: PersonBy | null;
     /** The current head, for `conflict` and `stale`. */
     readonly head?: number;
     /**
@@ -37,6 +40,7 @@ export class ApiError extends Error {
     readonly retryMs: number;
     readonly sealingCode: string;
     readonly head: number;
+    readonly person: PersonBy | null;
     readonly told: boolean;
 
     constructor(refusal: Refusal) {
@@ -47,6 +51,7 @@ export class ApiError extends Error {
         this.retryMs = refusal.retryMs ?? 0;
         this.sealingCode = refusal.sealingCode ?? '';
         this.head = refusal.head ?? 0;
+        this.person = refusal.person ?? null;
         this.told = refusal.told ?? true;
     }
 

@@ -137,6 +137,31 @@ describe('a session', () => {
         expect(http.paths('/v1/sessions')).toHaveLength(2);
     });
 
+    test('asks for the person where the agency wants it, and takes the proof for the same nonce', async () => {
+        let proofs = 0;
+        const { http, session, shelf } = device((asked) => {
+            if (asked.path === '/v1/sessions/options') {
+                return { status: 200, json: { by: 'passkey', purpose: 'sign_in', options: '{}' } };
+            }
+            if (asked.path !== '/v1/sessions') return null;
+            if (asked.json['person'] === undefined) {
+                const refusal = { code: 'unauthenticated', number: 305, detail: 'person', person: 'passkey' };
+                return { status: 401, json: refusal };
+            }
+            proofs += 1;
+            return null;
+        });
+        await expect(session.token()).rejects.toMatchObject({ code: 'unauthenticated', person: 'passkey' });
+        const options = await session.personOptions();
+        expect(options).toMatchObject({ by: 'passkey', purpose: 'sign_in' });
+        const challenges = http.paths('/v1/challenges').length;
+        await session.showPerson({ passkey: '{"id":"x"}' });
+        expect(http.paths('/v1/challenges')).toHaveLength(challenges);
+        expect(proofs).toBe(1);
+        expect(await session.token()).toBe('token-1');
+        expect(shelf.kept?.personUntilMs).toBe(0);
+    });
+
     test.each([
         [308, 'revoked'],
         [204, 'pending'],

@@ -7,14 +7,14 @@
  * device is told so.
  */
 
-import { type Api, type TokenSource } from '~/link/api';
+import type { Api, SignIn, TokenSource } from '~/link/api';
 import { ApiError, Unreachable } from '~/link/errors';
 import type { Clock } from '~/link/ports';
 import { type Bytes, pae, utf8 } from '~/protocol/bytes';
 import { WireError } from '~/protocol/errors';
 import { type DeviceId, idBytes } from '~/protocol/ids';
 import { TOKEN_TTL_S } from '~/protocol/limits';
-import type { SessionTokens } from '~/protocol/resources';
+import type { PersonOptions, PersonProof, SessionTokens } from '~/protocol/resources';
 
 /** How long a token is used without asking: by this device's clock since it came, so that clocks may differ. */
 export const FRESH_MS = (TOKEN_TTL_S - 45) * 1000;
@@ -30,6 +30,8 @@ export interface KeptSession {
     readonly freshUntilMs: number;
     readonly refresh: string;
     readonly refreshUntilMs: number;
+    /** Until when the person's proof counts, by the server's clock; 0 where the device's key is enough. */
+    readonly personUntilMs: number;
 }
 
 /** Where it is kept; null: no session. On disk when `keep` resolves. */
@@ -47,6 +49,8 @@ export class Session implements TokenSource {
     readonly #clock: Clock;
     #kept: KeptSession | null = null;
     #loaded = false;
+    /** What the person's options were made for. */
+    #asked: SignIn | null = null;
     /** The last change, successful or not: the next one waits for it. */
     #turn: Promise<unknown> = Promise.resolve();
 
@@ -69,10 +73,27 @@ export class Session implements TokenSource {
         return this.#inTurn(() => this.#obtain(stale));
     }
 
-    /** Take over a session that was opened another way: a passkey, or the agency's own sign-in. */
-    adopt(tokens: SessionTokens): Promise<void> {
+    /** Until when the person's proof counts, by the server's clock; 0 where nobody asks, or there is no session yet. */
+    get personUntilMs(): number {
+        return this.#kept?.personUntilMs ?? 0;
+    }
+
+    /** What shows the person at this device. The answer serves for a minute, and for the next `showPerson` alone. */
+    personOptions(): Promise<PersonOptions> {
         return this.#inTurn(async () => {
-            await this.#take(tokens);
+            const signed = await this.#signed();
+            const options = await this.#api.personOptions(signed);
+            this.#asked = signed;
+            return options;
+        });
+    }
+
+    /** Open a session with the person's proof, in place of the one there is. */
+    showPerson(proof: PersonProof): Promise<void> {
+        return this.#inTurn(async () => {
+            const signed = this.#asked ?? (await this.#signed());
+            this.#asked = null;
+            await this.#take(await this.#api.signIn({ ...signed, person: proof }));
         });
     }
 
@@ -130,9 +151,13 @@ export class Session implements TokenSource {
     }
 
     async #signIn(): Promise<string> {
+        return this.#take(await this.#api.signIn(await this.#signed()));
+    }
+
+    async #signed(): Promise<SignIn> {
         const { nonce } = await this.#api.challenge(this.#device);
         const signature = await this.#sign(pae(utf8('leeside1 session'), nonce, idBytes(this.#device)));
-        return this.#take(await this.#api.signIn({ device: this.#device, nonce, signature }));
+        return { device: this.#device, nonce, signature };
     }
 
     async #take(tokens: SessionTokens): Promise<string> {
@@ -141,6 +166,7 @@ export class Session implements TokenSource {
             freshUntilMs: this.#clock.nowMs() + FRESH_MS,
             refresh: tokens.refresh,
             refreshUntilMs: tokens.refreshUntilMs,
+            personUntilMs: tokens.personUntilMs,
         });
         return tokens.token;
     }

@@ -32,7 +32,14 @@ import type {
 import { base64, hexId, knownWord, knownWords, many, orNull, record, type Reads } from '~/protocol/json';
 import { COMMIT_BYTES, DIRECTORY_ENTRY_BYTES, PAYLOAD_BYTES, ROSTER_DEVICES } from '~/protocol/limits';
 import { Misfit } from '~/protocol/pack';
-import { CHANNEL_PURPOSES, Compartment, DISCIPLINES, INCIDENT_STATES, ROLES } from '~/protocol/words';
+import {
+    CHANNEL_PURPOSES,
+    Compartment,
+    DISCIPLINES,
+    INCIDENT_STATES,
+    PERSON_BY,
+    ROLES,
+} from '~/protocol/words';
 
 type Read<R> = R extends Reads<infer T> ? T : never;
 const words = text(0, 4_096);
@@ -47,6 +54,8 @@ export const errorAnswer = record({
     retryMs: or(count, 0),
     sealingCode: or(words, ''),
     head: or(count, 0),
+    /** What shows the person, where `detail` is `person`. */
+    person: knownWord(PERSON_BY),
 });
 
 export const serverInfo = record({
@@ -57,7 +66,16 @@ export const serverInfo = record({
 });
 export type ServerInfo = Read<typeof serverInfo>;
 
-export const agency = record({ id: hexId<AgencyId>(), label: words, rootPub: base64, createdMs: count });
+export const agency = record({
+    id: hexId<AgencyId>(),
+    label: words,
+    rootPub: base64,
+    createdMs: count,
+    person: or(word(PERSON_BY), 'device'),
+    /** How long the person's proof counts. */
+    personHours: or(count, 12),
+    revision: or(count, 0),
+});
 export type Agency = Read<typeof agency>;
 
 /** Pseudonymous, with roles. `endedMs` is 0 while the membership lasts. */
@@ -97,6 +115,8 @@ export const deviceInfo = record({
     createdMs: count,
     revokedMs: count,
     revision: count,
+    /** When a shared device's shift ends; 0: not a shared one. */
+    shiftUntilMs: or(count, 0),
 });
 export type DeviceInfo = Read<typeof deviceInfo>;
 
@@ -113,8 +133,27 @@ export const sessionTokens = record({
     member: hexId<MemberId>(),
     device: hexId<DeviceId>(),
     roles: knownWords(ROLES),
+    /** Until when the person's proof counts; 0 where the device's key is enough. */
+    personUntilMs: or(count, 0),
 });
 export type SessionTokens = Read<typeof sessionTokens>;
+
+/** Who is at the device: one of these. The browser's answers as JSON, or the ticket of the agency's own sign-in. */
+export type PersonProof =
+    { readonly passkey: string } | { readonly newPasskey: string } | { readonly ticket: string };
+
+/** What shows the person. `options`: what the browser is asked with, as JSON; empty unless `by` is `passkey`. */
+export const personOptions = record({
+    by: word(PERSON_BY),
+    purpose: word(['', 'sign_in', 'register']),
+    options: text(0, 65_536),
+});
+export type PersonOptions = Read<typeof personOptions>;
+
+export const passkeyOptions = record({ options: text(0, 65_536) });
+
+/** What a push subscription is bound to (P-256, uncompressed); empty: no push here. */
+export const pushKey = record({ public: base64 });
 
 export const unit = record({
     id: hexId<UnitId>(),

@@ -56,6 +56,7 @@ describe('words', () => {
     const source = python('words');
     const lists: [string, readonly string[]][] = [
         ['Role', words.ROLES],
+        ['PersonBy', words.PERSON_BY],
         ['Discipline', words.DISCIPLINES],
         ['ChannelPurpose', words.CHANNEL_PURPOSES],
         ['IncidentState', words.INCIDENT_STATES],

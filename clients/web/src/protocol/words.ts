@@ -17,6 +17,10 @@ export const ROLES = [
 ] as const;
 export type Role = (typeof ROLES)[number];
 
+/** What shows an agency who is at the device (spec 02, "The person"). */
+export const PERSON_BY = ['device', 'passkey', 'oidc'] as const;
+export type PersonBy = (typeof PERSON_BY)[number];
+
 export const DISCIPLINES = [
     'clinician',
     'peer_specialist',
