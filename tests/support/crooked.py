@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,8 +29,8 @@ from websockets.typing import Origin, Subprotocol
 
 from leeside_protocol.codec import decode_server, encode
 from leeside_protocol.messages import ServerMessage
+from tests.support.pages import asgi_served
 from tests.support.services import HOST
-from tests.support.town import until
 
 _HOP: Final = frozenset(
     {"connection", "content-length", "content-encoding", "host", "transfer-encoding", "date", "server"}
@@ -142,15 +141,5 @@ async def crooked(node: str, port: int) -> AsyncGenerator[Crooked]:
         WebSocketRoute("/v1/socket", found.socket),
         Route("/{path:path}", found.http, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]),
     ]
-    config = uvicorn.Config(
-        Starlette(routes=routes), host=HOST, port=port, log_level="error", lifespan="off", ws="websockets-sansio",
-        timeout_graceful_shutdown=1,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    serving = asyncio.ensure_future(server._serve())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - `serve` takes the signals of the whole process
-    try:
-        await until(lambda: server.started or serving.done(), "the server in the middle listens")
+    async with asgi_served(Starlette(routes=routes), port):
         yield found
-    finally:
-        server.should_exit = True
-        await serving
