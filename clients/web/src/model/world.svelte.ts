@@ -97,7 +97,7 @@ export class World {
     readonly #listeners = new Set<(sound: Sound) => void>();
     #queue: EngineEvent[] = [];
 
-    constructor(engine: Reading, frame: Frame = queueMicrotask, clock = new Clock()) {
+    constructor(engine: Reading, frame: Frame = (work) => queueMicrotask(work), clock = new Clock()) {
         this.#engine = engine;
         this.#frame = frame;
         this.clock = clock;

@@ -1,0 +1,36 @@
+// axe-core on every scene, light and dark: `node e2e/axe.mjs [part of a name ...]`. Exits 1 on a violation (WCAG 2.2 AA).
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { chosen, onStage, show } from './scenes.mjs';
+
+const tags = ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa'];
+const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+const failed = await onStage(async (stage) => {
+    let count = 0;
+    let looked = 0;
+    for (const scene of chosen(stage.scenes, process.argv.slice(2))) {
+        for (const theme of ['light', 'dark']) {
+            await show(stage, scene, { theme, lang: 'en' });
+            // Given through the debugger: the page's own policy stays as it is.
+            await stage.page.evaluate(axe);
+            const { violations } = await stage.page.evaluate(
+                (values) => globalThis.axe.run({ runOnly: { type: 'tag', values } }),
+                tags,
+            );
+            looked += 1;
+            for (const { id, help, nodes } of violations) {
+                count += 1;
+                console.error(`${scene.name} (${theme}): ${id}: ${help}`);
+                for (const node of nodes.slice(0, 3))
+                    console.error(`    ${node.target.join(' ')}: ${node.html.slice(0, 160)}`);
+            }
+        }
+    }
+    for (const complaint of new Set(stage.complaints)) console.error(complaint);
+    console.log(
+        `${looked} looked at, ${count} violations, ${stage.complaints.length} complaints of the page`,
+    );
+    return count + stage.complaints.length;
+});
+process.exit(failed > 0 ? 1 : 0);

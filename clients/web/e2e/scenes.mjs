@@ -1,0 +1,121 @@
+// The stage in a real browser: built, served under the shipped page's policy, one page a scene. For pictures and for axe.
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { extname, join, normalize } from 'node:path';
+import { launch } from 'puppeteer-core';
+import { build } from 'vite';
+
+const here = new URL('.', import.meta.url).pathname;
+/** As the relay sends it (server/leeside_server/relay/web.py). */
+const policy = [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' blob: data:",
+    "connect-src 'self'",
+    "worker-src 'self'",
+    "manifest-src 'self'",
+    "font-src 'self'",
+    "media-src 'self' blob:",
+].join('; ');
+const types = {
+    '.html': 'text/html; charset=utf-8',
+    '.js': 'text/javascript',
+    '.css': 'text/css',
+    '.svg': 'image/svg+xml',
+    '.png': 'image/png',
+    '.json': 'application/json',
+    '.webmanifest': 'application/manifest+json',
+};
+
+function serve(root) {
+    const server = createServer(async (request, response) => {
+        const path = normalize(new URL(request.url, 'http://stage').pathname);
+        try {
+            const body = await readFile(join(root, path === '/' ? 'index.html' : path));
+            response.writeHead(200, {
+                'content-type': types[extname(path)] ?? 'text/html; charset=utf-8',
+                'content-security-policy': policy,
+            });
+            response.end(body);
+        } catch {
+            response.writeHead(404).end();
+        }
+    });
+    return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
+}
+
+/** Build, serve, start the browser; `work` gets what it needs, and everything is taken down after it. */
+export async function onStage(work) {
+    const folder = await mkdtemp(join(tmpdir(), 'leeside-stage-'));
+    process.env.STAGE_OUT = join(folder, 'built');
+    let server;
+    let browser;
+    try {
+        await build({ configFile: join(here, '../stage/vite.config.ts'), logLevel: 'warn' });
+        server = await serve(process.env.STAGE_OUT);
+        browser = await launch({
+            executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+            headless: true,
+            userDataDir: join(folder, 'profile'),
+            args: [
+                '--no-sandbox',
+                '--disable-gpu',
+                '--disable-quic',
+                '--no-first-run',
+                '--disable-background-networking',
+                '--disable-component-update',
+                '--disable-sync',
+            ],
+        });
+        const address = `http://127.0.0.1:${server.address().port}/`;
+        const page = await browser.newPage();
+        const complaints = [];
+        page.on('console', (message) => {
+            if (message.type() === 'error') complaints.push(message.text());
+        });
+        page.on('pageerror', (error) => complaints.push(String(error)));
+        page.on('request', (request) => {
+            const { protocol, origin } = new URL(request.url());
+            if (protocol.startsWith('http') && `${origin}/` !== address)
+                complaints.push(`off-site: ${origin}`);
+        });
+        await page.emulateTimezone('UTC');
+        await page.goto(address);
+        const scenes = await page.evaluate(() => window.scenes);
+        return await work({ page, address, scenes, complaints });
+    } finally {
+        await browser?.close();
+        server?.close();
+        await rm(folder, { recursive: true, force: true });
+    }
+}
+
+/** Show one scene; resolves when it stands. `variant`: theme, lang, dir. */
+export async function show({ page, address }, scene, variant) {
+    await page.setViewport(
+        scene.wide ? { width: 1440, height: 900 } : { width: 360, height: 740, deviceScaleFactor: 1 },
+    );
+    await page.emulateMediaFeatures([
+        { name: 'prefers-color-scheme', value: variant.theme },
+        { name: 'prefers-reduced-motion', value: 'reduce' },
+    ]);
+    const asked = new URLSearchParams({ scene: scene.name, ...variant });
+    await page.goto(`${address}?${asked}${scene.path}`);
+    await page.waitForFunction(() => window.staged === true, { timeout: 10_000 });
+    for (const tap of scene.taps) {
+        const found = await page.waitForSelector(tap, { timeout: 5_000 });
+        await found.evaluate((element) => element.click());
+    }
+    await page.evaluate(
+        () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))),
+    );
+}
+
+/** Scenes by the words given on the command line: any part of a name. */
+export function chosen(scenes, words) {
+    return words.length === 0
+        ? scenes
+        : scenes.filter(({ name }) => words.some((word) => name.includes(word)));
+}

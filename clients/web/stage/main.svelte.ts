@@ -1,0 +1,85 @@
+/**
+ * `?scene=NAME&lang=es&theme=dark&dir=rtl`: the screens on a pretended engine. `window.scenes` lists what there is.
+ * Every part of the screens adds a folder with a `scenes.ts`.
+ */
+import { mount } from 'svelte';
+import { Clock } from '~/model/clock.svelte';
+import { readFragment } from '~/model/fragment';
+import { Safety } from '~/model/safety.svelte';
+import { Sharing } from '~/model/sharing.svelte';
+import { World } from '~/model/world.svelte';
+import App from '~/views/App.svelte';
+import '~/views/shared/tokens.css';
+import '~/views/shared/elements.css';
+import { showTheme } from '~/views/shared/theme';
+import OtherTab from '~/views/start/OtherTab.svelte';
+import Unfit from '~/views/start/Unfit.svelte';
+import { bestLanguage, speak, useWords } from '~/words/words.svelte';
+import { FakeEngine } from './fake-engine';
+import { fakeHandset } from './fake-handset';
+import { nightMs, type Scene } from './scene';
+
+declare global {
+    interface Window {
+        scenes: readonly Pick<Scene, 'name' | 'path' | 'taps' | 'wide'>[];
+        /** The screen stands: a picture may be taken. */
+        staged: boolean;
+    }
+}
+
+const files = import.meta.glob<{ scenes: readonly Scene[] }>('./*/scenes.ts', { eager: true });
+const scenes = Object.values(files).flatMap((file) => file.scenes);
+window.scenes = scenes.map(({ name, path = '', taps = [], wide = false }) => ({ name, path, taps, wide }));
+
+async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
+    showTheme(asked.get('theme') ?? '');
+    await Promise.all([useWords('shared'), useWords('start')]);
+    await speak(bestLanguage([asked.get('lang') ?? 'en']));
+    const target = document.getElementById('app');
+    if (!target) return;
+    if (scene.unfit) {
+        mount(Unfit, { target, props: { missing: scene.unfit } });
+    } else if (scene.otherTab) {
+        mount(OtherTab, { target, props: { onhere: () => undefined } });
+    } else {
+        const engine = new FakeEngine(scene);
+        const handset = fakeHandset(scene.handset);
+        const world = new World(engine, (work) => queueMicrotask(work), new Clock(() => nightMs));
+        const sharing = new Sharing(engine, world, handset);
+        const safety = new Safety(engine, handset, () => nightMs);
+        world.load(await engine.start((events) => world.receive(events)));
+        const fragment = readFragment(scene.path ?? '');
+        const props = $state({
+            engine,
+            world,
+            handset,
+            sharing,
+            safety,
+            enrolment: scene.enrolment ?? null,
+            path: fragment.kind === 'route' ? fragment.path : [],
+        });
+        addEventListener('hashchange', () => {
+            const next = readFragment(location.hash);
+            if (next.kind === 'route') props.path = next.path;
+        });
+        mount(App, { target, props });
+    }
+    const direction = asked.get('dir');
+    // After the app set its own: a language that reads from the right, without one.
+    setTimeout(() => {
+        if (direction) document.documentElement.dir = direction;
+        window.staged = true;
+    }, 50);
+}
+
+const asked = new URLSearchParams(location.search);
+const scene = scenes.find((one) => one.name === asked.get('scene'));
+if (scene) void stage(scene, asked);
+else {
+    for (const { name } of scenes) {
+        const link = document.createElement('a');
+        link.href = `?scene=${name}`;
+        link.textContent = `${name} `;
+        document.body.append(link);
+    }
+}

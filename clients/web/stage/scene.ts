@@ -1,0 +1,33 @@
+/** What stands on the stage: a state of the world under a name, the screen that shows it, and what is tapped first. */
+import type { ChannelId, EngineEvent, Row, Snapshot } from '~/model/engine';
+import type { Enrolment } from '~/model/fragment';
+import type { Handset, Lack } from '~/model/handset';
+
+/** The night of every scene: 2026-11-28, 02:14 UTC. */
+export const nightMs = Date.UTC(2026, 10, 28, 2, 14);
+export const minutesAgo = (n: number): number => nightMs - n * 60_000;
+
+export interface Scene {
+    /** Names its picture: `home`, `chat-offline`. */
+    readonly name: string;
+    /** Behind the `#`. */
+    readonly path?: string;
+    readonly snapshot: Snapshot;
+    readonly rows?: ReadonlyMap<ChannelId, readonly Row[]>;
+    /** What happens after the snapshot. */
+    readonly events?: readonly EngineEvent[];
+    /** The engine's kept notes: drafts, telephone numbers. */
+    readonly kept?: Readonly<Record<string, string>>;
+    readonly handset?: Partial<Handset>;
+    readonly enrolment?: Enrolment;
+    readonly unfit?: readonly Lack[];
+    readonly otherTab?: boolean;
+    /** `history` never answers, or fails. */
+    readonly history?: 'never' | 'fails';
+    /** Every command fails with this code. */
+    readonly failing?: string;
+    /** Buttons, links and fields to tap before the picture, by CSS selector. */
+    readonly taps?: readonly string[];
+    /** Pictured on a desk, 1440 by 900, and not on a phone. */
+    readonly wide?: boolean;
+}
