@@ -9,13 +9,13 @@
  * LEESIDE_TEST_CHROMIUM, LEESIDE_TEST_FIREFOX   the browser's program; by default it is looked for on the PATH
  * LEESIDE_VECTORS     the folder of Wycheproof's and the RFCs' vectors; by default `shared/vectors` beside the checkout
  * LEESIDE_RFC9180     the file of RFC 9180's vectors; by default that of the Python package `cryptography_vectors`
+ * LEESIDE_CONTENT_POLICY   the policy that the page is served with; by default the client's own as of this file
  */
 
-import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { access, constants, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { delimiter, extname, join, resolve, sep } from 'node:path';
-import { access, constants } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import puppeteer from 'puppeteer-core';
@@ -23,11 +23,12 @@ import { build } from 'vite';
 
 const WEB = fileURLToPath(new URL('..', import.meta.url));
 const CHECKOUT = resolve(WEB, '../..');
-/** As `server/leeside_server/relay/web.py` sends it. */
+/** What the page may load and do; the server's own where a test gives it. */
 const POLICY =
+    process.env.LEESIDE_CONTENT_POLICY ??
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; " +
-    "worker-src 'self'; manifest-src 'self'; font-src 'self'; media-src 'self' blob:; " +
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+        "worker-src 'self'; manifest-src 'self'; font-src 'self'; media-src 'self' blob:; " +
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.json': 'application/json' };
 const PUBLISHED = ['wycheproof_ed25519', 'wycheproof_x25519', 'wycheproof_aes_gcm', 'wycheproof_hkdf_sha256'];
 /** How long the page may take, on a machine that does much else. */

@@ -1,12 +1,14 @@
 /** What came of the checks. */
 
+import type { Made } from './interop';
+
 export interface Report {
     /** By group: how many checks passed. */
     readonly passed: Readonly<Record<string, number>>;
     readonly failed: readonly { readonly group: string; readonly name: string; readonly why: string }[];
     readonly skipped: readonly { readonly group: string; readonly why: string; readonly count: number }[];
-    /** What this browser sealed for another client to open, by name, in hexadecimal; null where nobody asked. */
-    readonly made: unknown;
+    /** What this browser sealed for the other client; null where nobody asked. */
+    readonly made: Made | null;
 }
 
 /** Collects the outcome of checks, one group at a time. */
@@ -33,7 +35,7 @@ export class Checks {
         this.#skipped.set(key, { group, why, count: count + 1 });
     }
 
-    report(made: unknown): Report {
+    report(made: Made | null): Report {
         const passed = Object.fromEntries(this.#passed);
         return { passed, failed: this.#failed, skipped: [...this.#skipped.values()], made };
     }

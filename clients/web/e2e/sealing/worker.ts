@@ -2,6 +2,7 @@
 
 import type { SealingVectors } from '~/sealing/conformance/vectors';
 import { checkHpke } from './hpke';
+import { type Interop, checkInterop } from './interop';
 import { checkOwn } from './own';
 import { type Rfc9180Vector, type Wycheproof, checkPublished } from './published';
 import { Checks } from './report';
@@ -11,6 +12,7 @@ interface Given {
     readonly own: SealingVectors;
     readonly published: Wycheproof;
     readonly rfc9180: readonly Rfc9180Vector[] | null;
+    readonly interop: Interop | null;
 }
 
 const checks = new Checks();
@@ -19,4 +21,5 @@ const given = (await response.json()) as Given;
 await checkOwn(checks, given.own);
 await checkPublished(checks, given.published);
 await checkHpke(checks, given.rfc9180);
-postMessage(checks.report(null));
+const made = await checkInterop(checks, given.interop);
+postMessage(checks.report(made));
