@@ -23,6 +23,7 @@ import {
     DURABLE,
     type Operation,
     authorityIdOf,
+    encodeSignedEntry,
 } from '../public/entries';
 
 export const NOW_MS = 1_795_000_000_000;
@@ -64,6 +65,8 @@ export class World {
     readonly book = new DeviceKeyBook();
     readonly keys = new Map<string, DeviceKeys>();
     readonly random = seededBytes(7);
+    /** The directory's entries, as a server would have them. */
+    readonly entries: Bytes[] = [];
 
     private constructor(
         readonly name: string,
@@ -99,8 +102,10 @@ export class World {
     }
 
     async sign(by: AuthorityKey, operation: Operation, cosigner?: AuthorityKey): Promise<void> {
-        const entry = await by.signEntry(this.directory, operation, NOW_MS);
-        await this.directory.apply(cosigner === undefined ? entry : await cosigner.cosign(entry));
+        const first = await by.signEntry(this.directory, operation, NOW_MS);
+        const entry = cosigner === undefined ? first : await cosigner.cosign(first);
+        await this.directory.apply(entry);
+        this.entries.push(encodeSignedEntry(entry));
     }
 
     async enrol(name: string, terms: Terms = {}): Promise<DeviceKeys> {
