@@ -105,8 +105,8 @@ export class SealedChannel {
         return this.line.head && rosterEntry(this.line.head, this.deviceId);
     }
 
-    /** What this member has seen of the log. */
-    get seen(): SeenLog {
+    /** What this member has seen of the log; `sawEntry` adds to it. */
+    get seen(): Pick<SeenLog, 'head' | 'kept' | 'compare'> {
         return this.#seen;
     }
 
