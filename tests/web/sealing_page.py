@@ -20,20 +20,23 @@ WAIT_S: Final = 280
 """Longer than the script waits for its page, so that it can say what went wrong."""
 
 
-def run_page(browser: str, interop: Path | None = None) -> dict[str, Any]:
+def run_page(browser: str, **files: Path) -> dict[str, Any]:
     """What the browser reports when every check passed; the test fails when one did not."""
-    code, report = page_run(browser, interop)
+    code, report = page_run(browser, **files)
     assert report["failed"] == [], f"{len(report['failed'])} checks failed in {report['version']}"
     assert code == 0
     return report
 
 
-def page_run(browser: str, interop: Path | None = None) -> tuple[int, dict[str, Any]]:
-    """The exit code and the report; the test is skipped when the browser may be missing and is."""
+def page_run(browser: str, **files: Path) -> tuple[int, dict[str, Any]]:
+    """The exit code and the report; the test is skipped when the browser may be missing and is.
+
+    `files` are what the script is given besides: `interop` and `parsers`.
+    """
     node = node_folder()
     command = [str(node / "node"), "e2e/sealing.mjs", "--browser", browser]
-    if interop is not None:
-        command += ["--interop", str(interop)]
+    for option, path in files.items():
+        command += [f"--{option}", str(path)]
     vectors = Path(cryptography_vectors.__file__).parent / "HPKE" / "test-vectors.json"
     done = subprocess.run(
         command,

@@ -118,7 +118,7 @@ def test_each_opens_what_the_other_sealed(browser_name: str, tmp_path: Path) -> 
     world, directories = stage.world, stage.world.directories
     file = tmp_path / "interop.json"
     file.write_text(json.dumps(stage.given()))
-    report = run_page(browser_name, file)
+    report = run_page(browser_name, interop=file)
     assert report["passed"]["interop with Python"] == 2 + len(stage.frames)
     made = report["made"]
 
@@ -163,7 +163,7 @@ def test_a_check_that_fails_is_told(tmp_path: Path) -> None:
     other["body"] = given["frames"][2]["body"]
     file = tmp_path / "interop.json"
     file.write_text(json.dumps(given))
-    code, report = page_run("chromium", file)
+    code, report = page_run("chromium", interop=file)
     assert code == 1
     assert [failure["name"] for failure in report["failed"]] == ["its frame 0", "its frame 1"]
     assert "E_AEAD" in report["failed"][0]["why"]

@@ -1,7 +1,7 @@
 /**
  * Checks the cryptography of sealing in a real browser, in a module worker under the client's own content policy.
  *
- *     node e2e/sealing.mjs --browser chromium|firefox [--interop FILE]
+ *     node e2e/sealing.mjs --browser chromium|firefox [--interop FILE] [--parsers FILE]
  *
  * Prints one JSON object: what passed by group, what failed, what was skipped and why, and with `--interop` what the
  * browser made for the other side. Exits 0 when nothing failed, 1 when something did, 2 when it could not run.
@@ -96,7 +96,7 @@ async function rfc9180Path() {
 }
 
 /** All that the page is given. */
-async function given(interopFile) {
+async function given({ interop, parsers }) {
     const folder = process.env.LEESIDE_VECTORS || join(CHECKOUT, '..', 'shared', 'vectors');
     const published = {};
     for (const name of PUBLISHED) published[name] = await json(join(folder, `${name}.json`));
@@ -104,7 +104,8 @@ async function given(interopFile) {
         own: await json(join(CHECKOUT, 'protocol/vectors/sealing.json')),
         published,
         rfc9180: await rfc9180(),
-        interop: interopFile === undefined ? null : await json(interopFile),
+        interop: interop === undefined ? null : await json(interop),
+        parsers: parsers === undefined ? null : await json(parsers),
     });
 }
 
@@ -164,17 +165,18 @@ function deferred() {
 }
 
 async function main() {
-    const { values } = parseArgs({ options: { browser: { type: 'string' }, interop: { type: 'string' } } });
+    const { values } = parseArgs({
+        options: { browser: { type: 'string' }, interop: { type: 'string' }, parsers: { type: 'string' } },
+    });
     const wanted = BROWSERS[values.browser];
-    if (wanted === undefined)
-        throw new Error('usage: node e2e/sealing.mjs --browser chromium|firefox [--interop FILE]');
+    if (wanted === undefined) throw new Error('usage: node e2e/sealing.mjs --browser chromium|firefox');
     const executablePath = await programOf(wanted);
     const folder = await mkdtemp(join(tmpdir(), 'leeside-sealing-'));
     const closing = [() => rm(folder, { recursive: true, force: true })];
     try {
         const dist = join(folder, 'page');
         await buildPage(dist);
-        const { server, report, url } = await serve(dist, await given(values.interop));
+        const { server, report, url } = await serve(dist, await given(values));
         closing.unshift(() => {
             server.closeAllConnections();
             server.close();

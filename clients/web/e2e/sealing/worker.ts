@@ -4,6 +4,7 @@ import type { SealingVectors } from '~/sealing/conformance/vectors';
 import { checkHpke } from './hpke';
 import { type Interop, checkInterop } from './interop';
 import { checkOwn } from './own';
+import { type Bent, checkParsers } from './parsers';
 import { type Rfc9180Vector, type Wycheproof, checkPublished } from './published';
 import { Checks } from './report';
 
@@ -13,6 +14,7 @@ interface Given {
     readonly published: Wycheproof;
     readonly rfc9180: readonly Rfc9180Vector[] | null;
     readonly interop: Interop | null;
+    readonly parsers: Bent | null;
 }
 
 const checks = new Checks();
@@ -21,5 +23,6 @@ const given = (await response.json()) as Given;
 await checkOwn(checks, given.own);
 await checkPublished(checks, given.published);
 await checkHpke(checks, given.rfc9180);
+await checkParsers(checks, given.parsers);
 const made = await checkInterop(checks, given.interop);
 postMessage(checks.report(made));
