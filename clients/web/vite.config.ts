@@ -3,11 +3,12 @@ import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vite';
 import { compressed } from './build/compressed.ts';
 import { serviceWorker } from './build/service-worker.ts';
+import { demoTown } from './build/town.ts';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
-    plugins: [svelte(), serviceWorker(), compressed()],
+    plugins: [svelte(), demoTown(), serviceWorker(), compressed()],
     resolve: { alias: { '~': here('./src') } },
     worker: { format: 'es' },
     build: {

@@ -16,7 +16,7 @@ export default defineConfig({
     ],
     resolve: { alias: { '~': fileURLToPath(new URL('./src', import.meta.url)) } },
     test: {
-        include: ['src/**/*.test.ts'],
+        include: ['src/**/*.test.ts', 'town/**/*.test.ts'],
         environment: 'node',
         server: { deps: { inline: [/svelte/] } },
     },
