@@ -45,6 +45,8 @@ FIRST_PASSKEY_S: Final = 900
 PERSON_HOURS: Final = 12
 PERSON_GRACE_S: Final = 3_600
 """How long a session is refreshed beyond its person's proof: nobody on duty is cut off before they could show themselves."""
+TICKET_TTL_S: Final = 60
+"""How long what came with the agency's own sign-in serves."""
 SHIFT_MAX_S: Final = 16 * 3_600
 """Longest shift that a shared tablet is enrolled for."""
 CREDENTIAL_CHARS: Final = 16_384

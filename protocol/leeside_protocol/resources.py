@@ -116,7 +116,7 @@ class AgencyChange(Body, frozen=True):
 
 class NewMember(Body, frozen=True):
     """POST /v1/members: a person who will have devices. The name shown is sealed in the agency's channel;
-    `login` is what an administrator signs in with, and empty for everyone else."""
+    `login` is what the agency's own sign-in knows them by (spec 02, "The person"), often empty."""
 
     roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=8)]
     discipline: Discipline | None = None
@@ -124,11 +124,12 @@ class NewMember(Body, frozen=True):
 
 
 class MemberChange(Body, frozen=True):
-    """PATCH /v1/members/{id}: other roles, another discipline, or the end of the membership."""
+    """PATCH /v1/members/{id}: other roles, another discipline or login, or the end of the membership."""
 
     revision: Count
     roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=8)] | None = None
     discipline: Discipline | None = None
+    login: Annotated[str, Meta(max_length=200)] | None = None
     ended: bool = False
 
 
@@ -158,6 +159,15 @@ class EnrolmentCode(Answer, frozen=True):
 
     code: str
     expires_ms: int
+
+
+class TicketPost(Body, frozen=True):
+    """POST /v1/oidc/enrolments: a code for a new device, for whom the agency's own sign-in knows."""
+
+    ticket: Annotated[str, Meta(min_length=1, max_length=512)]
+
+    def __repr__(self) -> str:
+        return "TicketPost(...)"
 
 
 class Redeem(Body, frozen=True):

@@ -39,6 +39,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("server", "GET", "/v1/server", "open", "What a client needs before it signs in.", None, r.ServerInfo),
     Route("create_agency", "POST", "/v1/agencies", "operator", "Create an agency.", r.NewAgency, r.Agency, status=201),
     Route("redeem", "POST", "/v1/enrolments", "open", "Present a one-time code and new keys.", r.Redeem, r.Enrolled, status=201),
+    Route("oidc_enrolment", "POST", "/v1/oidc/enrolments", "open", "A one-time code for whom the agency's own sign-in knows.", r.TicketPost, r.EnrolmentCode, status=201),
     Route("challenge", "POST", "/v1/challenges", "open", "Ask for a nonce to sign.", r.ChallengeRequest, r.ChallengeAnswer, status=201),
     Route("sign_in", "POST", "/v1/sessions", "open", "Sign in with a device's key.", r.SessionRequest, r.SessionTokens, status=201),
     Route("person_options", "POST", "/v1/sessions/options", "open", "What shows the person at a device.", r.SessionRequest, r.PersonOptions),

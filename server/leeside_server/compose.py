@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
+from leeside_protocol.ids import AgencyId
 from leeside_server.adapters.blobs_files import FileBlobs
 from leeside_server.adapters.clock import SystemClock
 from leeside_server.adapters.memory import MemoryBus, MemoryLatest, MemoryPresence, MemoryPush
@@ -19,7 +20,7 @@ from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.config import Config
 from leeside_server.errors import NotReachable, Problem, StartRefused
 from leeside_server.log import get_logger
-from leeside_server.places import make_data_dir, read_dsn, read_redis_url, tls_context
+from leeside_server.places import make_data_dir, read_dsn, read_oidc_secret, read_redis_url, tls_context
 from leeside_server.ports import (
     Blobs,
     Bus,
@@ -32,7 +33,7 @@ from leeside_server.ports import (
     StoreUnavailable,
 )
 from leeside_server.relay.app import build_app
-from leeside_server.relay.http import HttpSettings, routes
+from leeside_server.relay.http import HttpSettings, OidcSettings, routes
 from leeside_server.relay.node import Node
 from leeside_server.relay.retention import Retention, RetentionSettings
 from leeside_server.relay.serve import Listening, listen, run
@@ -175,6 +176,15 @@ def relay_settings(config: Config) -> RelaySettings:
     )
 
 
+def oidc_settings(config: Config) -> OidcSettings | None:
+    """What the configuration says of an agency's own sign-in. Reads its secret: raises `ConfigInvalid`."""
+    oidc = config.oidc
+    if not oidc.issuer:
+        return None
+    agency = AgencyId(bytes.fromhex(oidc.agency))
+    return OidcSettings(oidc.issuer, oidc.client_id, read_oidc_secret(config), agency)
+
+
 def http_settings(config: Config) -> HttpSettings:
     """What the configuration says of HTTP."""
     limits = config.limits
@@ -182,6 +192,7 @@ def http_settings(config: Config) -> HttpSettings:
         bootstrap_codes=config.code_path,
         trusted_proxies=config.server.proxy_networks,
         public_origins=config.server.public_origins,
+        oidc=oidc_settings(config),
         tls=config.server.tls,
         blob_bytes=limits.blob_bytes,
         incident_days=config.retention.incident_days,

@@ -331,6 +331,36 @@ class PushSection(_Section, frozen=True, kw_only=True):
     ] = ""
 
 
+class OidcSection(_Section, frozen=True, kw_only=True):
+    """An agency's own sign-in (OpenID Connect), for agencies that ask for the person by it."""
+
+    issuer: Annotated[
+        str,
+        said(
+            "Address of the provider, as it stands in what it signs. Empty: none. Its redirect address is the first of "
+            "public_origins with /v1/oidc/callback behind it.",
+            must='an address such as "https://login.example.org"',
+        ),
+    ] = ""
+    client_id: Annotated[str, said("What the provider knows this server as.", must="a text")] = ""
+    client_secret_file: Annotated[
+        Path | None,
+        said(
+            "A file with the secret that goes with it, for providers that give one.",
+            must="the path of a file",
+            example="/etc/leeside/oidc-secret",
+        ),
+    ] = None
+    agency: Annotated[
+        str,
+        said(
+            "The agency whose people the provider knows, by its id; nobody else's sign in with it.",
+            must="32 hexadecimal digits",
+            pattern=r"^([0-9a-f]{32})?$",
+        ),
+    ] = ""
+
+
 class LogSection(_Section, frozen=True, kw_only=True):
     """What the server writes to standard error: event names and marked fields, never content."""
 
@@ -368,6 +398,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retention: RetentionSection = RetentionSection()
     web: WebSection = WebSection()
     push: PushSection = PushSection()
+    oidc: OidcSection = OidcSection()
     log: LogSection = LogSection()
     bootstrap: BootstrapSection = BootstrapSection()
 

@@ -133,6 +133,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
             "[bus] kind is redis and [store] kind is sqlite: SQLite serves one process, which needs no Redis.",
             'Write [bus] kind = "memory", or [store] kind = "postgres" for several nodes.',
         )
+    yield from _oidc_problems(config)
     for name in (
         "sockets",
         "sockets_per_source",
@@ -143,6 +144,28 @@ def contradictions(config: Config) -> Iterator[Problem]:
         yield from _rate_problem(name, getattr(config.limits, name))
     for name in ("enrolments_per_source", "agencies_per_source"):
         yield from _rate_problem(name, getattr(config.limits, name))
+
+
+def _oidc_problems(config: Config) -> Iterator[Problem]:
+    oidc = config.oidc
+    if not oidc.issuer:
+        if oidc.client_id or oidc.agency:
+            yield Problem("[oidc] has settings, and no issuer.", "Set issuer, or remove the others.")
+        return
+    parts = urlsplit(oidc.issuer)
+    if not _is_origin(f"{parts.scheme}://{parts.netloc}") or parts.query or parts.fragment:
+        yield Problem(
+            "[oidc] issuer is not the address of a provider.",
+            'It is like "https://login.example.org/realm"; http only for localhost.',
+        )
+    for name in ("client_id", "agency"):
+        if not getattr(oidc, name):
+            yield Problem(f"[oidc] {name} is not set.", "A provider needs issuer, client_id and agency.")
+    if not config.server.public_origins:
+        yield Problem(
+            "[oidc] needs a public origin: that is where the provider sends people back to.",
+            "Set [server] public_origins.",
+        )
 
 
 def _rate_problem(name: str, rate: Rate) -> Iterator[Problem]:

@@ -64,6 +64,12 @@ def read_redis_url(config: Config) -> str:
     return url
 
 
+def read_oidc_secret(config: Config) -> str:
+    """The secret that goes with `client_id`; empty where there is none. Raises `ConfigInvalid`."""
+    path = config.oidc.client_secret_file
+    return "" if path is None else read_secret("[oidc] client_secret_file", path)
+
+
 def crosses_in_the_open(url: str) -> bool:
     """True when a Redis address leads to another machine without TLS."""
     parts = urlsplit(url)
@@ -144,12 +150,19 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _problems_of(lambda: read_dsn(config))
     if config.bus.url_file is not None:
         yield from _problems_of(lambda: read_redis_url(config))
+    yield from _problems_of(lambda: read_oidc_secret(config))
     yield from _problems_of(lambda: tls_context(config))
 
 
 def open_to_others(config: Config) -> Iterator[Path]:
     """Files with secrets, and the data folder, that other users of this machine may read."""
-    named = (config.server.tls_key, config.store.dsn_file, config.bus.url_file, config.server.data_dir)
+    named = (
+        config.server.tls_key,
+        config.store.dsn_file,
+        config.bus.url_file,
+        config.oidc.client_secret_file,
+        config.server.data_dir,
+    )
     for path in named:
         if path is not None and path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
             yield path

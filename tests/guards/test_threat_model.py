@@ -127,7 +127,7 @@ def test_free_text_is_counted_where_people_are_warned_of_it() -> None:
     assert texts == {
         # what an administrator types
         "agency.label", "member.login", "device.label", "enrolment.label",
-        "NewAgency.label", "NewMember.login", "NewEnrolment.label",
+        "NewAgency.label", "NewMember.login", "MemberChange.login", "NewEnrolment.label",
         "AuthorityRemoved.reason", "DeviceRemoved.reason", "RecordsRemoved.reason",
         # what programs say
         "Hello.client", "Refused.detail",

@@ -13,6 +13,8 @@ from leeside_server.config_file import find, read, sample
 from leeside_server.core.rates import Rate
 from leeside_server.errors import EXIT_CONFIG, ConfigInvalid
 
+ORIGIN = '[server]\npublic_origins = ["https://relay.example"]\n'
+PROVIDER = f'client_id = "leeside"\nagency = "{"a" * 32}"\n'
 SAMPLE = Path(__file__).parents[2] / "deploy/leeside.toml"
 
 
@@ -171,10 +173,24 @@ class TestRefusals:
             "[limits]\nsockets = { per_sec = 1, burst = 1 }\n",
             f"[limits]\nblob_bytes = {2**40}\n",
             '[log]\nlevel = "verbose"\n',
+            '[push]\ncontact = "duty officer"\n',
+            '[push]\ncontact = "http://relay.example"\n',
+            '[oidc]\nclient_id = "leeside"\n',
+            f'{ORIGIN}[oidc]\nissuer = "http://login.example"\n{PROVIDER}',
+            f'{ORIGIN}[oidc]\nissuer = "https://login.example?tenant=1"\n{PROVIDER}',
+            f'{ORIGIN}[oidc]\nissuer = "https://login.example"\nclient_id = "leeside"\n',
+            f'[oidc]\nissuer = "https://login.example"\n{PROVIDER}',
+            f'{ORIGIN}[oidc]\nissuer = "https://login.example"\nclient_id = "x"\nagency = "{"A" * 32}"\n',
         ],
     )
     def test_other_values_that_do_not_fit(self, tmp_path: Path, text: str) -> None:
         assert len(refused(tmp_path, text)) == 1
+
+    @pytest.mark.parametrize("issuer", ["https://login.example/realm/one", "http://127.0.0.1:9"])
+    def test_a_provider_that_fits(self, tmp_path: Path, issuer: str) -> None:
+        path = tmp_path / "leeside.toml"
+        path.write_text(f'{ORIGIN}[oidc]\nissuer = "{issuer}"\n{PROVIDER}')
+        assert read(path, {}).oidc.issuer == issuer
 
     def test_a_wrong_variable_is_named_as_it_was_given(self, tmp_path: Path) -> None:
         assert refused(tmp_path, "", LEESIDE_PORT="http") == [

@@ -180,6 +180,9 @@ class Api:
     async def redeem(self, body: r.Redeem) -> r.Enrolled:
         return await self._one("redeem", r.Enrolled, body=body)
 
+    async def oidc_enrolment(self, body: r.TicketPost) -> r.EnrolmentCode:
+        return await self._one("oidc_enrolment", r.EnrolmentCode, body=body)
+
     async def challenge(self, body: r.ChallengeRequest) -> r.ChallengeAnswer:
         return await self._one("challenge", r.ChallengeAnswer, body=body)
 

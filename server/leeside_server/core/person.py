@@ -35,9 +35,26 @@ class PasskeyRow(msgspec.Struct, frozen=True):
     used_ms: int
 
 
+class TicketRow(msgspec.Struct, frozen=True):
+    """A ticket of the agency's own sign-in that was used: it serves once. Its id is H("ticket", ticket)[:16]."""
+
+    until_ms: int
+
+
 def passkey_id(credential: bytes) -> bytes:
     """The row's id of a credential."""
     return digest(b"passkey", credential)[:16]
+
+
+def ticket_id(ticket: str) -> bytes:
+    """The row's id of a ticket, as it was shown."""
+    return digest(b"ticket", ticket.encode())[:16]
+
+
+def knows(login: str, subject: str, email: str) -> bool:
+    """Whether a member's login is this identity: its subject, or an e-mail address that its provider verified (else
+    empty). Addresses are compared without case."""
+    return bool(login) and (login == subject or (bool(email) and login.casefold() == email.casefold()))
 
 
 def person_challenge(device: DeviceId, nonce: bytes) -> bytes:

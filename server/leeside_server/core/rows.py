@@ -8,6 +8,7 @@
 | `channel` | a channel's verified head; the parent is `active` or `archived` | `channels` |
 | `slot` | which channel holds a place that only one may have; or came last through an incident's door | here |
 | `passkey` | what shows that a member is at a device; the parent is the member | `person` |
+| `ticket` | a ticket of an agency's own sign-in that was used | `person` |
 | `vapid_key` | the key that push services know this server by | `identity` |
 | `blob` | an attachment's announcement; the parent is its channel | `attachments` |
 
@@ -37,7 +38,7 @@ from leeside_server.core.identity import (
     VapidKeyRow,
 )
 from leeside_server.core.incidents import IncidentRow, UnitRow
-from leeside_server.core.person import PasskeyRow
+from leeside_server.core.person import PasskeyRow, TicketRow
 from leeside_server.core.records import HELD, RecordsRow
 from leeside_server.core.writes import Object, Remove, Save
 
@@ -75,6 +76,7 @@ Row = (
     | SlotRow
     | VapidKeyRow
     | PasskeyRow
+    | TicketRow
 )
 R = TypeVar("R", bound=Row)
 
@@ -94,6 +96,7 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     SlotRow: "slot",
     VapidKeyRow: "vapid_key",
     PasskeyRow: "passkey",
+    TicketRow: "ticket",
 }
 
 

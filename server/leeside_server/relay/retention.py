@@ -40,6 +40,7 @@ from leeside_server.core.commits import FORGOTTEN_BOXES
 from leeside_server.core.directory import revocation_parts
 from leeside_server.core.identity import NO_AGENCY, DeviceRow, EnrolmentRow, SessionRow
 from leeside_server.core.incidents import ENDED, IncidentRow
+from leeside_server.core.person import TicketRow
 from leeside_server.core.records import DAY_MS, HELD, RecordsRow, kept_until_ms
 from leeside_server.core.rows import KINDS, Held, R, change, create, read, remove
 from leeside_server.core.writes import NO_DEVICE, Audit, Item, Part, Save, Stored
@@ -230,6 +231,7 @@ class Retention:
             inbox = address(ChannelKind.INBOX, device.id)
             await self._prune(agency, inbox, inbox_ms, now_ms)
             await self._store.forget_pruned(agency, inbox, self._ids_before(now_ms))
+        await self._forget(agency, TicketRow, lambda row: row.until_ms, now_ms)
         await self._forget(agency, SessionRow, lambda row: row.ended_ms or row.refresh_until_ms, now_ms)
 
     async def _overdue(self, agency: AgencyId, now_ms: int) -> None:

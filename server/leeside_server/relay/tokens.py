@@ -132,6 +132,7 @@ class Tokens:
         self._random = random
         self._sealing_key = _derive(secret, b"leeside1 signing keys")
         self.challenge_key: Final = _derive(secret, b"leeside1 challenges")
+        self.ticket_key: Final = _derive(secret, b"leeside1 tickets")
         self.refresh_key: Final = _derive(secret, b"leeside1 refresh secrets")
         self._keys: dict[str, _Key] = {}
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()

@@ -6,6 +6,6 @@ reads and decodes, so that a handler holds nothing but its own decision.
 
 from leeside_server.relay.http.host import Host
 from leeside_server.relay.http.mount import routes
-from leeside_server.relay.http.settings import HttpSettings
+from leeside_server.relay.http.settings import HttpSettings, OidcSettings
 
-__all__ = ["Host", "HttpSettings", "routes"]
+__all__ = ["Host", "HttpSettings", "OidcSettings", "routes"]

@@ -38,6 +38,7 @@ from leeside_server.core.writes import Audit, Item, NotStored, Part, Stored
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.members import member_answer
+from leeside_server.relay.http.oidc import check_known
 from leeside_server.relay.http.person import party_of, passkeys_of
 from leeside_server.relay.http.refusals import Refused, stored
 
@@ -68,7 +69,9 @@ async def change_agency(call: Call) -> r.Agency:
         if not await passkeys_of(call, actor.agency, actor.member):
             raise ProtocolError(WireError.FORBIDDEN, "register a passkey of your own first")
     elif body.person is PersonBy.OIDC:
-        raise ProtocolError(WireError.UNSUPPORTED, "no sign-in of this agency is known here")
+        check_known(call, actor.agency)
+        if not (await call.need(MemberRow, actor.member)).row.login:
+            raise ProtocolError(WireError.FORBIDDEN, "give yourself the login first that your sign-in knows")
     row = with_person(held.row, body.person, body.person_hours, call.now_ms)
     audit = Audit("agency_changed", actor.device, actor.agency, f"person_{row.person.value}")
     await call.write(actor.agency, change(held, row), audit)

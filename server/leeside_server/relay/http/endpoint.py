@@ -36,7 +36,7 @@ Handler = Callable[[Call], Awaitable[object]]
 OCTETS: Final = "application/octet-stream"
 _log = get_logger("leeside.http")
 
-_HEADERS: Final = {
+HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -195,7 +195,7 @@ class Endpoint:
         return self._respond(encode(answer), r.JSON, status, headers)
 
     def _respond(self, data: bytes, media: str | None, status: int, headers: Mapping[str, str]) -> Response:
-        fixed = {**_HEADERS, **_TLS_HEADERS} if self._settings.tls else _HEADERS
+        fixed = {**HEADERS, **_TLS_HEADERS} if self._settings.tls else HEADERS
         return Response(data, status, {**fixed, **headers}, media_type=media)
 
 
@@ -218,13 +218,13 @@ class Resource:
 def refuse_method(allowed: tuple[str, ...]) -> Response:
     """405 in the shape of every refusal."""
     answer = refusal(WireError.UNSUPPORTED, "this path has no such method")
-    headers = {**_HEADERS, "Allow": ", ".join(sorted(allowed))}
+    headers = {**HEADERS, "Allow": ", ".join(sorted(allowed))}
     return Response(encode(answer), 405, headers, media_type=r.JSON)
 
 
 def nothing_here() -> Response:
     """404 in the shape of every refusal."""
-    return Response(encode(refusal(WireError.NOT_FOUND)), 404, _HEADERS, media_type=r.JSON)
+    return Response(encode(refusal(WireError.NOT_FOUND)), 404, HEADERS, media_type=r.JSON)
 
 
 def _decoder(route: Route) -> Callable[[bytes], object]:

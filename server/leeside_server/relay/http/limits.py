@@ -63,12 +63,16 @@ class RequestLimits:
 
 def _strict(settings: HttpSettings) -> dict[str, Buckets]:
     sign_ins = Buckets(settings.sign_ins_per_source)
+    enrolments = Buckets(settings.enrolments_per_source)
     return {
         "create_agency": Buckets(settings.agencies_per_source),
-        "redeem": Buckets(settings.enrolments_per_source),
+        "redeem": enrolments,
+        "oidc_enrolment": enrolments,
         "challenge": sign_ins,
         "sign_in": sign_ins,
         "person_options": sign_ins,
+        "oidc_start": sign_ins,
+        "oidc_callback": sign_ins,
         "refresh": sign_ins,
     }
 

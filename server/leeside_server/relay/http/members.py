@@ -89,6 +89,7 @@ async def _changed(
         held.row,
         roles=held.row.roles if body.roles is None else _once(body.roles),
         discipline=held.row.discipline if body.discipline is None else body.discipline,
+        login=held.row.login if body.login is None else body.login,
     )
     parts: list[Part] = []
     if Role.ADMIN in held.row.roles and (body.ended or Role.ADMIN not in row.roles):
@@ -114,7 +115,7 @@ async def _another_admin(call: Call, leaving: bytes) -> Held[MemberRow]:
 
 
 def _ends_only(body: r.MemberChange) -> bool:
-    return body.ended and body.roles is None and body.discipline is None
+    return body.ended and body.roles is None and body.discipline is None and body.login is None
 
 
 async def _end(call: Call, member_id: MemberId, told: Sequence[DeviceId]) -> list[Part]:

@@ -20,6 +20,7 @@ from leeside_server.relay.http import (
     incidents,
     logs,
     members,
+    oidc,
     passkeys,
     push,
     records,
@@ -42,6 +43,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **incidents.HANDLERS,
     **logs.HANDLERS,
     **members.HANDLERS,
+    **oidc.HANDLERS,
     **passkeys.HANDLERS,
     **push.HANDLERS,
     **records.HANDLERS,
@@ -60,6 +62,8 @@ def routes(host: Host, settings: HttpSettings) -> list[BaseRoute]:
         endpoint = Endpoint(route, HANDLERS[route.name], host, settings, limits)
         paths.setdefault(route.path, {})[route.method] = endpoint
     mounted: list[BaseRoute] = [Mounted(path, Resource(endpoints)) for path, endpoints in paths.items()]
+    if settings.oidc is not None and settings.public_origins:
+        mounted += oidc.pages(host, settings, settings.oidc, limits)
     mounted.append(Mounted("/openapi.json", _openapi))
     mounted.append(Mounted("/v1/{rest:path}", _nothing, methods=_METHODS))
     return mounted

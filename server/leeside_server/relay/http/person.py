@@ -12,7 +12,15 @@ from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.words import PersonBy
 from leeside_server.core.identity import AgencyRow, DeviceRow, MemberRow, challenge_end_ms
-from leeside_server.core.person import PasskeyRow, may_register_first, passkey_id, person_challenge, used
+from leeside_server.core.person import (
+    PasskeyRow,
+    TicketRow,
+    may_register_first,
+    passkey_id,
+    person_challenge,
+    ticket_id,
+    used,
+)
 from leeside_server.core.rows import Held, change, create
 from leeside_server.core.writes import Audit, Part
 from leeside_server.relay.http.call import Call
@@ -28,6 +36,7 @@ from leeside_server.relay.passkeys import (
     verify_new,
     verify_used,
 )
+from leeside_server.relay.tickets import TicketRefused, open_ticket
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -75,15 +84,17 @@ async def prove(call: Call, known: Known, nonce: bytes, shown: r.PersonProof | N
     by = (await agency_row(call, known.agency)).person
     if by is PersonBy.DEVICE:
         return Proof(by)
-    if by is PersonBy.OIDC or shown is None:
+    if shown is None:
         raise asks_for(by)
     challenge = person_challenge(known.device, nonce)
     try:
+        if by is PersonBy.OIDC:
+            return _by_ticket(call, known, shown.ticket)
         if shown.new_passkey:
             return await _first(call, known, shown.new_passkey, challenge)
         if shown.passkey:
             return await _used(call, known, shown.passkey, challenge)
-    except (PasskeyRefused, Refused):
+    except (PasskeyRefused, TicketRefused):
         member = known.row.member
         await call.record_refusal(known.agency, "person_refused", known.device, member, by.value)
     raise asks_for(by)
@@ -92,6 +103,13 @@ async def prove(call: Call, known: Known, nonce: bytes, shown: r.PersonProof | N
 def asks_for(by: PersonBy) -> Refused:
     """The refusal that says what is asked for."""
     return Refused(WireError.UNAUTHENTICATED, "person", person=by.value)
+
+
+def _by_ticket(call: Call, known: Known, text: str) -> Proof:
+    ticket = open_ticket(call.host.tokens.ticket_key, text, call.now_ms)
+    if ticket.device != known.device or ticket.member != known.row.member:
+        raise TicketRefused
+    return Proof(PersonBy.OIDC, (create(ticket_id(text), TicketRow(ticket.until_ms)),))
 
 
 async def _first(call: Call, known: Known, answer: str, challenge: bytes) -> Proof:

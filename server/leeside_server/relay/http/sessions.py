@@ -46,7 +46,7 @@ from leeside_server.core.writes import Audit, Item, NotStored
 from leeside_server.ports import StoreFull
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
-from leeside_server.relay.http.person import Known, agency_row, options, prove
+from leeside_server.relay.http.person import Known, agency_row, asks_for, options, prove
 from leeside_server.relay.http.refusals import Refused, stored
 
 
@@ -79,7 +79,10 @@ async def sign_in(call: Call) -> r.SessionTokens:
         if outcome.code is WireError.CONFLICT and await call.find(agency, SessionRow, session) is not None:
             await call.record_refusal(agency, "challenge_replayed", device, device, "refused")
             raise ProtocolError(WireError.UNAUTHENTICATED, "ask for a new challenge")
-        # Else the same passkey was used twice at the same moment.
+        if outcome.code is WireError.CONFLICT and proof.parts:
+            # A ticket that served before, or one passkey twice at the same moment.
+            await call.record_refusal(agency, "person_refused", device, known.row.member, proof.by.value)
+            raise asks_for(proof.by)
         stored(outcome)
     return _tokens(call, agency, session, row, known, secret, await agency_row(call, agency))
 

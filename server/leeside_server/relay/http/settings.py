@@ -7,8 +7,21 @@ from pathlib import Path
 
 import msgspec
 
+from leeside_protocol.ids import AgencyId
 from leeside_protocol.limits import BLOB_BYTES
 from leeside_server.core.rates import Rate
+
+
+class OidcSettings(msgspec.Struct, frozen=True):
+    """The provider of one agency's own sign-in."""
+
+    issuer: str
+    client_id: str
+    client_secret: str
+    agency: AgencyId
+
+    def __repr__(self) -> str:
+        return f"OidcSettings(issuer={self.issuer!r}, ...)"
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
@@ -23,6 +36,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     bootstrap_codes: Path | None = None
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     public_origins: tuple[str, ...] = ()
+    oidc: OidcSettings | None = None
     tls: bool = False
     blob_bytes: int = BLOB_BYTES
     incident_days: int = 0
