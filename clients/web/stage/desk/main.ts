@@ -1,6 +1,7 @@
 /** The desk on a stage: `?scene=busy&theme=dark&language=es&view=dispatcher`. Nothing here is part of the product. */
 import { mount } from 'svelte';
 import type { Handset } from '~/model/handset';
+import { Safety } from '~/model/safety.svelte';
 import { Sharing } from '~/model/sharing.svelte';
 import { World } from '~/model/world.svelte';
 import '~/views/shared/tokens.css';
@@ -38,7 +39,13 @@ if (target) {
     mount(Stage, {
         target,
         props: {
-            held: { engine, world, handset, sharing: new Sharing(engine, world, handset) },
+            held: {
+                engine,
+                world,
+                handset,
+                sharing: new Sharing(engine, world, handset),
+                safety: new Safety(engine, handset),
+            },
             view: asked.get('view') ?? 'dispatcher',
         },
     });

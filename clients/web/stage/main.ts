@@ -4,7 +4,6 @@
  */
 import { mount } from 'svelte';
 import { Clock } from '~/model/clock.svelte';
-import { readFragment } from '~/model/fragment';
 import { Safety } from '~/model/safety.svelte';
 import { Sharing } from '~/model/sharing.svelte';
 import { World } from '~/model/world.svelte';
@@ -48,21 +47,8 @@ async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
         const sharing = new Sharing(engine, world, handset);
         const safety = new Safety(engine, handset, () => nightMs);
         world.load(await engine.start((events) => world.receive(events)));
-        const fragment = readFragment(scene.path ?? '');
-        const props = $state({
-            engine,
-            world,
-            handset,
-            sharing,
-            safety,
-            enrolment: scene.enrolment ?? null,
-            path: fragment.kind === 'route' ? fragment.path : [],
-        });
-        addEventListener('hashchange', () => {
-            const next = readFragment(location.hash);
-            if (next.kind === 'route') props.path = next.path;
-        });
-        mount(App, { target, props });
+        const enrolment = scene.enrolment ?? null;
+        mount(App, { target, props: { engine, world, handset, sharing, safety, enrolment } });
     }
     const direction = asked.get('dir');
     // After the app set its own: a language that reads from the right, without one.
