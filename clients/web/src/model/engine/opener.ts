@@ -10,7 +10,7 @@ import { BodyError, readContent } from '~/protocol/bodies';
 import type { ChannelAddress, ChannelId, DeviceId } from '~/protocol/ids';
 import type { Entry } from '~/protocol/messages';
 import { Lane } from '~/protocol/words';
-import { SealingError } from '~/sealing/errors';
+import { type SealingCode, SealingError } from '~/sealing/errors';
 import { type Body, encodeBody } from '~/sealing/opening/body';
 import type { SealedChannel } from '~/sealing/opening/channel';
 import { hex, sha256 } from '~/sealing/public/encoding';
@@ -23,6 +23,8 @@ import { type Reading, unread } from './reading';
 
 const PENDING_CLAIMS = 64;
 const TEXT = new TextEncoder();
+/** What says that somebody changed, moved or repeated a frame on its way. */
+const CHANGED: ReadonlySet<SealingCode> = new Set(['E_REPLAY', 'E_AEAD', 'E_SIG', 'E_FORMAT']);
 
 /** The channel that is read. */
 export interface OpenedPlace {
@@ -154,7 +156,7 @@ export class Opener {
         }
         // One signed branch here, an unproven one there: tell, and let the commits prove it.
         if (error.code === 'E_FORK') this.tellHistory(error, entry.device);
-        if (error.code === 'E_REPLAY' || error.code === 'E_AEAD' || error.code === 'E_SIG') {
+        if (CHANGED.has(error.code)) {
             this.home.report({
                 channel: this.place.id,
                 kind: 'changed_frame',
