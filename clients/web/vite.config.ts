@@ -4,11 +4,12 @@ import { defineConfig } from 'vite';
 import { compressed } from './build/compressed.ts';
 import { serviceWorker } from './build/service-worker.ts';
 import { demoTown } from './build/town.ts';
+import { parsedWords } from './build/words.ts';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
-    plugins: [svelte(), demoTown(), serviceWorker(), compressed()],
+    plugins: [svelte(), parsedWords(), demoTown(), serviceWorker(), compressed()],
     resolve: { alias: { '~': here('./src') } },
     worker: { format: 'es' },
     build: {

@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vite';
+import { parsedWords } from '../build/words.ts';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
@@ -9,7 +10,7 @@ export default defineConfig({
     root: here('.'),
     base: './',
     publicDir: here('../public'),
-    plugins: [svelte()],
+    plugins: [svelte(), parsedWords()],
     resolve: { alias: { '~': here('../src') } },
     worker: { format: 'es' },
     build: {

@@ -24,11 +24,15 @@ export type Language = (typeof languages)[number];
 /** In their own tongue, for the person who cannot read the present one. */
 export const languageNames: Readonly<Record<Language, string>> = { en: 'English', es: 'Español' };
 
-const loaders = import.meta.glob<Readonly<Record<string, string>>>('./*/*.json', { import: 'default' });
+/** As written; or, in the shipped client, parsed already (build/words.ts). */
+type Message = ConstructorParameters<typeof IntlMessageFormat>[0];
+type AreaWords = Readonly<Record<string, Message>>;
+
+const loaders = import.meta.glob<AreaWords>('./*/*.json', { import: 'default' });
 const rightToLeft = new Set(['ar', 'fa', 'he', 'ur']);
 
 let current = $state.raw<Language>('en');
-let messages = $state.raw<ReadonlyMap<string, string>>(new Map());
+let messages = $state.raw<ReadonlyMap<string, Message>>(new Map());
 let formats = new Map<string, IntlMessageFormat>();
 const areas = new Set<Area>();
 
@@ -41,7 +45,7 @@ export function bestLanguage(wanted: readonly string[]): Language {
     return 'en';
 }
 
-async function load(language: Language, area: Area): Promise<Readonly<Record<string, string>>> {
+async function load(language: Language, area: Area): Promise<AreaWords> {
     return (await loaders[`./${language}/${area}.json`]?.()) ?? {};
 }
 
@@ -73,7 +77,7 @@ export function direction(): 'ltr' | 'rtl' {
 export function t(key: Key, values?: Values): string {
     const message = messages.get(key);
     if (message === undefined) return key;
-    if (!message.includes('{')) return message;
+    if (typeof message === 'string' && !message.includes('{')) return message;
     try {
         let format = formats.get(key);
         if (!format) {
@@ -82,6 +86,6 @@ export function t(key: Key, values?: Values): string {
         }
         return String(format.format(values));
     } catch {
-        return message;
+        return key;
     }
 }
