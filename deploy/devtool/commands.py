@@ -8,10 +8,10 @@ from pathlib import Path
 from deploy.devtool.checks import check
 from deploy.devtool.doctor import doctor
 from deploy.devtool.packages import install, lock
-from deploy.devtool.place import ROOT, VENV_BIN, keep_bytecode, run, say
+from deploy.devtool.place import OWN, ROOT, VENV_BIN, keep_bytecode, run, say
 from deploy.devtool.sections import LEFT_OUT, run_pytest, run_sections, run_vitest, tell
 from deploy.devtool.services import CHROMIUM, POSTGRES, REDIS, provide
-from deploy.devtool.web import build, install_modules, lock_modules
+from deploy.devtool.web import WEB, build, environment, install_modules, lock_modules, node_folder
 
 HELP = """\
 ./dev COMMAND: sets itself up (into .venv/ and .dev/ of this folder), then runs the command.
@@ -27,6 +27,7 @@ HELP = """\
   bench NAME [--short] [--json] [--keep]  fanout, ingest, storm, memory or sealing: measure against peers, in
                                        one interleaved run; web: the client in a browser against its
                                        limits; --keep: into docs/results
+  shots [part of a name ...]           pictures of every view, state and theme, on one sheet to look at
   doctor                               what this machine has and lacks for the above
   lock [--upgrade]                     write the locks anew from pyproject.toml and clients/web/package.json
   web                                  build the web client into the server, where its sources changed
@@ -118,6 +119,17 @@ def check_command(arguments: Sequence[str]) -> int:
     return check(arguments)
 
 
+def shots(arguments: Sequence[str]) -> int:
+    """A picture of every view, state and theme, and a sheet of them all; with words only those that hold one."""
+    install()
+    install_modules()
+    os.environ.update(provide((CHROMIUM,)))
+    folder = OWN / "shots"
+    code = run(("node", "e2e/shots.mjs", folder, *arguments), environment(node_folder()), WEB)
+    say(f"look at them: {folder / 'index.html'}")
+    return code
+
+
 def doctor_command(arguments: Sequence[str]) -> int:
     """Look, change nothing."""
     return usage("doctor takes no arguments") if arguments else doctor()
@@ -165,6 +177,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "check": check_command,
     "faults": faults,
     "bench": bench,
+    "shots": shots,
     "doctor": doctor_command,
     "lock": lock_command,
     "web": web,

@@ -56,7 +56,7 @@ export async function onStage(work) {
         await build({ configFile: join(here, '../stage/vite.config.ts'), logLevel: 'warn' });
         server = await serve(process.env.STAGE_OUT);
         browser = await launch({
-            executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+            executablePath: process.env.LEESIDE_TEST_CHROMIUM ?? '/usr/bin/chromium',
             headless: true,
             userDataDir: join(folder, 'profile'),
             args: [
