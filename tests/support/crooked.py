@@ -33,7 +33,16 @@ from tests.support.pages import asgi_served
 from tests.support.services import HOST
 
 _HOP: Final = frozenset(
-    {"connection", "content-length", "content-encoding", "host", "transfer-encoding", "date", "server"}
+    {
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-encoding",
+        "host",
+        "transfer-encoding",
+        "date",
+        "server",
+    }
 )
 """Headers of one leg of the way."""
 

@@ -100,19 +100,25 @@ class Screen:
     # ---- talking
 
     async def open_channel(self, channel: ChannelId) -> None:
-        """Go to a channel by its address, and wait until it is known to be complete."""
+        """Go to a channel by its address, and wait until it is known and one may write."""
         await self.page.evaluate(f"() => {{ location.hash = '#/channel/{channel.hex()}' }}")
         await expect(self.messages).to_be_visible()
         await expect(self.page.get_by_text(words("chat.catching_up"))).to_have_count(0)
+        await expect(self.writing).to_be_visible()
 
     @property
     def messages(self) -> Locator:
         """The rows of the channel that is open."""
         return self.page.get_by_label(words("chat.rows"), exact=True)
 
+    @property
+    def writing(self) -> Locator:
+        """Where a message is written."""
+        return self.page.get_by_role("textbox", name=words("compose.label"), exact=True)
+
     async def say(self, text: str) -> None:
         """Write a message into the channel that is open, and send it."""
-        await self.page.get_by_role("textbox", name=words("compose.label"), exact=True).fill(text)
+        await self.writing.fill(text)
         await self.button("do.send").click()
 
     async def sees(self, text: str, times: int = 1) -> None:
