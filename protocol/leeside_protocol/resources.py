@@ -123,7 +123,7 @@ class NewMember(Body, frozen=True):
     login: Annotated[str, Meta(max_length=200)] = ""
 
 
-class MemberChange(Body, frozen=True):
+class MemberChange(Body, frozen=True, omit_defaults=True):
     """PATCH /v1/members/{id}: other roles, another discipline or login, or the end of the membership."""
 
     revision: Count
@@ -145,7 +145,7 @@ class Member(Answer, frozen=True):
     revision: int
 
 
-class NewEnrolment(Body, frozen=True):
+class NewEnrolment(Body, frozen=True, omit_defaults=True):
     """POST /v1/members/{id}/enrolments: a one-time code for one new device of this member. With `shift` the device is a
     shared one, which ends at `until_ms`."""
 

@@ -82,6 +82,14 @@ def test_a_device_is_certified_and_revoked() -> None:
     assert caught.value.code is SealingCode.E_REVOKED
 
 
+@pytest.mark.parametrize(
+    ("shift_ms", "held_ms"), [(8 * 3_600_000, 8 * 3_600_000), (10**12, a.CERTIFICATE_LIFETIME_MS)]
+)
+def test_a_shared_devices_certificate_ends_with_its_shift(shift_ms: int, held_ms: int) -> None:
+    added = a.device_added(b"p" * 32, MEMBER, Role.RESPONDER, NOW, shift_until_ms=NOW + shift_ms)
+    assert added.not_after_ms == NOW + held_ms
+
+
 def test_where_two_authorities_stand_both_sign_what_reaches_beyond_operations() -> None:
     agency = Agency(2)
     device = DeviceKeys.create(agency.random, NOW)

@@ -321,8 +321,11 @@ def device_added(
     compartments: int | None = None,
     caps: int | None = None,
     lifetime_ms: int = CERTIFICATE_LIFETIME_MS,
+    shift_until_ms: int = 0,
 ) -> DeviceAdded:
-    """`dev+`: a certificate with the role's usual rights, unless others are given."""
+    """`dev+`: a certificate with the role's usual rights, unless others are given. That of a shared device ends with its
+    shift, `shift_until_ms` (0: not shared)."""
+    until_ms = now_ms + lifetime_ms
     return DeviceAdded(
         public=public,
         member_id=member,
@@ -330,7 +333,7 @@ def device_added(
         compartments=compartments_for(role, discipline) if compartments is None else compartments,
         caps=CAPS[role] if caps is None else caps,
         not_before_ms=now_ms - CLOCK_SLACK_MS,
-        not_after_ms=now_ms + lifetime_ms,
+        not_after_ms=min(until_ms, shift_until_ms) if shift_until_ms else until_ms,
     )
 
 

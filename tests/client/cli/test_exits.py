@@ -38,6 +38,14 @@ def test_every_wire_error_has_its_sentence(code: WireError) -> None:
         assert ending.exit_code is Exit.TRY_AGAIN
 
 
+@pytest.mark.parametrize("code", [WireError.UNAUTHENTICATED, WireError.TOKEN_EXPIRED])
+def test_whoever_is_asked_for_is_told_where_to_show_themselves(code: WireError) -> None:
+    ending = ending_of(ApiError(code, "person"))
+    assert ending is not None
+    assert (ending.exit_code, ending.code) == (Exit.NOT_SIGNED_IN, "person")
+    assert "web client" in ending.sentence
+
+
 @pytest.mark.parametrize("code", list(SealingCode))
 def test_every_sealing_code_has_its_sentence(code: SealingCode) -> None:
     ending = ending_of(SealingError(code, "a rule"))

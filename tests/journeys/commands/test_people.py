@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,18 @@ def test_signing_out_ends_the_session_and_the_next_command_signs_in_again(office
     assert ben.value("sign-out") == {"signed_out": True}
     assert ben.value("device", "renew-key") == {"done": True}
     assert ben.value("sign-out") == {"signed_out": True}
+
+
+def test_a_shared_tablet_is_certified_for_its_shift(office: Office) -> None:
+    tablet = Prompt(office.home, office.url, "tablet")
+    code = office.admin.value("device", "enrol-code", "Ana", "--label", "tablet 3", "--shift-hours", "8")
+    enrol = ("--server", office.url, "device", "enrol", code["code"], "--root", code["root_pub"])
+    shown = tablet.value(*enrol)
+    office.admin.value("device", "approve", "tablet 3", "--code", shown["short_code"])
+    info = office.admin.value("device", "show", shown["device"])
+    hours = (info["shift_until_ms"] - info["created_ms"]) / 3_600_000
+    assert 7.9 < hours <= 8
+    text = office.admin.run("device", "show", shown["device"]).text
+    ends = re.findall(r"(?:shift ends|valid until) (\S+ \S+)", text)
+    assert len(ends) == 2
+    assert ends[0] == ends[1], "the certificate ends with the shift"

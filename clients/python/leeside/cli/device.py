@@ -51,13 +51,19 @@ def enrol_code(
     context: typer.Context,
     member: Annotated[str, typer.Argument(metavar="MEMBER", help="Whose device it will be.")],
     label: Annotated[str, typer.Option(help="What the device is called in lists.")] = "device",
+    shift_hours: Annotated[
+        float,
+        typer.Option(min=0, max=16, help="For a shared tablet: it ends after so many hours. 0: not shared."),
+    ] = 0,
 ) -> None:
     """A one-time code for one new device: 15 minutes, single use. It admits a pending device, nothing more."""
     run = invocation(context)
 
     async def work(desk: SignedIn) -> tuple[r.EnrolmentCode, bytes]:
         found = await find_member(desk, member)
-        return await desk.api.create_enrolment(found.id, r.NewEnrolment(label)), desk.identity.root_pub
+        until_ms = run.now_ms() + int(shift_hours * 3_600_000) if shift_hours else 0
+        asked = r.NewEnrolment(label, bool(shift_hours), until_ms)
+        return await desk.api.create_enrolment(found.id, asked), desk.identity.root_pub
 
     code, root_pub = run.run(work)
     run.screen.facts(
@@ -247,6 +253,7 @@ def show(
         ("state", info.state),
         ("since", moment(info.created_ms)),
         ("revoked", moment(info.revoked_ms)),
+        *([("shift ends", moment(info.shift_until_ms))] if info.shift_until_ms else []),
     ]
     if certificate is not None:
         rows += [
@@ -319,6 +326,7 @@ def approve(
             discipline=member.discipline,
             compartments=sum(1 << c for c in set(compartments)) if compartments else None,
             lifetime_ms=lifetime_ms,
+            shift_until_ms=info.shift_until_ms,
         )
         entry = a.sign(directory, added, keys, now_ms)
         await post_entries(desk.api, [entry])

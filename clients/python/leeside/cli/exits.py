@@ -125,6 +125,8 @@ _ALARMS: Final = frozenset(
 )
 """Codes that mean that somebody may be deceiving: stop and talk by voice."""
 
+_PERSON: Final = "Your agency asks who is at the device, by a passkey or its own sign-in, which this program cannot show: use the web client."
+
 _DECEIVED: Final = (
     "What the server shows does not fit what was signed: someone may be deceiving this agency. Send nothing, talk by "
     "voice, and keep this machine as it is."
@@ -156,6 +158,8 @@ def ending_of(error: BaseException) -> Ending | None:
             "unreachable",
             "The server cannot be reached. Is the address right, the network up?",
         )
+    if isinstance(error, ApiError) and error.detail == "person":
+        return Ending(Exit.NOT_SIGNED_IN, "person", _PERSON)
     if isinstance(error, ApiError):
         exit_code, sentence = _WIRE[error.code]
         return Ending(exit_code, _with(error.code.label, error.sealing_code), _told(sentence, error))
