@@ -21,9 +21,9 @@ export interface HpkeKeyPair {
     readonly public: Bytes;
 }
 
-/** A new key pair; the private half cannot be exported. */
-export async function generateHpkeKeyPair(): Promise<HpkeKeyPair> {
-    const pair = await crypto.subtle.generateKey('X25519', false, ['deriveBits']);
+/** A new key pair. Its private half can be exported only when that is asked for: see `SigningKey.create`. */
+export async function generateHpkeKeyPair(extractable = false): Promise<HpkeKeyPair> {
+    const pair = await crypto.subtle.generateKey('X25519', extractable, ['deriveBits']);
     const raw = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey));
     return { privateKey: pair.privateKey, publicKey: pair.publicKey, public: raw };
 }

@@ -59,10 +59,10 @@ export class DeviceKeys {
         return new DeviceKeys(identity, await deviceIdOf(identity.public));
     }
 
-    /** A new device with its first DeviceKey, which `newest` gives for publishing. */
-    static async create(nowMs: number): Promise<DeviceKeys> {
-        const keys = await DeviceKeys.of(await SigningKey.create());
-        await keys.rotate(nowMs);
+    /** A new device with its first DeviceKey, which `newest` gives for publishing. `extractable`: see `SigningKey.create`. */
+    static async create(nowMs: number, extractable = false): Promise<DeviceKeys> {
+        const keys = await DeviceKeys.of(await SigningKey.create(extractable));
+        await keys.rotate(nowMs, extractable);
         return keys;
     }
 
@@ -80,14 +80,14 @@ export class DeviceKeys {
      *
      * Two calls at once make one key.
      */
-    async rotate(nowMs: number): Promise<Signed> {
-        this.#rotating ??= this.#rotate(nowMs).finally(() => (this.#rotating = null));
+    async rotate(nowMs: number, extractable = false): Promise<Signed> {
+        this.#rotating ??= this.#rotate(nowMs, extractable).finally(() => (this.#rotating = null));
         return this.#rotating;
     }
 
-    async #rotate(nowMs: number): Promise<Signed> {
+    async #rotate(nowMs: number, extractable: boolean): Promise<Signed> {
         const kseq = this.#kseq + 1;
-        const pair = await generateHpkeKeyPair();
+        const pair = await generateHpkeKeyPair(extractable);
         const notBeforeMs = nowMs - CLOCK_SLACK_MS;
         const notAfterMs = notBeforeMs + DEVICE_KEY_LIFETIME_MS;
         const payload = encodeDeviceKey({

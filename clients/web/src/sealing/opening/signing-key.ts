@@ -24,8 +24,9 @@ export class SigningKey {
         this.public = record.public;
     }
 
-    static async create(): Promise<SigningKey> {
-        const pair = await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify']);
+    /** `extractable`: for a store that wraps it under a PIN; what such a store gives back no longer is. */
+    static async create(extractable = false): Promise<SigningKey> {
+        const pair = await crypto.subtle.generateKey('Ed25519', extractable, ['sign', 'verify']);
         const raw = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey));
         return new SigningKey({ privateKey: pair.privateKey, public: raw });
     }
