@@ -470,6 +470,7 @@ export class RelayDouble {
             case 'POST incidents':
                 return await this.openIncident(r.incidentPost.read(unpack(body)));
             case 'GET devices':
+                if (id !== '') return json(this.info(this.device(id as DeviceId)));
                 return json({ items: this.deviceInfos(parameters.get('state')), next: '' });
             case 'PUT devices key':
                 caller.deviceKey = fromBase64(given.device_key ?? '');

@@ -11,16 +11,7 @@ import { deviceIdOf, encodeSignedEntry, type Operation } from '~/sealing/public/
 import { parseDeviceKey } from '~/sealing/public/device-key';
 import { decodeSigned, verifySigned } from '~/sealing/public/signed';
 
-import type {
-    DeviceId,
-    DeviceView,
-    Discipline,
-    EnrolmentLink,
-    MemberId,
-    PendingDevice,
-    Role,
-    UnitId,
-} from '../engine';
+import type { DeviceId, DeviceView, Discipline, EnrolmentLink, MemberId, Role, UnitId } from '../engine';
 import type { Vault } from '../ports';
 import { loadAuthority } from './authority';
 import { certificateFor } from './certificates';
@@ -29,6 +20,8 @@ import { Openings } from './openings';
 import type { Work } from './work';
 
 const PAGE = 500;
+/** A shared device's shift, unless the server ends it sooner. */
+const SHIFT_MS = 12 * 3_600_000;
 
 export class Administration {
     private readonly openings: Openings;
@@ -50,11 +43,6 @@ export class Administration {
             state: state as DeviceView['state'],
             createdMs,
         }));
-    }
-
-    async pending(): Promise<PendingDevice[]> {
-        const infos = await every((after) => this.api.devices(after, PAGE, 'pending'));
-        return infos.map(({ id, member, label, createdMs }) => ({ device: id, member, label, createdMs }));
     }
 
     async createMember(
@@ -80,8 +68,10 @@ export class Administration {
         return unit.id;
     }
 
-    async enrolmentLink(member: MemberId, label: string): Promise<EnrolmentLink> {
-        const { code, expiresMs } = await this.api.createEnrolment(member, label);
+    /** `shift`: for a shared device, which ends by itself when the shift does. */
+    async enrolmentLink(member: MemberId, label: string, shift: boolean): Promise<EnrolmentLink> {
+        const untilMs = shift ? this.work.home.nowMs() + SHIFT_MS : 0;
+        const { code, expiresMs } = await this.api.createEnrolment(member, label, untilMs);
         const root = toHex(this.work.parts.identity.rootPublic);
         // Code and root stand in the fragment, which no browser sends to a server.
         const url = `${this.origin}/#enrol=${encodeURIComponent(code)}&root=${root}`;
@@ -97,7 +87,8 @@ export class Administration {
         if (normal(await codeOf(info)) !== normal(code)) throw new EngineFailure('wrong_code');
         const member = await this.api.member(info.member);
         const nowMs = this.work.home.nowMs();
-        await this.sign(await certificateFor({ public: info.publicKey, member: info.member }, member, nowMs));
+        const subject = { public: info.publicKey, member: info.member };
+        await this.sign(await certificateFor(subject, member, nowMs, info.shiftUntilMs));
         // From now on the device may read what its member may: the channels of the agency and of the member's units.
         await this.seat(device, info.member);
         this.work.chore();

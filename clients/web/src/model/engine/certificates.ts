@@ -69,11 +69,12 @@ const RANK: readonly Role[] = [
     'interpreter',
 ];
 
-/** `dev+` with the usual rights of that member. */
+/** `dev+` with the usual rights of that member. `shiftUntilMs` above 0: of a shared device, whose rights end then. */
 export async function certificateFor(
     device: { readonly public: Bytes; readonly member: MemberId },
     member: { readonly roles: readonly Role[]; readonly discipline: Discipline | null },
     nowMs: number,
+    shiftUntilMs = 0,
 ): Promise<DeviceAdded> {
     const role = RANK.find((one) => member.roles.includes(one)) ?? 'interpreter';
     const byDiscipline = role === 'responder' && member.discipline !== null;
@@ -86,6 +87,6 @@ export async function certificateFor(
         compartments: byDiscipline ? BY_DISCIPLINE[member.discipline] : COMPARTMENTS[role],
         caps: CAPS[role],
         notBeforeMs: nowMs - CLOCK_SLACK_MS,
-        notAfterMs: nowMs + LIFETIME_MS,
+        notAfterMs: shiftUntilMs > 0 ? shiftUntilMs : nowMs + LIFETIME_MS,
     };
 }

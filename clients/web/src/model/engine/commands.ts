@@ -1,4 +1,5 @@
 /** The commands of `Engine`, each handed to what holds its noun; every failure leaves as `EngineFailure`. */
+import { type Bytes, fromBase64, toBase64 } from '~/protocol/bytes';
 import { REPEAT_S } from '~/protocol/bodies';
 import { readText, noteOfText } from './notes';
 import { Urgency } from '~/protocol/words';
@@ -86,16 +87,16 @@ export class Commands implements Engine {
         return told(() => this.core.unlock(pin));
     }
 
-    passkeyOptions(): Promise<unknown> {
-        return Promise.reject(new EngineFailure('failed'));
+    passkeyOptions(purpose: 'register' | 'sign_in'): Promise<unknown> {
+        return told(() => this.core.person.options(purpose));
     }
 
-    passkeyAnswer(): Promise<void> {
-        return Promise.reject(new EngineFailure('failed'));
+    passkeyAnswer(purpose: 'register' | 'sign_in', answer: unknown): Promise<void> {
+        return told(() => this.core.person.answer(purpose, answer));
     }
 
-    oidcTicket(): Promise<void> {
-        return Promise.reject(new EngineFailure('failed'));
+    oidcTicket(ticket: string): Promise<void> {
+        return told(() => this.core.person.ticket(ticket));
     }
 
     signOut(): Promise<void> {
@@ -314,8 +315,8 @@ export class Commands implements Engine {
         return this.do(({ administration }) => administration.createUnit(name, members));
     }
 
-    enrolmentLink(member: MemberId, label: string): Promise<EnrolmentLink> {
-        return this.do(({ administration }) => administration.enrolmentLink(member, label));
+    enrolmentLink(member: MemberId, label: string, shift: boolean): Promise<EnrolmentLink> {
+        return this.do(({ administration }) => administration.enrolmentLink(member, label, shift));
     }
 
     approve(device: DeviceId, shortCode: string): Promise<void> {
@@ -329,11 +330,23 @@ export class Commands implements Engine {
     // -- push
 
     pushKey(): Promise<string> {
-        return Promise.resolve('');
+        return this.do(async ({ work }) => base64Url(await work.home.api.pushKey()));
     }
 
-    pushSubscribed(): Promise<void> {
-        return Promise.resolve();
+    pushSubscribed(subscription: PushSubscriptionJSON | null): Promise<void> {
+        return this.do(async ({ work }) => {
+            const { api } = work.home;
+            if (subscription === null) {
+                await api.deletePush();
+                return;
+            }
+            const { endpoint = '', keys = {} } = subscription;
+            await api.putPush({
+                endpoint,
+                p256dh: fromBase64Url(keys.p256dh ?? ''),
+                auth: fromBase64Url(keys.auth ?? ''),
+            });
+        });
     }
 
     /** Something that only a device at work can do. */
@@ -360,4 +373,14 @@ async function told<T>(act: () => Promise<T>): Promise<T> {
     } catch (error) {
         throw failureOf(error);
     }
+}
+
+/** As browsers write keys of a subscription (RFC 4648, section 5, without padding). */
+function base64Url(data: Bytes): string {
+    return toBase64(data).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+}
+
+function fromBase64Url(text: string): Bytes {
+    const plain = text.replaceAll('-', '+').replaceAll('_', '/').replaceAll('=', '');
+    return fromBase64(plain.padEnd(Math.ceil(plain.length / 4) * 4, '='));
 }

@@ -5,7 +5,7 @@
  *     (start) -- a store with a PIN --> locked -- unlock --> pending or active
  *     active <-- the server wants the person --> person
  */
-import { Api } from '~/link/api';
+import { Api, type TokenSource } from '~/link/api';
 import { ApiError } from '~/link/errors';
 import { Session } from '~/link/session';
 import { CloseCode, WireError } from '~/protocol/errors';
@@ -39,9 +39,12 @@ import {
 } from './identity';
 import { Life } from './life';
 import { meOf } from './me';
+import { type PersonHost, PersonAtDevice, watched } from './person';
 import { Work } from './work';
 
 const APPROVAL_POLL_MS = 3_000;
+const CLOCK_LOOK_MS = 10_000;
+const SHIFT_SLACK_MS = 60_000;
 
 /** What the machine gives the engine. */
 export interface EnginePorts {
@@ -60,11 +63,14 @@ interface Opened {
     readonly keys: DeviceKeys;
     readonly stores: Stores;
     readonly session: Session;
+    /** The session's tokens, where it is heard that the person is wanted. */
+    readonly tokens: TokenSource;
     readonly api: Api;
 }
 
-export class EngineCore {
+export class EngineCore implements PersonHost {
     readonly announcer: Announcer;
+    readonly person: PersonAtDevice;
     private readonly openApi: Api;
     private life: Life;
     private standing: Standing = { kind: 'new' };
@@ -76,6 +82,7 @@ export class EngineCore {
         const { clock, http, random } = ports;
         this.announcer = new Announcer((act, delayMs) => clock.after(delayMs, act));
         this.openApi = new Api(http, clock, random);
+        this.person = new PersonAtDevice(this);
         this.life = this.newLife();
     }
 
@@ -137,9 +144,16 @@ export class EngineCore {
     /** Everything of this device goes, here and now. */
     async end(why: Exclude<EndReason, 'other_tab'>): Promise<void> {
         this.shut();
-        if (why !== 'failed') await this.ports.store.wipe();
+        // The screen first: whoever holds a lost device has no second more to read it.
         this.stand({ kind: 'ended', why });
         this.announcer.flush();
+        if (why === 'failed') return;
+        try {
+            await this.ports.store.wipe();
+        } catch {
+            this.setTrouble('broken');
+            this.announcer.flush();
+        }
     }
 
     /** The device at work. Fails while it is none. */
@@ -152,6 +166,11 @@ export class EngineCore {
     get vault(): Stores['vault'] {
         if (this.opened === null) throw new EngineFailure('failed');
         return this.opened.stores.vault;
+    }
+
+    get api(): Api {
+        if (this.opened === null) throw new EngineFailure('failed');
+        return this.opened.api;
     }
 
     get session(): Session {
@@ -184,8 +203,9 @@ export class EngineCore {
         const sign = keys.identity.signRaw.bind(keys.identity);
         const shelf = sessionShelf(stores.vault);
         const session = new Session(this.openApi, keys.deviceId, sign, shelf, clock);
-        const api = this.openApi.with(session);
-        this.opened = { identity, keys, stores, session, api };
+        const tokens = watched(session, (by) => this.personWanted(by));
+        const api = this.openApi.with(tokens);
+        this.opened = { identity, keys, stores, session, tokens, api };
         stores.onGone(() => this.life.begin(() => this.end('failed')));
         if (!stores.persisted) this.setTrouble('not_persistent');
         if (identity.approved) {
@@ -201,9 +221,11 @@ export class EngineCore {
             const { opened } = this;
             if (opened === null) return;
             try {
-                await opened.session.token();
+                await opened.tokens.token();
             } catch (error) {
                 if (!(error instanceof ApiError)) throw error;
+                // Approved, and waited for: `shown` goes on.
+                if (this.standing.kind === 'person') return;
                 if (error.told && error.number === WireError.revoked) {
                     await this.end('revoked');
                     return;
@@ -212,12 +234,55 @@ export class EngineCore {
                 continue;
             }
             this.life.check();
-            const identity = { ...opened.identity, approved: true };
-            await keepIdentity(opened.stores.vault, identity);
-            this.opened = { ...opened, identity };
-            await this.beginWork(this.opened);
-            this.atWork?.start();
+            await this.approved(opened);
             return;
+        }
+    }
+
+    private async approved(opened: Opened): Promise<void> {
+        const identity = { ...opened.identity, approved: true };
+        await keepIdentity(opened.stores.vault, identity);
+        this.opened = { ...opened, identity };
+        await this.beginWork(this.opened);
+        this.atWork?.start();
+    }
+
+    // ---- the person
+
+    get isWanted(): boolean {
+        return this.standing.kind === 'person';
+    }
+
+    private personWanted(by: 'passkey' | 'oidc'): void {
+        if (this.standing.kind === 'pending' || this.standing.kind === 'active')
+            this.stand({ kind: 'person', by });
+    }
+
+    /** The person showed who they are. */
+    async shown(): Promise<void> {
+        const { opened, atWork } = this;
+        if (opened === null) return;
+        if (atWork === null) await this.approved(opened);
+        else {
+            const me = await this.me(await loadMe(opened.stores.vault));
+            this.stand({ kind: 'active', me });
+            atWork.hurry();
+        }
+    }
+
+    /** Proofs and shifts end by the clock. */
+    private async watchTheClock(opened: Opened, work: Work): Promise<void> {
+        for (;;) {
+            const nowMs = work.home.nowMs();
+            const { personBy, shiftUntilMs } = await loadMe(opened.stores.vault);
+            const { personUntilMs } = opened.session;
+            if (shiftUntilMs > 0 && nowMs >= shiftUntilMs) {
+                await this.end('shift_over');
+                return;
+            }
+            if (personBy !== 'device' && personUntilMs > 0 && nowMs >= personUntilMs)
+                this.personWanted(personBy);
+            await this.life.sleep(CLOCK_LOOK_MS);
         }
     }
 
@@ -234,12 +299,17 @@ export class EngineCore {
             meChanged: () => this.life.begin(() => this.learnMe()),
         });
         this.atWork = work;
+        this.life.begin(() => this.watchTheClock(opened, work));
         this.stand({ kind: 'active', me: await this.me(await loadMe(opened.stores.vault)) });
     }
 
     private stopped(code: number): void {
         const revoked = code === (CloseCode.revoked as number);
-        void this.end(revoked ? 'revoked' : 'failed');
+        // A shared device is revoked when its shift ends: that is no alarm.
+        const { standing } = this;
+        const shiftMs = standing.kind === 'active' ? standing.me.shiftUntilMs : 0;
+        const over = shiftMs > 0 && (this.atWork?.home.nowMs() ?? 0) >= shiftMs - SHIFT_SLACK_MS;
+        this.life.begin(() => this.end(over ? 'shift_over' : revoked ? 'revoked' : 'failed'));
     }
 
     // ---- who this is
@@ -249,9 +319,16 @@ export class EngineCore {
         const { opened } = this;
         if (opened === null) return;
         try {
-            const [agency, member] = [await opened.api.agency(), await opened.api.me()];
+            const agency = await opened.api.agency();
+            const { roles } = await opened.api.me();
+            const { shiftUntilMs } = await opened.api.device(opened.identity.device);
             const before = await loadMe(opened.stores.vault);
-            const known: KnownMe = { ...before, agencyLabel: agency.label, roles: member.roles };
+            const known: KnownMe = {
+                agencyLabel: agency.label,
+                personBy: agency.person,
+                roles,
+                shiftUntilMs,
+            };
             if (JSON.stringify(known) !== JSON.stringify(before)) await keepMe(opened.stores.vault, known);
             await this.tellMe(known);
         } catch (error) {
@@ -294,7 +371,7 @@ export class EngineCore {
             positions: rooms.flatMap((room) => room.present.positions(nowMs)),
             alarms: work.alarms.views(),
             urgent: await work.urgentRows(),
-            pending: [],
+            pending: work.pending,
         };
     }
 
@@ -311,6 +388,7 @@ export class EngineCore {
         for (const position of all.positions) put({ kind: 'position', position });
         for (const alarm of all.alarms) put({ kind: 'alarm', alarm });
         for (const row of all.urgent) put({ kind: 'row', row });
+        if (all.pending.length > 0) put({ kind: 'pending', pending: all.pending });
     }
 
     private stand(standing: Standing): void {

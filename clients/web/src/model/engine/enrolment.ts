@@ -34,7 +34,7 @@ export async function enrol(
     const rootPublic = rootOf(request.root);
     // By the server's clock: a key that begins tomorrow, because a phone is a day ahead, could not be sealed to today.
     const { serverMs } = await api.server();
-    const fresh = await makeKeys(serverMs);
+    const fresh = await makeKeys(serverMs, request.pin !== undefined);
     const stores = await store.create(request.pin);
     try {
         await keepKeys(stores.vault, fresh);
@@ -80,9 +80,9 @@ function rootOf(text: string): Bytes {
     return fromHex(text);
 }
 
-async function makeKeys(nowMs: number): Promise<DeviceKeys> {
+async function makeKeys(nowMs: number, underPin: boolean): Promise<DeviceKeys> {
     try {
-        return await DeviceKeys.create(nowMs);
+        return await DeviceKeys.create(nowMs, underPin);
     } catch {
         // No Ed25519 or X25519 here, and no other curve is a substitute.
         throw new EngineFailure('unfit_browser');

@@ -20,6 +20,8 @@ import { DeviceKeys, type HeldKey } from '~/sealing/opening/keys';
 import type { Hex } from '~/sealing/public/encoding';
 import { decodeSigned, encodeSigned } from '~/sealing/public/signed';
 
+import type { PersonBy } from '~/protocol/words';
+
 import type { Role } from '../engine';
 import type { Vault } from '../ports';
 import { noteOf, readNote } from './notes';
@@ -39,6 +41,8 @@ export interface KnownMe {
     readonly agencyLabel: string;
     readonly roles: readonly Role[];
     readonly shiftUntilMs: number;
+    /** What the agency asks for besides the device's key. */
+    readonly personBy: PersonBy;
 }
 
 interface KeptHeld {
@@ -74,14 +78,14 @@ export async function keepIdentity(vault: Vault, identity: Identity): Promise<vo
 
 export async function loadMe(vault: Vault): Promise<KnownMe> {
     const kept = readNote(await vault.bytes(ME)) as KnownMe | null;
-    return kept ?? { agencyLabel: '', roles: [], shiftUntilMs: 0 };
+    return kept ?? { agencyLabel: '', roles: [], shiftUntilMs: 0, personBy: 'device' };
 }
 
 export async function keepMe(vault: Vault, me: KnownMe): Promise<void> {
     await vault.update(new Map([[ME, noteOf(me)]]));
 }
 
-/** Write the device's keys down: on disk when it resolves. Go on with what `loadKeys` gives. */
+/** Write the device's keys down: on disk when it resolves. From then on `keys` holds HPKE keys that nobody can read out. */
 export async function keepKeys(vault: Vault, keys: DeviceKeys): Promise<void> {
     const record = keys.export();
     const held: KeptHeld[] = record.held.map((key) => ({
@@ -101,12 +105,14 @@ export async function keepKeys(vault: Vault, keys: DeviceKeys): Promise<void> {
         changes.set(PRIVATE, record.identity.privateKey);
     }
     const standing = new Set(await vault.names(HPKE));
-    for (const { kid, pair } of record.held) {
-        // One that stands there came from there, and can no longer be given.
-        if (!standing.delete(HPKE + kid)) changes.set(HPKE + kid, pair.privateKey);
-    }
+    const fresh = record.held.filter(({ kid }) => !standing.delete(HPKE + kid));
+    for (const { kid, pair } of fresh) changes.set(HPKE + kid, pair.privateKey);
     for (const name of standing) changes.set(name, null);
     await vault.update(changes);
+    for (const key of fresh) {
+        const privateKey = await vault.key(HPKE + key.kid);
+        if (privateKey !== null) keys.hold({ ...key, pair: { ...key.pair, privateKey } });
+    }
 }
 
 export async function loadKeys(vault: Vault): Promise<DeviceKeys | null> {

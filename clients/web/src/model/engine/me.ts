@@ -23,6 +23,6 @@ export async function meOf(identity: Identity, known: KnownMe, home: Home, vault
         authority: (await vault.key(AUTHORITY)) !== null,
         oneAuthority: authorities.length === 1,
         shiftUntilMs: known.shiftUntilMs,
-        screenLock: identity.pin ? 'pin' : 'none',
+        screenLock: identity.pin ? 'pin' : known.personBy === 'passkey' ? 'passkey' : 'none',
     };
 }

@@ -41,6 +41,10 @@ export class People {
         return [...this.units.values()].map((unit) => this.unitView(unit));
     }
 
+    member(id: MemberId): Member | null {
+        return this.members.get(id) ?? null;
+    }
+
     unit(id: UnitId): Unit | null {
         return this.units.get(id) ?? null;
     }

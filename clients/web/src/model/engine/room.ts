@@ -11,7 +11,7 @@ import { Lane, type Mark, type Urgency } from '~/protocol/words';
 import { SealingError } from '~/sealing/errors';
 
 import { BodyError, type Content, placeOf, readContent } from '~/protocol/bodies';
-import type { ChannelId, ChannelView, EngineEvent, MemberId, Row } from '../engine';
+import type { ChannelId, ChannelView, EngineEvent, IncidentId, MemberId, Row } from '../engine';
 import { type Draft, type Outbox, Verdict } from '../ports';
 import { Answers } from './answers';
 import { Chain } from './chain';
@@ -33,6 +33,8 @@ import { viewOf } from './channel-view';
 
 /** An urgent message received later than this is shown, and does not sound. */
 const URGENT_AGE_MS = 86_400_000;
+/** Rows that come with a change of the incident's row at the server. */
+const STIRRING: ReadonlySet<Row['kind']> = new Set(['assignment', 'timeline']);
 const TOUCH_DELAY_MS = 200;
 const TOUCHED_ROWS = 100;
 
@@ -56,6 +58,8 @@ export interface Host {
     readonly soundsChanged: () => void;
     /** A channel was caught up, or fell behind. */
     readonly freshChanged: () => void;
+    /** The server's row of an incident may have moved. */
+    readonly incidentStirred: (id: IncidentId) => void;
 }
 
 /** Put a content into the outbox: on disk when it resolves. */
@@ -97,7 +101,7 @@ export class Room implements FollowListener, SendingChannel {
         const { home } = host;
         const life = home.life.child();
         let room: Room | null = null as Room | null;
-        const chain = await Chain.restore(info.id, home, () => room?.tellView());
+        const chain = await Chain.restore(info.id, home, ({ commit }) => room?.committed(commit.hash));
         const answers = await Answers.restore(info.id, home);
         const marks = await ReadMarks.restore(info.id, () => held(room), host);
         room = new Room(info.id, info, host, life, chain, answers, marks);
@@ -196,6 +200,14 @@ export class Room implements FollowListener, SendingChannel {
             this.marks.soon();
         }
         this.tellView();
+    }
+
+    /** The channel's members or keys changed. */
+    private committed(hash: string): void {
+        this.tellView();
+        if (!this.follow.caughtUp) return;
+        const row = this.pages.memberRows().find((one) => hash.startsWith(one.id));
+        if (row !== undefined) this.host.put({ kind: 'row', row });
     }
 
     chained(): void {
@@ -333,6 +345,9 @@ export class Room implements FollowListener, SendingChannel {
         }
         const row = this.pages.tell(reading);
         if (row === null) return;
+        if (this.info.purpose === 'incident' && this.follow.caughtUp && STIRRING.has(row.kind)) {
+            this.host.incidentStirred(this.info.subject as IncidentId);
+        }
         if (!row.mine) this.marks.arrived(entry.offset);
         if (this.last === null || row.offset >= this.last.offset) this.last = row;
         this.host.put({ kind: 'row', row });

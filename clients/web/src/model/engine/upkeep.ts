@@ -53,7 +53,8 @@ export class Upkeep {
     async renewKeys(): Promise<void> {
         const { keys, nowMs, api } = this.work.home;
         const { vault } = this.work.parts.stores;
-        if (keys.rotationDue(nowMs())) await keys.rotate(nowMs());
+        const underPin = this.work.parts.identity.pin;
+        if (keys.rotationDue(nowMs())) await keys.rotate(nowMs(), underPin);
         const { newest } = keys;
         if (this.published !== nameOf(newest)) {
             await keepKeys(vault, keys);
@@ -61,7 +62,9 @@ export class Upkeep {
                 await api.putDeviceKey(encodeSigned(newest));
             } catch (error) {
                 // A newer one is out, made before this store was brought back: get beyond it.
-                if (error instanceof ApiError && error.sealingCode === 'E_DEVKEY') await keys.rotate(nowMs());
+                if (error instanceof ApiError && error.sealingCode === 'E_DEVKEY') {
+                    await keys.rotate(nowMs(), underPin);
+                }
                 throw error;
             }
             this.published = nameOf(newest);

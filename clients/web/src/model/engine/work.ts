@@ -5,10 +5,9 @@
  * may wait, so what needs the network is a *chore*: one worker fetches the directory and the lists when someone says that
  * they changed. Everything ends with the life; what counts is on disk before.
  */
-import { type Api, every } from '~/link/api';
+import { type Api, every, type TokenSource } from '~/link/api';
 import { askedMs, backoffMs, Connection, type LinkStatus, type Push, type Sink } from '~/link/connection';
 import { ApiError, Offline, Stopped } from '~/link/errors';
-import type { Session } from '~/link/session';
 import type { Bytes } from '~/protocol/bytes';
 import { placeOf, type Content, writeContent } from '~/protocol/bodies';
 import { NOWHERE, type Position } from '~/protocol/follow';
@@ -23,8 +22,10 @@ import { EPHEMERAL } from '~/sealing/public/entries';
 import type {
     ChannelId,
     EngineEvent,
+    IncidentId,
     Link,
     MessageId,
+    PendingDevice,
     PrimaryStatus,
     Row,
     SecondaryStatus,
@@ -38,7 +39,7 @@ import type { Home } from './home';
 import type { Identity } from './identity';
 import { Incidents } from './incidents';
 import { type Life, Wake } from './life';
-import { People } from './people';
+import { People, same } from './people';
 import { readAgain } from './reading';
 import type { Composed, Host } from './room';
 import { Rooms } from './rooms';
@@ -48,7 +49,9 @@ import { pressingS } from './telling';
 import { Uploads } from './uploads';
 import { Upkeep } from './upkeep';
 
-const REFRESH_MS = 30_000;
+const REFRESH_MS = 60_000;
+const INCIDENTS_MS = 10_000;
+const STIRRED_MS = 300;
 const STALE_LOOK_MS = 10_000;
 const PAGE = 500;
 const SENT_WAIT_MS = 30_000;
@@ -60,7 +63,7 @@ export interface Parts {
     readonly keys: DeviceKeys;
     readonly stores: Stores;
     readonly api: Api;
-    readonly session: Session;
+    readonly tokens: TokenSource;
     readonly dialer: Dialer;
     readonly clock: Clock;
     readonly random: Random;
@@ -82,6 +85,9 @@ export class Work {
     private readonly choreWake: Wake;
     private link: Link;
     private fresh = false;
+    private readonly stirred = new Set<IncidentId>();
+    /** Devices that wait for approval, as far as this person may know. */
+    pending: readonly PendingDevice[] = [];
     private freshMs = 0;
 
     private constructor(
@@ -118,6 +124,7 @@ export class Work {
             chore: () => this.chore(),
             soundsChanged: () => this.sounds.changed(),
             freshChanged: () => this.tellFresh(),
+            incidentStirred: (id) => this.incidentStirred(id),
         };
         this.rooms = new Rooms(host);
         this.upkeep = new Upkeep(this);
@@ -176,7 +183,7 @@ export class Work {
                 onStatus: (status) => late().status(status),
             };
             const sign = (message: Bytes): Promise<Bytes> => keys.identity.signRaw(message);
-            connection = new Connection(parts.dialer, parts.session, sign, sink, clock, random);
+            connection = new Connection(parts.dialer, parts.tokens, sign, sink, clock, random);
             return connection;
         });
         await work.rooms.restore();
@@ -199,6 +206,7 @@ export class Work {
         life.begin(() => this.doChores());
         life.begin(() => this.sounds.run());
         life.begin(() => this.lookForStale());
+        life.begin(() => this.pollIncidents());
         life.begin(() => this.upkeep.run());
         this.uploads.start();
         this.sending.nudgeAll();
@@ -427,7 +435,7 @@ export class Work {
                 break;
             case 'beat':
                 for (const { log, offset } of push.heads) this.route(log, { kind: 'head', offset });
-                if (this.fresh) this.freshMs = this.parts.clock.nowMs();
+                this.tellFresh();
                 break;
             case 'live': {
                 const room = this.rooms.byLog(push.channel);
@@ -543,11 +551,59 @@ export class Work {
             await every((after) => api.units(after, PAGE)),
         );
         await this.incidents.update(await every((after) => api.incidents(after, PAGE)));
+        await this.lookForPending();
         this.fresh = true;
         this.parts.meChanged();
         this.tellFresh();
         this.upkeep.afterRefresh();
         this.sending.nudgeAll();
+    }
+
+    /** Devices that wait for approval: for those who may approve. */
+    private async lookForPending(): Promise<void> {
+        const me = this.people.member(this.parts.identity.member);
+        if (me?.roles.includes('admin') !== true) return;
+        const infos = await every((after) => this.home.api.devices(after, PAGE, 'pending'));
+        const pending = infos.map(({ id, member, label, createdMs }) => ({
+            device: id,
+            member,
+            label,
+            createdMs,
+        }));
+        if (same(pending, this.pending)) return;
+        this.pending = pending;
+        this.parts.put({ kind: 'pending', pending });
+    }
+
+    /** No notice says that an incident's row moved: it is asked for, and at once when something stirs in its channel. */
+    private async pollIncidents(): Promise<void> {
+        for (;;) {
+            await this.parts.life.sleep(INCIDENTS_MS);
+            if (!this.isOnline) continue;
+            const { api } = this.home;
+            try {
+                await this.incidents.update(await every((after) => api.incidents(after, PAGE)));
+            } catch (error) {
+                unlessApi(error);
+            }
+        }
+    }
+
+    private incidentStirred(id: IncidentId): void {
+        if (this.stirred.has(id)) return;
+        this.stirred.add(id);
+        const { life } = this.parts;
+        life.later(() => {
+            this.stirred.delete(id);
+            if (!this.isOnline) return;
+            life.begin(async () => {
+                try {
+                    this.incidents.take(await this.home.api.incident(id));
+                } catch (error) {
+                    unlessApi(error);
+                }
+            });
+        }, STIRRED_MS);
     }
 
     private tellFresh(): void {
