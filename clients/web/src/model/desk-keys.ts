@@ -13,6 +13,7 @@ export type DeskAction =
     | 'channel'
     | 'board'
     | 'map'
+    | 'channels'
     | 'calls'
     | 'keys';
 
@@ -31,6 +32,7 @@ export const DESK_KEYS: readonly (readonly [key: string, action: DeskAction])[] 
     ['2', 'channel'],
     ['3', 'board'],
     ['4', 'map'],
+    ['5', 'channels'],
     ['?', 'keys'],
 ];
 

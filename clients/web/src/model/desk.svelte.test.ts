@@ -14,43 +14,19 @@ function desk(change: Partial<Snapshot>): Desk {
 describe('calls', () => {
     const sounding = a.progress({ sounding: true });
 
-    test('danger, doubts, what is asked of this desk, what it waits for', () => {
+    test('danger, what is asked of this desk, what it waits for', () => {
         const found = desk({
             units: [a.unit(1)],
-            alarms: [
-                {
-                    seq: 1,
-                    kind: 'fork',
-                    channel: null,
-                    device: null,
-                    code: 'E_FORK',
-                    stopsSending: true,
-                    atMs: 0,
-                    settled: false,
-                },
-            ],
             urgent: [
                 a.assignment(1, { mine: true, member: a.memberId(9) }),
                 a.text(2, { urgency: 'urgent', progress: sounding }),
                 a.duress(3, { unit: null, progress: sounding }),
             ],
         });
-        expect(found.calls.map((call) => call.kind)).toEqual(['duress', 'alarm', 'to_me', 'unanswered']);
-        const [first, , , last] = found.calls;
+        expect(found.calls.map((call) => call.kind)).toEqual(['duress', 'to_me', 'unanswered']);
+        const [first, , last] = found.calls;
         expect(first?.kind === 'duress' && first.line?.unit.name).toBe('Crisis 1');
         expect(last?.kind === 'unanswered' && last.missing).toEqual([a.memberId(1)]);
-    });
-
-    test('a settled doubt is quiet', () => {
-        const alarm = {
-            kind: 'fork',
-            channel: null,
-            device: null,
-            code: '',
-            stopsSending: true,
-            atMs: 0,
-        } as const;
-        expect(desk({ alarms: [{ ...alarm, seq: 1, settled: true }] }).calls).toEqual([]);
     });
 });
 

@@ -6,7 +6,7 @@
 
 import { boardLines, EVERYTHING, filterLines, fold, isNeeding, notAcknowledged } from './board';
 import type { BoardFilter, BoardLine } from './board';
-import type { AlarmView, IncidentId, IncidentView, MemberId, UnitId } from './engine';
+import type { ChannelId, IncidentId, IncidentView, MemberId, UnitId } from './engine';
 import { strip, strips } from './incident-strip';
 import type { Strip } from './incident-strip';
 import type { UrgentRow, World } from './world.svelte';
@@ -27,8 +27,7 @@ export type Call =
           readonly kind: 'unanswered';
           readonly row: UrgentRow;
           readonly missing: readonly MemberId[];
-      }
-    | { readonly key: string; readonly kind: 'alarm'; readonly alarm: AlarmView };
+      };
 
 export interface StripFilter {
     readonly text: string;
@@ -48,6 +47,8 @@ export class Desk {
     selected = $state.raw<IncidentId | null>(null);
     /** The unit whose line was opened last; the map shows it. */
     unit = $state.raw<UnitId | null>(null);
+    /** The standing channel that is open: a unit's, the desk's, the agency's. */
+    channel = $state.raw<ChannelId | null>(null);
 
     readonly lines: readonly BoardLine[] = $derived.by(() => boardLines(this.world, this.world.clock.nowMs));
     readonly shownLines: readonly BoardLine[] = $derived.by(() =>
@@ -101,7 +102,7 @@ export class Desk {
             .map((x) => this.#strip(x));
     }
 
-    /** Danger first, then doubts about the server, then what is asked of this desk, then what the desk waits for. */
+    /** Danger first, then what is asked of this desk, then what the desk waits for. */
     #calls(): Call[] {
         const me = this.world.me?.member ?? null;
         const danger: Call[] = [];
@@ -125,11 +126,7 @@ export class Desk {
                 asked.push({ key, kind: 'to_me', row });
             }
         }
-        const doubts = [...this.world.alarms.values()]
-            .filter((alarm) => !alarm.settled)
-            .sort((a, b) => b.seq - a.seq)
-            .map((alarm): Call => ({ key: `alarm ${alarm.seq}`, kind: 'alarm', alarm }));
-        return [...danger, ...doubts, ...asked, ...waiting];
+        return [...danger, ...asked, ...waiting];
     }
 }
 

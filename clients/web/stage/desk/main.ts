@@ -14,7 +14,7 @@ const asked = new URLSearchParams(location.search);
 const scene = (asked.get('scene') ?? 'busy') as Scene;
 document.documentElement.dataset.theme = asked.get('theme') ?? 'light';
 document.documentElement.lang = asked.get('language') ?? 'en';
-await Promise.all((['shared', 'responder', 'desk', 'admin'] as const).map((area) => useWords(area)));
+await Promise.all((['shared', 'chat', 'desk', 'admin'] as const).map((area) => useWords(area)));
 await speak((asked.get('language') ?? 'en') as Language);
 
 const settings = new Map<string, string>();
@@ -47,6 +47,7 @@ if (target) {
                 safety: new Safety(engine, handset),
             },
             view: asked.get('view') ?? 'dispatcher',
+            path: asked.get('path')?.split('/') ?? [],
         },
     });
 }
