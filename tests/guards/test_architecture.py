@@ -24,6 +24,9 @@ NAMED: Final = re.findall(
     r"`((?:server|protocol|clients|tests)/[\w/]+\.py)(?:::(\w+))?`",
     (ROOT / "docs/architecture.md").read_text(),
 )
+NAMED_IN_THE_CLIENT: Final = re.findall(
+    r"`(clients/web/[\w/.-]+\.(?:ts|svelte|js))`", (ROOT / "docs/architecture.md").read_text()
+)
 LINK: Final = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -47,6 +50,11 @@ def test_the_page_leads_through_the_code() -> None:
 def test_what_the_architecture_names_exists(path: str, name: str) -> None:
     assert (ROOT / path).is_file()
     assert not name or name in names_in(path)
+
+
+def test_what_the_architecture_names_of_the_web_client_exists() -> None:
+    assert len(NAMED_IN_THE_CLIENT) >= 15
+    assert [path for path in NAMED_IN_THE_CLIENT if not (ROOT / path).is_file()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
