@@ -25,7 +25,8 @@ export class Announcer {
 
     put(event: EngineEvent): void {
         if (this.listen === null) return;
-        if (event.kind === 'reset' || event.kind === 'channel_gone') this.forget(event.channel);
+        if (event.kind === 'reset') this.forget((waiting) => rowOf(waiting) === event.channel);
+        if (event.kind === 'channel_gone') this.forget((waiting) => channelOf(waiting) === event.channel);
         const key = keyOf(event);
         this.waiting.delete(key);
         this.waiting.set(key, event);
@@ -43,12 +44,19 @@ export class Announcer {
         this.listen(events);
     }
 
-    /** Rows of a channel that begins anew must not come behind the news of it. */
-    private forget(channel: string): void {
+    /**
+     * Rows of a channel that begins anew must not come behind the news of it. What is no row (a status, a place) is the
+     * present, which no reading of rows brings again.
+     */
+    private forget(what: (waiting: EngineEvent) => boolean): void {
         for (const [key, event] of this.waiting) {
-            if (channelOf(event) === channel) this.waiting.delete(key);
+            if (what(event)) this.waiting.delete(key);
         }
     }
+}
+
+function rowOf(event: EngineEvent): string | null {
+    return event.kind === 'row' || event.kind === 'row_gone' ? channelOf(event) : null;
 }
 
 function channelOf(event: EngineEvent): string | null {
