@@ -33,7 +33,7 @@ from leeside_protocol.sealing.opening.authority import AuthorityKey
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.words import ChannelPurpose, Discipline, Role
 
-LABEL: Final = "Harbour County (demo)"
+LABEL: Final = "Demo: Harbour County"
 PASSPHRASE: Final = "for the demo only"  # noqa: S105 - it is printed
 CHEAP: Final = Cost(passes=1, memory_kib=8 * 1024, lanes=1)
 """A passphrase that everybody knows is not worth guessing slowly."""

@@ -147,6 +147,8 @@ class Guests:
         """Certify the device that came by this guest's link, and make the next link."""
         part = next(part for part in PARTS if part.name == guest.part)
         await self._certify(part, info)
+        if part.unit >= 0:
+            await self._join_unit(part.unit, guest.member)
         guest.device = info.id
         self._keep()
         with contextlib.suppress(LeesideError, SealingError):
@@ -178,15 +180,18 @@ class Guests:
         number = sum(guest.part == part.name for guest in self._guests) + 1
         shown = part.shown if number == 1 else f"{part.shown} {number}"
         member = (await self._office.create_member(r.NewMember((part.role,), part.discipline))).id
-        if part.unit >= 0:
-            unit = await self._office.unit(self.agency.unit(part.unit))
-            change = r.UnitChange(unit.revision, (*unit.members, member))
-            await self._office.change_unit(self.agency.unit(part.unit), change)
         await self._admin.name_member(self._agency_channel, MemberId(bytes.fromhex(member)), shown)
         guest = Guest(part.name, shown, member)
         self._guests.append(guest)
         self._keep()
         return guest
+
+    async def _join_unit(self, number: int, member: str) -> None:
+        """Only now: a crew does not name people who may never come."""
+        unit = await self._office.unit(self.agency.unit(number))
+        if member not in unit.members:
+            change = r.UnitChange(unit.revision, (*unit.members, member))
+            await self._office.change_unit(self.agency.unit(number), change)
 
     def _restore(self) -> None:
         with contextlib.suppress(FileNotFoundError):
