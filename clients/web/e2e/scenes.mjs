@@ -84,6 +84,7 @@ export async function onStage(work) {
         await page.emulateTimezone('UTC');
         await page.goto(address);
         const scenes = await page.evaluate(() => window.scenes);
+        scenes.push({ name: 'components', page: 'components.html', path: '', taps: [], wide: true });
         return await work({ page, address, scenes, complaints });
     } finally {
         await browser?.close();
@@ -102,7 +103,7 @@ export async function show({ page, address }, scene, variant) {
         { name: 'prefers-reduced-motion', value: 'reduce' },
     ]);
     const asked = new URLSearchParams({ scene: scene.name, ...variant });
-    await page.goto(`${address}?${asked}${scene.path}`);
+    await page.goto(`${address}${scene.page ?? ''}?${asked}${scene.path}`);
     await page.waitForFunction(() => window.staged === true, { timeout: 10_000 });
     for (const tap of scene.taps) {
         const found = await page.waitForSelector(tap, { timeout: 5_000 });

@@ -19,6 +19,6 @@ export default defineConfig({
         target: 'es2022',
         assetsInlineLimit: 0,
         modulePreload: { polyfill: false },
-        rolldownOptions: { input: [here('./index.html')] },
+        rolldownOptions: { input: [here('./index.html'), here('./components.html')] },
     },
 });
