@@ -30,9 +30,17 @@ const files = import.meta.glob<{ scenes: readonly Scene[] }>('./*/scenes.ts', { 
 const scenes = Object.values(files).flatMap((file) => file.scenes);
 window.scenes = scenes.map(({ name, path = '', taps = [], wide = false }) => ({ name, path, taps, wide }));
 
+/** Every screen and word beforehand: a picture must not show that something is on its way. */
+const screens = import.meta.glob([
+    '../src/views/{chat/Chat,dispatcher/Dispatcher,responder/Responder}.svelte',
+    '../src/views/shared/{Me,Pages,PhoneNumbers}.svelte',
+    '../src/views/start/{AlarmScreen,IdleScreen,Start}.svelte',
+]);
+const areas = ['shared', 'start', 'chat', 'responder', 'desk', 'admin'] as const;
+
 async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
     showTheme(asked.get('theme') ?? '');
-    await Promise.all([useWords('shared'), useWords('start')]);
+    await Promise.all([...Object.values(screens).map((load) => load()), ...areas.map(useWords)]);
     await speak(bestLanguage([asked.get('lang') ?? 'en']));
     const target = document.getElementById('app');
     if (!target) return;
@@ -55,7 +63,7 @@ async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
     setTimeout(() => {
         if (direction) document.documentElement.dir = direction;
         window.staged = true;
-    }, 50);
+    }, 100);
 }
 
 const asked = new URLSearchParams(location.search);

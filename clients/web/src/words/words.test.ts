@@ -76,6 +76,28 @@ describe('views', () => {
     });
 });
 
+/** Which words are there when a screen is shown: an area that was not loaded shows its keys. */
+const loadedWith: Readonly<Record<string, readonly string[]>> = {
+    'start/': ['shared', 'start'],
+    'App.svelte': ['shared', 'start'],
+    'Notices.svelte': ['shared', 'start', 'chat'],
+    'chat/': ['shared', 'start', 'chat'],
+    'responder/': ['shared', 'start', 'chat', 'responder'],
+    'dispatcher/': ['shared', 'start', 'chat', 'desk'],
+    'map/': ['shared', 'start', 'chat', 'desk'],
+};
+
+describe.each(Object.entries(loadedWith))('the words of views/%s', (place, loaded) => {
+    it('are loaded with it', () => {
+        const known = new Set(loaded.flatMap((area) => Object.keys(words('en', area))));
+        const asked = views()
+            .filter((file) => file.slice(join(source, 'views/').length).startsWith(place))
+            .flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/\bt\(\s*'([^']+)'/g)])
+            .map((found) => found[1] ?? '');
+        expect(asked.filter((key) => !known.has(key))).toEqual([]);
+    });
+});
+
 it('speaks another language at once, and shows the key of what is not loaded', async () => {
     expect(t('age.minutes', { n: 2 })).toBe('age.minutes');
     await useWords('shared');
