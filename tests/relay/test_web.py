@@ -175,6 +175,8 @@ def test_the_policy_lets_nothing_in_from_elsewhere() -> None:
     rules = {part.partition(" ")[0]: part.partition(" ")[2] for part in POLICY.split("; ")}
     assert rules["default-src"] == "'none'"
     assert rules["frame-ancestors"] == "'none'"
+    assert rules.pop("require-trusted-types-for") == "'script'"
+    assert rules.pop("trusted-types") == "default svelte-trusted-html"
     assert set(" ".join(rules.values()).split()) == {"'none'", "'self'", "blob:", "data:"}
     assert (
         rules["script-src"] == rules["worker-src"] == rules["connect-src"] == rules["style-src"] == "'self'"

@@ -36,7 +36,9 @@ async def misbehave(browser: Browser, url: str, what: str) -> None:
     ("what", "told"),
     [
         ("new Image().src = 'https://example.org/x.png'", "left the origin|content policy: img-src"),
-        ("document.body.append(Object.assign(document.createElement('script'), {text: '1'}))", "script-src"),
+        ("void import('data:text/javascript,1').catch(() => 0)", "script-src"),
+        ("setTimeout(() => { document.createElement('script').text = '1' })", "TrustedScript"),
+        ("setTimeout(() => { document.body.innerHTML = '<b>' })", "TrustedHTML"),
         ("console.error('oh')", "oh"),
         ("setTimeout(() => { throw new Error('thrown') })", "thrown"),
         ("document.body.setAttribute('style', 'color: red')", "style-src"),

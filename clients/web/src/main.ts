@@ -10,6 +10,7 @@ import { World } from './model/world.svelte';
 import { BrowserHandset } from './platform/browser-handset';
 import { startWorker } from './platform/engine-client';
 import { lacks } from './platform/fitness';
+import { trustOwnScripts } from './platform/own-scripts';
 import { stealTab, takeTab } from './platform/tab';
 import App from './views/App.svelte';
 import './views/shared/elements.css';
@@ -93,5 +94,6 @@ async function begin(target: Element): Promise<void> {
     }
 }
 
+trustOwnScripts();
 const target = document.getElementById('app');
 if (target) void begin(target);

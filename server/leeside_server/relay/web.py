@@ -38,9 +38,11 @@ This is a Leeside server. It works; the web client is not part of this installat
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "worker-src 'self'; manifest-src 'self'; font-src 'self'; media-src 'self' blob:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types default svelte-trusted-html"
 )
-"""What the page may load: its own files and nothing else. No request leaves the origin."""
+"""What the page may load: its own files and nothing else. No request leaves the origin. Text becomes a script or HTML only by
+two policies: the client's own, which lets files of its origin pass, and that of Svelte's templates."""
 
 _HEADERS: Final = {
     "Content-Security-Policy": POLICY,
