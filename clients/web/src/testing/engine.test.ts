@@ -102,6 +102,25 @@ describe('a device that enrolls', () => {
     });
 });
 
+test('an administrator, who may see no incident, is told who waits for approval', async () => {
+    const here = await Town.create();
+    here.relay.forbidden.add('incidents');
+    const ada = await here.person('admin');
+    const eva = await here.stranger('responder');
+    await here.until(() => eva.standing.kind === 'pending');
+    const waits = (): string[] =>
+        ada
+            .of('pending')
+            .at(-1)
+            ?.pending.map((one) => one.device) ?? [];
+    await ada.engine.reconnect();
+    await here.until(() => waits().length === 1, 'the device that waits');
+    await here.until(() => (ada.of('link').at(-1)?.link.freshMs ?? 0) > 0, 'fresh');
+    expect(eva.standing).toMatchObject({ device: waits()[0] });
+    await ada.engine.stop();
+    await eva.engine.stop();
+});
+
 describe('two dispatchers', () => {
     beforeEach(together);
     afterEach(async () => {
@@ -204,7 +223,7 @@ describe('two dispatchers', () => {
         await town.until(() => ben.row(id) !== undefined);
         expect(ben.row(id)).toMatchObject({ progress: { sounding: true } });
         await town.rest(50);
-        expect(ben.of('sound').map((event) => event.times)).toEqual([1, 2, 3]);
+        expect(ben.of('sound').map((event) => event.times)).toEqual([1, 2, 3, 4]);
         expect(ana.of('sound')).toEqual([]);
         await ben.reload();
         expect(ben.snapshot?.urgent.map((row) => row.id)).toEqual([id]);

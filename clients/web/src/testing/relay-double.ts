@@ -86,6 +86,8 @@ class Refusal extends Error {
 
 export class RelayDouble {
     generation = 1;
+    /** Nouns of listings that the roles of this town may not see. */
+    readonly forbidden = new Set<string>();
     /** No request and no socket comes through. */
     down = false;
     /** Called with each publish before it is stored; an error number refuses it, `lost` stores it and says nothing. */
@@ -450,6 +452,7 @@ export class RelayDouble {
         parameters: URLSearchParams,
         caller: Device,
     ): Promise<HttpAnswer> {
+        if (method === 'GET' && this.forbidden.has(noun)) throw new Refusal(WireError.forbidden);
         switch (`${method} ${noun}${verb === '' ? '' : ` ${verb}`}`) {
             case 'GET agency':
                 return json({ id: this.agency, label: 'Test', rootPub: this.rootPublic, createdMs: 0 });

@@ -58,8 +58,9 @@ export class Incidents {
         );
     }
 
-    /** What the server lists now. Only what changed is told. */
-    async update(rows: readonly Incident[]): Promise<void> {
+    /** What the server lists now; null: this person may not see it. Only what changed is told. */
+    async update(rows: readonly Incident[] | null): Promise<void> {
+        if (rows === null) return;
         const changed = rows.filter((row) => !same(this.rows.get(row.id), row));
         if (changed.length === 0) return;
         await this.history.keepNotes(new Map([[INCIDENTS, noteOf(rows)]]));

@@ -66,8 +66,13 @@ export class People {
         return this.units.get(unit)?.members.includes(member) ?? true;
     }
 
-    /** What the server lists now. Only what changed is told. */
-    async update(members: readonly Member[], units: readonly Unit[]): Promise<void> {
+    /** What the server lists now; null: this person may not see it. Only what changed is told. */
+    async update(
+        listedMembers: readonly Member[] | null,
+        listedUnits: readonly Unit[] | null,
+    ): Promise<void> {
+        const members = listedMembers ?? [...this.members.values()];
+        const units = listedUnits ?? [...this.units.values()];
         const newMembers = members.filter((member) => !same(this.members.get(member.id), member));
         const newUnits = units.filter((unit) => !same(this.units.get(unit.id), unit));
         if (newMembers.length === 0 && newUnits.length === 0) return;

@@ -16,11 +16,11 @@ interface Pressing {
 export class Repeats {
     private readonly pressing = new Map<MessageId, Pressing>();
 
-    /** It came: it sounds again after `everyS`. A second time changes nothing. */
+    /** It came: it sounds now, and again after every `everyS`. A second time changes nothing. */
     press(channel: ChannelId, id: MessageId, nowMs: number, everyS: number): void {
         const everyMs = Math.max(SHORTEST_S, everyS || REPEAT_S) * 1000;
         if (!this.pressing.has(id)) {
-            this.pressing.set(id, { channel, id, everyMs, nextMs: nowMs + everyMs, times: 0 });
+            this.pressing.set(id, { channel, id, everyMs, nextMs: nowMs, times: 0 });
         }
     }
 

@@ -13,6 +13,7 @@ import { placeOf, type Content, writeContent } from '~/protocol/bodies';
 import { NOWHERE, type Position } from '~/protocol/follow';
 import { address, type ChannelAddress, idOf } from '~/protocol/ids';
 import type { Batch, Online, Refused, Subscribed } from '~/protocol/messages';
+import type { Page } from '~/protocol/resources';
 import { Lane, Mark, Urgency } from '~/protocol/words';
 import { CloseCode, WireError } from '~/protocol/errors';
 import { encodeBody } from '~/sealing/opening/body';
@@ -547,10 +548,10 @@ export class Work {
         await this.upkeep.renewKeys();
         await this.rooms.set(await every((after) => api.channels(after, PAGE)));
         await this.people.update(
-            await every((after) => api.members(after, PAGE)),
-            await every((after) => api.units(after, PAGE)),
+            await permitted((after) => api.members(after, PAGE)),
+            await permitted((after) => api.units(after, PAGE)),
         );
-        await this.incidents.update(await every((after) => api.incidents(after, PAGE)));
+        await this.incidents.update(await permitted((after) => api.incidents(after, PAGE)));
         await this.lookForPending();
         this.fresh = true;
         this.parts.meChanged();
@@ -562,8 +563,8 @@ export class Work {
     /** Devices that wait for approval: for those who may approve. */
     private async lookForPending(): Promise<void> {
         const me = this.people.member(this.parts.identity.member);
-        if (me?.roles.includes('admin') !== true) return;
-        const infos = await every((after) => this.home.api.devices(after, PAGE, 'pending'));
+        if (me?.roles.some((role) => role === 'admin' || role === 'supervisor') !== true) return;
+        const infos = (await permitted((after) => this.home.api.devices(after, PAGE, 'pending'))) ?? [];
         const pending = infos.map(({ id, member, label, createdMs }) => ({
             device: id,
             member,
@@ -582,7 +583,7 @@ export class Work {
             if (!this.isOnline) continue;
             const { api } = this.home;
             try {
-                await this.incidents.update(await every((after) => api.incidents(after, PAGE)));
+                await this.incidents.update(await permitted((after) => api.incidents(after, PAGE)));
             } catch (error) {
                 unlessApi(error);
             }
@@ -639,4 +640,14 @@ function unlessOffline(error: unknown): void {
 
 function unlessApi(error: unknown): void {
     if (!(error instanceof ApiError)) throw error;
+}
+
+/** A listing; null where a role may not see it: no administrator sees incidents. */
+async function permitted<T>(fetch: (after: string) => Promise<Page<T>>): Promise<readonly T[] | null> {
+    try {
+        return await every(fetch);
+    } catch (error) {
+        if (error instanceof ApiError && error.told && error.number === WireError.forbidden) return null;
+        throw error;
+    }
 }
