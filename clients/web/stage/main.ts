@@ -32,7 +32,7 @@ window.scenes = scenes.map(({ name, path = '', taps = [], wide = false }) => ({ 
 
 /** Every screen and word beforehand: a picture must not show that something is on its way. */
 const screens = import.meta.glob([
-    '../src/views/{chat/Chat,dispatcher/Dispatcher,responder/Responder}.svelte',
+    '../src/views/{chat/Chat,dispatcher/Dispatcher,responder/Responder,responder/StatusSheet}.svelte',
     '../src/views/shared/{Me,Pages,PhoneNumbers}.svelte',
     '../src/views/start/{AlarmScreen,IdleScreen,Start}.svelte',
 ]);
