@@ -228,6 +228,7 @@ describe('two dispatchers', () => {
         await ben.reload();
         expect(ben.snapshot?.urgent.map((row) => row.id)).toEqual([id]);
         await ben.engine.acknowledge(channel, id);
+        await town.rest(1);
         const before = ben.of('sound').length;
         await town.rest(40);
         expect(ben.of('sound')).toHaveLength(before);
