@@ -153,9 +153,12 @@ async def test_only_what_is_meant_for_clients_is_reached_from_outside(place: Sit
     async with httpx.AsyncClient(base_url=place.url, verify=trusting(place)) as client:
         assert (await client.get("/v1/server")).status_code == 200
         assert (await client.get("/readyz")).json()["status"] == "ok"
-        for path in ("/metrics", "/healthz", "/", "/v2/server", "/v1/../metrics"):
+        for path in ("/metrics", "/healthz", "/v2/server", "/v1/../metrics", "/assets/../metrics"):
             answer = await client.get(path)
             assert (answer.status_code, "leeside_" in answer.text) == (404, False), path
+        # The page, or the sentence that it was not built: of the node's in both cases.
+        for path in ("/", "/assets/none.js", "/map/none", "/service-worker.js", "/manifest.webmanifest"):
+            assert "script-src 'self'" in (await client.get(path)).headers["content-security-policy"], path
         kept = (await client.get("/v1/server")).headers
         assert kept["strict-transport-security"] == "max-age=31536000"
         too_large = await client.post("/v1/enrolments", content=bytes(300_000))
