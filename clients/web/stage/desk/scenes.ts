@@ -1,0 +1,44 @@
+/** A dispatcher's and an administrator's screens, in every state. */
+import { deviceId, memberId } from '~/model/sample';
+import { minutesAgo, nightMs, type Scene } from '../scene';
+import { snapshotOf, type Scene as Town } from './pretended';
+
+function desk(name: Town, taps: readonly string[] = [], as: string = name): Scene {
+    return {
+        name: `desk-${as}`,
+        path: '#/dispatcher',
+        snapshot: snapshotOf(name, nightMs),
+        taps,
+        wide: true,
+    };
+}
+
+const open = '.strips li button';
+
+function admin(page: string): Scene {
+    const start = snapshotOf('busy', nightMs);
+    const pending = [
+        { device: deviceId(500), member: memberId(2), label: 'Phone of Eva', createdMs: minutesAgo(4) },
+    ];
+    const { standing } = start;
+    if (standing.kind !== 'active') throw new Error('the town has no dispatcher');
+    const me = { ...standing.me, roles: ['admin' as const], authority: page !== 'units' };
+    return {
+        name: `admin-${page}`,
+        path: `#/admin/${page}`,
+        snapshot: { ...start, standing: { kind: 'active', me }, urgent: [], pending },
+        wide: true,
+    };
+}
+
+export const scenes: readonly Scene[] = [
+    desk('busy', [open]),
+    desk('quiet'),
+    desk('empty'),
+    desk('offline', [open]),
+    desk('duress', [open]),
+    desk('thousand', [open]),
+    desk('busy', ['.strips header button'], 'screening'),
+    desk('busy', [open, '.actions .primary'], 'assign'),
+    ...['approve', 'members', 'units', 'devices'].map(admin),
+];
