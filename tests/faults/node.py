@@ -50,7 +50,7 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
         f'host = "{HOST}"',
         f"port = {port}",
         f'data_dir = "{data}"',
-        f"public_origins = {json.dumps([f'http://{HOST}:{port}', f'http://localhost:{port}', *settings.origins])}",
+        f"public_origins = {json.dumps([f'http://localhost:{port}', f'http://{HOST}:{port}', *settings.origins])}",
         "drain_s = 5.0",
         "[limits]",
         # The whole agency comes from one address here, and all of it at once.

@@ -65,8 +65,9 @@ class Place:
     def origins(self) -> tuple[str, ...]:
         """From where its own pages open sockets: by every name that it may be called."""
         if self.lan is None:
-            return tuple(f"http://{name}:{self.port}" for name in (HOST, "localhost"))
-        names = (self.lan.address, HOST, "localhost", *self.lan.names)
+            return tuple(f"http://{name}:{self.port}" for name in ("localhost", HOST))
+        # What has a name first: passkeys belong to it.
+        names = (*self.lan.names, "localhost", self.lan.address, HOST)
         return tuple(f"https://{name}:{self.port}" for name in names)
 
 
