@@ -84,6 +84,7 @@ const loadedWith: Readonly<Record<string, readonly string[]>> = {
     'chat/': ['shared', 'start', 'chat'],
     'responder/': ['shared', 'start', 'chat', 'responder'],
     'dispatcher/': ['shared', 'start', 'chat', 'desk'],
+    'admin/': ['shared', 'start', 'chat', 'responder', 'admin'],
     'map/': ['shared', 'start', 'chat', 'desk'],
 };
 
