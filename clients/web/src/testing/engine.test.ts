@@ -335,6 +335,24 @@ describe('two dispatchers', () => {
         await eva.engine.stop();
     });
 
+    test('forget an ended incident a day after they learnt of its end, and do not take it up again', async () => {
+        const id = await ana.engine.send(channel, 'It is over.', 'routine');
+        await town.until(() => ben.row(id) !== undefined);
+        const standing = town.relay.channels.get(channel);
+        if (standing !== undefined) standing.archived = true;
+        await ben.engine.reconnect();
+        await town.until(() => ben.channel(channel)?.archived === true, 'the end');
+        await town.rest(2);
+        expect(await ben.texts(channel)).toEqual(['It is over.']);
+        town.clock.jump(25 * 3_600_000);
+        await town.until(() => ben.of('channel_gone').length > 0, 'forgetting');
+        expect(ben.of('channel_gone').at(-1)).toMatchObject({ channel, why: 'forgotten' });
+        await ben.reload();
+        expect(ben.snapshot?.channels.map((one) => one.id)).not.toContain(channel);
+        await town.rest(2);
+        expect(ben.of('channel').map((event) => event.channel.id)).not.toContain(channel);
+    });
+
     test('end a session and keep nothing when somebody signs out', async () => {
         await ben.engine.signOut();
         expect(ben.standing).toEqual({ kind: 'ended', why: 'signed_out' });

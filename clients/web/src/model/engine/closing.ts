@@ -15,7 +15,8 @@ import { archivable, makeArchive } from '~/sealing/opening/records';
 import { type ArchiveLabel, decodeArchive, isArchive, verifyArchive } from '~/sealing/public/archive';
 import { NO_INCIDENT, type RecordsEntry } from '~/sealing/public/commit';
 
-import type { Outbox } from '../ports';
+import type { ChannelId } from '../engine';
+import type { History, Outbox } from '../ports';
 import type { Home } from './home';
 import { noteOfNumber, readNumber } from './notes';
 import type { Room } from './room';
@@ -130,6 +131,12 @@ export class Closing {
         await this.uploads.forgetChannel(room.id);
         await history.keepNotes(new Map([[endedNote(room), noteOfNumber(0)]]));
     }
+}
+
+/** Whether this device has forgotten a channel: the server lists it still, and it is not taken up again. */
+export async function isForgotten(history: History, id: ChannelId): Promise<boolean> {
+    const note = await history.note(`ended ${id}`);
+    return note !== null && readNumber(note) === 0;
 }
 
 function endedNote(room: Room): string {

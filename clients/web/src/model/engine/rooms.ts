@@ -9,6 +9,7 @@ import type { ChannelInfo } from '~/protocol/resources';
 import { Compartment } from '~/protocol/words';
 
 import type { ChannelId } from '../engine';
+import { isForgotten } from './closing';
 import { EngineFailure } from './errors';
 import { noteOf, readNote } from './notes';
 import { Queue } from './queue';
@@ -31,7 +32,9 @@ export class Rooms {
     /** Take up what an earlier run knew, to be read without a link. */
     async restore(): Promise<void> {
         const infos = readNote(await this.host.home.history.note(CHANNELS)) ?? [];
-        for (const info of infos as readonly RoomInfo[]) await this.enter(info);
+        for (const info of infos as readonly RoomInfo[]) {
+            if (!(await isForgotten(this.host.home.history, info.id))) await this.enter(info);
+        }
     }
 
     all(): readonly Room[] {
@@ -80,8 +83,8 @@ export class Rooms {
             }
             for (const info of kept) {
                 const room = this.rooms.get(info.id);
-                if (room === undefined) await this.enter(info);
-                else room.setInfo(info);
+                if (room !== undefined) room.setInfo(info);
+                else if (!(await isForgotten(this.host.home.history, info.id))) await this.enter(info);
             }
         });
     }
@@ -94,7 +97,7 @@ export class Rooms {
 
     /** An ended incident's channel is no longer here. */
     forgotten(id: ChannelId): void {
-        this.host.put({ kind: 'channel_gone', channel: id, why: 'forgotten' });
+        this.leave(id, 'forgotten');
     }
 
     private async enter(info: RoomInfo): Promise<Room> {
@@ -110,7 +113,7 @@ export class Rooms {
         return room;
     }
 
-    private leave(id: ChannelId, why: 'left'): void {
+    private leave(id: ChannelId, why: 'left' | 'forgotten'): void {
         const room = this.rooms.get(id);
         if (room === undefined) return;
         this.rooms.delete(id);
