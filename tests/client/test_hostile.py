@@ -13,12 +13,23 @@ from leeside.api import ApiError
 from leeside.client import Leeside
 from leeside.errors import ChannelAlarmed
 from leeside.events import Alarm, AlarmKind
+from leeside.history import Verdict
 from leeside.switchboard import KEPT_ALARMS
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import ChannelAddress, ChannelId, ChannelKind, MessageId, address, split_address
+from leeside_protocol.ids import (
+    ChannelAddress,
+    ChannelId,
+    ChannelKind,
+    MessageId,
+    StateKind,
+    address,
+    split_address,
+    state_key,
+)
 from leeside_protocol.messages import Entry
+from leeside_protocol.sealing.opening.body import Body, encode_body
 from leeside_protocol.words import ChannelPurpose, Lane
 from tests.client.people import Person, channel_of, person, texts
 from tests.client.relay_double import RelayDouble, Wire
@@ -75,6 +86,30 @@ def test_a_stream_value_of_a_log_that_is_none_of_ours_is_dropped(tmp_path: Path,
             channel = await channel_of(a, b)
             push(relay, ben, m.Live(ChannelAddress(log), b"", ana.keys.device_id, 0, b"x"))
             await talk(relay, a, b, channel)
+
+    play(story())
+
+
+def test_what_stands_in_place_of_a_value_is_never_read_as_one(tmp_path: Path) -> None:
+    """A hash has 32 bytes of a server's choosing: enough for marks that say that somebody read everything."""
+
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        key = state_key(StateKind.RECEIPT, ben.keys.device_id)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            log = address(ChannelKind.CONTENT, channel)
+            message = MessageId(bytes(16))
+            made = encode_body(Body("marks", 0, message, None, [1, 9, 9]))
+            assert len(made) <= 32
+            kept = a._inside.history  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            await asyncio.sleep(5)
+            head = relay.log(log).head
+            entry = Entry(head + 1, Lane.STATE, key, ben.keys.device_id, message, 0, b"", hash=made)
+            push(relay, ana, m.Batch(log, head, head + 1, (entry,)))
+            await eventually(lambda: any(row.offset == head + 1 for row in kept.state(log)))
+            assert [row.verdict for row in kept.state(log) if row.key == key] == [Verdict.PRUNED]
 
     play(story())
 

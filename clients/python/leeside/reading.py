@@ -65,7 +65,10 @@ class Reader:
         """
         if not entry.payload:
             self._note_seen(entry)
-            verdict = Verdict.PRUNED if entry.lane is Lane.LOG else Verdict.OPENED
+            # What comes with a hash is never "opened": kept as such it would be read as a body on the next start, and a
+            # server chooses its bytes.
+            deleted = entry.lane is not Lane.LOG and not entry.hash
+            verdict = Verdict.OPENED if deleted else Verdict.PRUNED
             return Reading(_row(entry, verdict, entry.hash), code="pruned" if entry.hash else "")
         try:
             body = self._open(entry.payload, again=False)

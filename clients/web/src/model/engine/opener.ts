@@ -51,9 +51,11 @@ export class Opener {
     async read(entry: Entry): Promise<Reading> {
         if (entry.payload.length === 0) {
             await this.noteSeen(entry);
-            // An empty value is one that the server deleted; an empty message one that retention took.
-            const verdict = entry.lane === Lane.log ? Verdict.pruned : Verdict.opened;
-            return unread(local(entry, verdict, entry.hash), entry.lane === Lane.log ? 'pruned' : '');
+            // An empty value is one that the server deleted; an empty message one that retention took. What comes with a hash
+            // is never "opened": kept as such it would be read as a body on the next start, and a server chooses its bytes.
+            const deleted = entry.lane !== Lane.log && entry.hash.length === 0;
+            const verdict = deleted ? Verdict.opened : Verdict.pruned;
+            return unread(local(entry, verdict, entry.hash), deleted ? '' : 'pruned');
         }
         let reading: Reading;
         try {
