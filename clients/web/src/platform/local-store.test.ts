@@ -9,6 +9,8 @@ import {
     StoreNewer,
     type Stores,
 } from '~/model/ports';
+import { AUTHORITY, takeAuthority } from '~/model/engine/authority';
+import type { Directories } from '~/model/engine/directories';
 import { Database, MIGRATIONS, type Migration, type Tables, told } from '~/platform/database';
 import { BrowserStore } from '~/platform/local-store';
 import { Lockbox, newKey, newPinnedKey, PIN_ITERATIONS } from '~/platform/lockbox';
@@ -33,6 +35,17 @@ describe('the contract of stores', () => {
         const again = opener(fresh());
         await one.run(again(), again);
     });
+});
+
+test("an authority's key is under the PIN like any other", async () => {
+    const name = fresh();
+    const stores = await opener(name)().create('493817');
+    const directories = { own: { authority: () => ({ revokedSeq: null }) } } as unknown as Directories;
+    await takeAuthority(stores.vault, directories, 'ab'.repeat(32));
+    const database = await Database.open(name);
+    const row = await database.look(['vault'], (tx) => tx.objectStore('vault').get(AUTHORITY));
+    expect(row?.kind).toBe('wrapped');
+    expect((await stores.vault.key(AUTHORITY))?.extractable).toBe(false);
 });
 
 /** Everything that stands in a database: texts, and bytes as texts of one letter each. */

@@ -18,7 +18,8 @@ const AUTHORITY_PUBLIC = 'authority/public';
 /** Keep the key of a seed (64 hexadecimal digits). Fails with `wrong_code` for what is no authority of the agency. */
 export async function takeAuthority(vault: Vault, directories: Directories, seed: string): Promise<void> {
     if (!/^[0-9a-f]{64}$/.test(seed)) throw new EngineFailure('wrong_code');
-    const key = await SigningKey.fromSeed(fromHex(seed));
+    // Extractable for the moment in which the vault takes it: a handle would open without the PIN.
+    const key = await SigningKey.fromSeed(fromHex(seed), true);
     const authority = directories.own.authority(await authorityIdOf(key.public));
     if (authority === null || authority.revokedSeq !== null) throw new EngineFailure('wrong_code');
     const { privateKey, public: publicBytes } = key.export();

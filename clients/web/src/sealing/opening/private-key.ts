@@ -15,14 +15,19 @@ export interface ImportedKey {
     readonly public: Bytes;
 }
 
-export async function importPrivateKey(kind: 'X25519' | 'Ed25519', raw: Bytes): Promise<ImportedKey> {
+/** `extractable`: for a store that wraps it under a PIN; what such a store gives back no longer is. */
+export async function importPrivateKey(
+    kind: 'X25519' | 'Ed25519',
+    raw: Bytes,
+    extractable = false,
+): Promise<ImportedKey> {
     if (raw.length !== 32) throw new RangeError('a private key has 32 bytes');
     const head = Uint8Array.of(0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, PKCS8[kind], 4, 0x22, 4, 0x20);
     const pkcs8 = concat([head, raw]);
     // WebCrypto tells a private key's public half only of one that may be exported, so it is imported twice.
     const readable = await crypto.subtle.importKey('pkcs8', pkcs8, kind, true, USAGES[kind]);
     const jwk = await crypto.subtle.exportKey('jwk', readable);
-    const privateKey = await crypto.subtle.importKey('pkcs8', pkcs8, kind, false, USAGES[kind]);
+    const privateKey = await crypto.subtle.importKey('pkcs8', pkcs8, kind, extractable, USAGES[kind]);
     return { privateKey, public: fromBase64Url(jwk.x ?? '') };
 }
 

@@ -31,9 +31,9 @@ export class SigningKey {
         return new SigningKey({ privateKey: pair.privateKey, public: raw });
     }
 
-    /** The key of a 32-byte seed that was made elsewhere: an authority's file, a test vector. */
-    static async fromSeed(seed: Bytes): Promise<SigningKey> {
-        return new SigningKey(await importPrivateKey('Ed25519', seed));
+    /** The key of a 32-byte seed that was made elsewhere: an authority's file, a test vector. `extractable` as in `create`. */
+    static async fromSeed(seed: Bytes, extractable = false): Promise<SigningKey> {
+        return new SigningKey(await importPrivateKey('Ed25519', seed, extractable));
     }
 
     static restore(record: SigningKeyRecord): SigningKey {
