@@ -411,8 +411,21 @@ export class Chain {
      * `ChannelAlarmed`, `NotPermitted`, `Refused`, `ApiError`, `SealingError`.
      */
     async sealNow(draft: Draft, keyClass: number = DURABLE): Promise<{ frame: Bytes; epoch: number }> {
+        for (let attempt = 0; ; attempt++) {
+            await this.prepare(keyClass);
+            try {
+                return await this.seal(draft, keyClass);
+            } catch (error) {
+                // Somebody was revoked, or a commit came, between looking and sealing: that is put right, and no reason to
+                // refuse what a person wrote.
+                const mends = error instanceof SealingError && CLEAN_UP[error.code] !== undefined;
+                if (!mends || attempt >= COMMIT_ATTEMPTS) throw error;
+            }
+        }
+    }
+
+    private async seal(draft: Draft, keyClass: number): Promise<{ frame: Bytes; epoch: number }> {
         const { home } = this;
-        await this.prepare(keyClass);
         return await this.queue.run(async () => {
             this.checkAlarms();
             const written = decodeBody(draft.body);

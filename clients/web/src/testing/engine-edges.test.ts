@@ -1,0 +1,130 @@
+/** What happens in the gaps: between two awaits, between two starts, between what a server says and what is true. */
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+
+import { encodeBody } from '~/sealing/opening/body';
+import { SealedChannel } from '~/sealing/opening/channel';
+import { SealingError } from '~/sealing/errors';
+import { NO_BYTES } from '~/protocol/bytes';
+import { address, type ChannelId, stateKey } from '~/protocol/ids';
+import { Lane } from '~/protocol/words';
+
+import { type Person, Town } from './people';
+
+const DETAILS = {
+    typeCode: 'EDP',
+    district: 'Harbour',
+    address: 'Quay Street 4',
+    place: null,
+    narrative: 'The sister called.',
+    disposition: '',
+};
+
+let town: Town;
+let ana: Person;
+let ben: Person;
+let channel: ChannelId;
+
+/** Two dispatchers in the operations channel of one incident. */
+beforeEach(async () => {
+    town = await Town.create();
+    ana = await town.person('dispatcher');
+    ben = await town.person('dispatcher');
+    await town.rest(2);
+    await ana.engine.reconnect();
+    await town.rest(2);
+    const incident = await ana.engine.openIncident(2, DETAILS);
+    const operations = (): ChannelId | null =>
+        ben.of('incident').findLast((event) => event.incident.id === incident)?.incident.operations ?? null;
+    await town.until(() => operations() !== null, 'the incident at the other dispatcher');
+    channel = operations() ?? ('' as ChannelId);
+    await town.until(
+        () => ben.channel(channel)?.caughtUp === true && ana.channel(channel)?.caughtUp === true,
+    );
+});
+
+afterEach(async () => {
+    vi.restoreAllMocks();
+    await ana.engine.stop();
+    await ben.engine.stop();
+});
+
+test('a server cannot say in the name of a device that it read a message', async () => {
+    const id = await ana.engine.send(channel, 'He has a knife.', 'routine');
+    await town.until(() => ana.step(id) === 'delivered');
+    const offset = ana.row(id)?.offset ?? 0;
+    const made = encodeBody({
+        type: 'marks',
+        tsMs: 0,
+        msgId: id,
+        seen: null,
+        data: [town.relay.generation, offset, offset],
+    });
+    expect(made.length).toBeLessThanOrEqual(32);
+    town.relay.append(address('content', channel), NO_BYTES, {
+        lane: Lane.state,
+        key: stateKey('receipt', ben.device),
+        device: ben.device,
+        hash: made,
+    });
+    await town.rest(1);
+    await ana.reload();
+    const row = (await ana.rows(channel)).find((one) => one.id === id);
+    expect(row).toMatchObject({ progress: { read: [] } });
+});
+
+test('a message outlives a revocation that comes between looking and sealing', async () => {
+    let times = 0;
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- called with the channel it is of, below
+    const { seal } = SealedChannel.prototype;
+    vi.spyOn(SealedChannel.prototype, 'seal').mockImplementation(function (
+        this: SealedChannel,
+        body,
+        ...rest
+    ) {
+        if (body.type === 'text' && times++ === 0) {
+            return Promise.reject(new SealingError('E_REVOKED', 'a member was revoked'));
+        }
+        return seal.call(this, body, ...rest);
+    });
+    const id = await ana.engine.send(channel, 'On the roof.', 'urgent');
+    await town.until(() => ben.row(id) !== undefined || ana.step(id) === 'refused');
+    expect(ana.step(id)).not.toBe('refused');
+});
+
+test('what is urgent stays before a screen that a grant makes begin anew', async () => {
+    await ana.engine.send(channel, 'said before', 'routine');
+    const eva = await town.person('dispatcher');
+    await ana.engine.reconnect();
+    await town.rest(2);
+    await ana.engine.admit(channel, [eva.member]);
+    await town.until(() => eva.channel(channel)?.caughtUp === true, 'the channel');
+    const id = await ana.engine.send(channel, 'He has a knife.', 'urgent');
+    await town.until(() => eva.row(id) !== undefined);
+    await ana.engine.grant(channel, eva.device);
+    await town.until(() => eva.of('reset').length > 0, 'the grant');
+    await town.rest(1);
+    const reset = eva.events.findLastIndex((event) => event.kind === 'reset');
+    const after = eva.events.slice(reset).filter((event) => event.kind === 'row');
+    expect(after.map((event) => event.row.id)).toContain(id);
+    await eva.engine.stop();
+});
+
+test('nothing of an ended incident sounds, or asks to be answered', async () => {
+    const id = await ana.engine.send(channel, 'He has a knife.', 'urgent');
+    await town.until(() => ben.of('sound').length > 0, 'the sound');
+    const stored = town.relay.channels.get(channel);
+    if (stored !== undefined) stored.archived = true;
+    await ben.engine.reconnect();
+    await town.until(() => ben.channel(channel)?.archived === true, 'the end');
+    await town.until(() => {
+        const row = ben.row(id);
+        return row?.kind === 'text' && !row.progress.sounding;
+    }, 'the silence');
+    const before = ben.of('sound').length;
+    await town.rest(40);
+    expect(ben.of('sound')).toHaveLength(before);
+    await ben.reload();
+    expect(ben.snapshot?.urgent).toEqual([]);
+    await town.rest(40);
+    expect(ben.of('sound')).toEqual([]);
+});
