@@ -102,6 +102,24 @@ describe('events', () => {
         expect(world.positions.get(deviceId(1))?.atMs).toBe(9);
     });
 
+    test('of a channel that is archived leave nothing that asks to be answered', () => {
+        const { world, paint } = setUp();
+        world.receive([
+            { kind: 'channel', channel: channel(1) },
+            { kind: 'row', row: duress(1, { progress: progress({ sounding: true }) }) },
+        ]);
+        paint();
+        expect([world.urgent.size, world.sounding.size]).toEqual([1, 1]);
+        world.receive([
+            { kind: 'channel', channel: channel(1, { archived: true }) },
+            { kind: 'row', row: duress(1) },
+        ]);
+        paint();
+        expect([world.urgent.size, world.sounding.size]).toEqual([0, 0]);
+        world.load(snapshot({ channels: [channel(1, { archived: true })], urgent: [duress(1)] }));
+        expect(world.urgent.size).toBe(0);
+    });
+
     test('of a channel that is gone take everything of it along', () => {
         const { world, paint } = setUp();
         world.receive([

@@ -119,7 +119,7 @@ export class World {
         refill(this.channels, snapshot.channels, (x) => x.id);
         refill(this.incidents, snapshot.incidents, (x) => x.id);
         refill(this.alarms, snapshot.alarms, (x) => x.seq);
-        const urgent = snapshot.urgent.filter(isUrgent);
+        const urgent = snapshot.urgent.filter(isUrgent).filter((row) => !this.#isOver(row.channel));
         const unanswered = urgent.filter((x) => x.progress.acknowledged.length === 0);
         refill(this.urgent, unanswered, (x) => x.id);
         const sounding = urgent.filter((x) => x.progress.sounding);
@@ -246,6 +246,8 @@ export class World {
                 break;
             case 'channel':
                 this.channels.set(event.channel.id, event.channel);
+                // Nobody can answer there any more.
+                if (event.channel.archived) this.#calm(event.channel.id);
                 break;
             case 'status':
                 this.#status(event.status);
@@ -284,7 +286,7 @@ export class World {
 
     #row(row: Row): void {
         this.#hear(row.member, row.atMs);
-        if (!isUrgent(row)) return;
+        if (!isUrgent(row) || this.#isOver(row.channel)) return;
         if (row.progress.sounding) this.sounding.set(row.id, row);
         else this.sounding.delete(row.id);
         if (row.progress.acknowledged.length > 0) {
@@ -337,6 +339,11 @@ export class World {
             if (position.channel === channel) this.positions.delete(position.device);
         }
         this.#windows.get(channel)?.window.reset();
+    }
+
+    /** Its incident ended: nothing can be published there. */
+    #isOver(channel: ChannelId): boolean {
+        return this.channels.get(channel)?.archived === true;
     }
 
     /** Nothing of this channel asks for anything any more. */

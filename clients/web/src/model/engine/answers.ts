@@ -67,6 +67,13 @@ export class Answers {
         return true;
     }
 
+    /** Nobody can answer any more. */
+    async stopAsking(): Promise<void> {
+        if (this.asked.size === 0) return;
+        this.asked.clear();
+        await this.keepAsks();
+    }
+
     /** The log began anew, or was forgotten. */
     async clear(): Promise<void> {
         const { history } = this.home;

@@ -50,10 +50,10 @@ export interface FollowListener {
     /** Commits or grants were worked off. */
     chained(): void;
     granted(readings: readonly Reading[]): Promise<void>;
-    trimmed(): void;
+    trimmed(): Promise<void>;
     /** The old copy still stands: the owner reads from it what must be posted again. */
     dropping(generation: number): Promise<void>;
-    dropped(): void;
+    dropped(): Promise<void>;
     caughtUp(): void;
     /** Every commit that the server knows is here. */
     newest(): void;
@@ -270,10 +270,10 @@ export class ChannelFollow {
                 await this.listener.dropping(step.position.generation);
                 await this.history.drop(log, { position: step.position, floor: 0, seen: null });
                 this.chain.beginAgain();
-                this.listener.dropped();
+                await this.listener.dropped();
                 break;
             case 'trimmed':
-                this.listener.trimmed();
+                await this.listener.trimmed();
                 break;
             case 'again':
                 this.subscribe(log);

@@ -77,11 +77,12 @@ export class Pages {
     }
 
     /** The newest rows for a list of channels, and where those of others lie beyond `read`. */
-    async recent(read: number): Promise<{ rows: Row[]; unread: number[] }> {
+    async recent(read: number): Promise<{ readings: Reading[]; rows: Row[]; unread: number[] }> {
         const entries = await this.host.home.history.before(this.log, END, RECENT);
-        const rows = entries.flatMap((entry) => this.tell(readAgain(entry)) ?? []);
+        const readings = entries.map(readAgain);
+        const rows = readings.flatMap((reading) => this.tell(reading) ?? []);
         const unread = rows.filter((row) => !row.mine && row.offset > read).map((row) => row.offset);
-        return { rows, unread };
+        return { readings, rows, unread };
     }
 
     /** What was written here and does not stand in the local copy yet. */

@@ -167,7 +167,42 @@ export class Room implements FollowListener, SendingChannel {
     setInfo(info: RoomInfo): void {
         const changed = info.archived !== this.info.archived;
         this.info = info;
-        if (changed) this.tellView();
+        if (!changed) return;
+        this.tellView();
+        if (info.archived) this.life.begin(() => this.calm());
+    }
+
+    /** What asks for an acknowledgement and has none, or sounds here. Nothing does where nobody can answer any more. */
+    async urgentRows(): Promise<Row[]> {
+        const rows: Row[] = [];
+        for (const id of this.info.archived ? [] : this.urgentIds()) {
+            const entry = await this.host.home.history.message(this.chain.contentLog, id);
+            const row = entry === null ? null : this.pages.tell(readAgain(entry));
+            if (row !== null) rows.push(row);
+        }
+        return rows;
+    }
+
+    private urgentIds(): ReadonlySet<MessageId> {
+        return new Set([...this.answers.waiting, ...this.host.repeats.of(this.id)]);
+    }
+
+    /** The incident ended: nothing can be said here, so nothing here sounds or asks to be answered. */
+    private async calm(): Promise<void> {
+        const ids = this.urgentIds();
+        this.host.repeats.relieveChannel(this.id);
+        this.host.soundsChanged();
+        await this.answers.stopAsking();
+        for (const id of ids) {
+            await this.host.home.history.relieve(this.chain.contentLog, id);
+            await this.tellAgain(id);
+        }
+    }
+
+    /** The screen forgot this channel's rows: those that it must show before anybody opens the channel come again. */
+    private async beginAgain(): Promise<void> {
+        this.host.put({ kind: 'reset', channel: this.id });
+        for (const row of await this.urgentRows()) this.host.put({ kind: 'row', row });
     }
 
     /** Take up what an earlier run knew: values, what sounds, the newest row. */
@@ -177,7 +212,14 @@ export class Room implements FollowListener, SendingChannel {
             if (entry.verdict === Verdict.opened && entry.value.length > 0)
                 await this.take(readAgain(entry), true);
         }
-        const { rows, unread } = await this.pages.recent(this.marks.read);
+        const { readings, rows, unread } = await this.pages.recent(this.marks.read);
+        // What was stored in the last moment of a run that was cut off, and not taken to heart any more.
+        for (const reading of readings) {
+            const content = contentOf(reading);
+            if (content?.type === 'acknowledged') {
+                await this.acknowledged(content.message, reading.entry.device, reading.entry.atMs);
+            } else await this.asks(reading);
+        }
         this.last = rows.at(-1) ?? null;
         this.marks.setUnread(unread);
     }
@@ -217,11 +259,11 @@ export class Room implements FollowListener, SendingChannel {
     async granted(readings: readonly Reading[]): Promise<void> {
         await this.readings(readings);
         // Rows that stood closed are told as they are now, and so are those of epochs that hold nothing new.
-        this.host.put({ kind: 'reset', channel: this.id });
+        await this.beginAgain();
     }
 
-    trimmed(): void {
-        this.host.put({ kind: 'reset', channel: this.id });
+    async trimmed(): Promise<void> {
+        await this.beginAgain();
     }
 
     async dropping(generation: number): Promise<void> {
@@ -231,14 +273,14 @@ export class Room implements FollowListener, SendingChannel {
         await outbox.reopen(log, generation, new Set(own.map((entry) => entry.key)));
     }
 
-    dropped(): void {
+    async dropped(): Promise<void> {
         this.host.repeats.relieveChannel(this.id);
         this.host.soundsChanged();
         this.present.clear();
         this.pages.clear();
-        this.life.begin(() => this.answers.clear());
+        await this.answers.clear();
         // Offsets begin again: what was read of the old history says nothing of the new one.
-        this.life.begin(() => this.marks.clear());
+        await this.marks.clear();
         this.last = null;
         this.host.put({ kind: 'reset', channel: this.id });
         this.host.nudge(this.chain.contentLog);
@@ -334,14 +376,12 @@ export class Room implements FollowListener, SendingChannel {
     private async takeRow(reading: Reading): Promise<void> {
         const { entry } = reading;
         this.pages.arrived(entry.id);
-        const content = contentOf(reading);
-        if (content !== null && pressingS(content) !== null) {
-            await this.answers.ask(entry.id, this.host.home.directories.memberOf(entry.device));
-            if (this.presses(reading)) {
-                const nowMs = this.life.clock.monotonicMs();
-                this.host.repeats.press(this.id, entry.id, nowMs, pressingS(content) ?? 0);
-                this.host.soundsChanged();
-            }
+        await this.asks(reading);
+        if (this.presses(reading)) {
+            const content = contentOf(reading);
+            const everyS = content === null ? 0 : (pressingS(content) ?? 0);
+            this.host.repeats.press(this.id, entry.id, this.life.clock.monotonicMs(), everyS);
+            this.host.soundsChanged();
         }
         const row = this.pages.tell(reading);
         if (row === null) return;
@@ -353,13 +393,24 @@ export class Room implements FollowListener, SendingChannel {
         this.host.put({ kind: 'row', row });
     }
 
+    /** A message that asks for an acknowledgement waits for one, while there can be one. */
+    private async asks(reading: Reading): Promise<void> {
+        const { id, device } = reading.entry;
+        const content = contentOf(reading);
+        if (content === null || pressingS(content) === null || this.info.archived) return;
+        await this.answers.ask(id, this.host.home.directories.memberOf(device));
+    }
+
     /** Whether it sounds here: another person's, addressed to this one, and not of yesterday (spec 10, "What sounds"). */
     private presses(reading: Reading): boolean {
         const { entry } = reading;
         const content = contentOf(reading);
-        if (content === null || pressingS(content) === null) return false;
+        if (content === null || pressingS(content) === null || this.info.archived) return false;
         const { home, people, me } = this.host;
-        if (home.directories.memberOf(entry.device) === me) return false;
+        const sender = home.directories.memberOf(entry.device);
+        if (sender === me) return false;
+        // One that could be opened only after it was answered.
+        if (content.type === 'check_in' && this.answers.book.answered(entry.id, sender)) return false;
         if (content.type === 'assignment' && !people.concerns(content.unit, me)) return false;
         if (
             this.answers.book

@@ -191,8 +191,8 @@ export class Work {
         for (const { log, id } of await history.pressing()) {
             const room = work.rooms.byLog(log);
             const entry = room === null ? null : await history.message(log, id);
-            // Nobody could acknowledge what stands in a channel that this device has left.
-            if (room === null || entry === null) continue;
+            // Nobody could acknowledge what stands in a channel that this device has left, or that is over.
+            if (room === null || entry === null || room.info.archived) continue;
             const content = readAgain(entry).content;
             const everyS = content === null || content.type === 'unsupported' ? null : pressingS(content);
             work.sounds.repeats.press(room.id, id, clock.monotonicMs(), everyS ?? 0);
@@ -227,14 +227,7 @@ export class Work {
     /** Rows that ask for an acknowledgement and have none, or sound here. */
     async urgentRows(): Promise<Row[]> {
         const rows: Row[] = [];
-        for (const room of this.rooms.all()) {
-            const ids = new Set([...room.answers.waiting, ...this.sounds.repeats.of(room.id)]);
-            for (const id of ids) {
-                const entry = await this.home.history.message(room.chain.contentLog, id);
-                const row = entry === null ? null : room.pages.tell(readAgain(entry));
-                if (row !== null) rows.push(row);
-            }
-        }
+        for (const room of this.rooms.all()) rows.push(...(await room.urgentRows()));
         return rows.sort((a, b) => a.atMs - b.atMs).slice(-SHOWN_URGENT);
     }
 
