@@ -81,15 +81,21 @@ def _in_time(opened: _Dated, now_ms: int) -> _Dated:
 
 def _seal(key: bytes, purpose: bytes, value: msgspec.Struct, random: Random) -> str:
     nonce = random(_NONCE_BYTES)
-    sealed = nonce + AESGCM(key).encrypt(nonce, msgspec.msgpack.encode(value), purpose)
-    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+    return _text(nonce + AESGCM(key).encrypt(nonce, msgspec.msgpack.encode(value), purpose))
 
 
 def _open(key: bytes, purpose: bytes, text: str, kind: type[T]) -> T:
     try:
         padded = text.encode("ascii") + b"=" * (-len(text) % 4)
         raw = base64.b64decode(padded, altchars=b"-_", validate=True)
+        if _text(raw) != text:
+            # The same bytes spelled otherwise (padding, bits that mean nothing): as another text it would serve again.
+            raise TicketRefused
         plain = AESGCM(key).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], purpose)
     except (binascii.Error, UnicodeEncodeError, InvalidTag, ValueError):
         raise TicketRefused from None
     return msgspec.msgpack.decode(plain, type=kind)
+
+
+def _text(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,17 @@ async def refused(person: Person, ticket: str) -> r.ErrorAnswer:
     with pytest.raises(Refusal) as caught:
         await sign_in(person, ticket)
     return caught.value.answer
+
+
+def others(ticket: str) -> list[str]:
+    """Other texts that a lenient reader takes for the same bytes."""
+    padding = "=" * (-len(ticket) % 4)
+    raw = base64.urlsafe_b64decode(ticket + padding)
+    last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    ends = [ticket[:-1] + letter for letter in last if letter != ticket[-1]]
+    same = [text for text in ends if base64.urlsafe_b64decode(text + padding) == raw]
+    standard = ticket.replace("-", "+").replace("_", "/")
+    return [*same, *([standard] if standard != ticket else [])]
 
 
 class TestSignIn:
@@ -367,6 +379,17 @@ class TestEnrolment:
         ticket = await ticket_for(city, None)
         await city.ask("oidc_enrolment", body=r.TicketPost(ticket))
         for text in (ticket, await ticket_for(city, person.id.hex()), "x"):
+            with pytest.raises(Refusal) as caught:
+                await city.ask("oidc_enrolment", body=r.TicketPost(text))
+            assert caught.value.code is WireError.UNAUTHENTICATED
+
+    async def test_a_ticket_that_is_spelled_otherwise_serves_no_second_time(self, agency: Agency) -> None:
+        """Base64 has several texts for the same bytes; what was used is known by its text."""
+        city = agency.city
+        await sam(agency)
+        ticket = await ticket_for(city, None)
+        await city.ask("oidc_enrolment", body=r.TicketPost(ticket))
+        for text in (*others(ticket), ticket + "=", ticket + "=="):
             with pytest.raises(Refusal) as caught:
                 await city.ask("oidc_enrolment", body=r.TicketPost(text))
             assert caught.value.code is WireError.UNAUTHENTICATED
