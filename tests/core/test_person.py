@@ -13,6 +13,7 @@ from leeside_server.core.person import (
     PASSKEYS,
     PasskeyRow,
     check_may_register,
+    knows,
     may_register_first,
     person_until_ms,
     proof_is_over,
@@ -105,3 +106,20 @@ def test_a_counter_grows_or_there_is_none(before: int, told: int, holds: bool) -
         return
     with pytest.raises(ProtocolError):
         used(row, told, synced=True, now_ms=NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("login", "subject", "email", "known"),
+    [
+        ("u-1", "u-1", "", True),
+        ("u-1", "U-1", "", False),
+        ("Sam@Example.org", "u-1", "sam@eXample.org", True),
+        ("", "", "", False),
+        ("sam@strasse.example", "u-1", "sam@straße.example", False),
+        ("mike@example.org", "u-1", "mi\u212ae@example.org", False),
+        ("sam@example.org", "u-1", "sam@example.org\u0130", False),
+    ],
+)
+def test_whom_a_login_means(login: str, subject: str, email: str, *, known: bool) -> None:
+    """Two mailboxes are never one because Unicode folds a letter: theirs may be different owners."""
+    assert knows(login, subject, email) is known

@@ -53,8 +53,18 @@ def ticket_id(ticket: str) -> bytes:
 
 def knows(login: str, subject: str, email: str) -> bool:
     """Whether a member's login is this identity: its subject, or an e-mail address that its provider verified (else
-    empty). Addresses are compared without case."""
-    return bool(login) and (login == subject or (bool(email) and login.casefold() == email.casefold()))
+    empty). Addresses are compared without the case of A to Z, and of nothing else: Unicode makes one of letters that
+    are not the same, and `straße.example` is not the domain of who has `strasse.example`."""
+    return bool(login) and (
+        login == subject or (bool(email) and _without_case(login) == _without_case(email))
+    )
+
+
+def _without_case(address: str) -> str:
+    return address.translate(_LOWER)
+
+
+_LOWER: Final = {ord(letter): ord(letter) + 32 for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
 def person_challenge(device: DeviceId, nonce: bytes) -> bytes:
