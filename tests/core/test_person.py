@@ -26,7 +26,10 @@ NOW_MS = 1_800_000_000_000
 AGENCY = AgencyRow("Harbour", b"r" * 32, 0)
 ASKS = with_person(AGENCY, PersonBy.PASSKEY, None, NOW_MS)
 SESSION = SessionRow(DeviceId(b"D" * 16), MemberId(b"M" * 16), 0, 0, b"")
-SHOWN = msgspec.structs.replace(SESSION, person=PersonBy.PASSKEY, person_ms=NOW_MS + HOUR_MS)
+SHOWN = msgspec.structs.replace(
+    SESSION, created_ms=NOW_MS + HOUR_MS, person=PersonBy.PASSKEY, person_ms=NOW_MS + HOUR_MS
+)
+BY_OIDC = msgspec.structs.replace(SHOWN, person=PersonBy.OIDC)
 DEVICE = DeviceRow(MemberId(b"M" * 16), b"p" * 32, DeviceState.ACTIVE, "phone", "", 0, certified_ms=NOW_MS)
 PASSKEY = PasskeyRow(MemberId(b"M" * 16), DeviceId(b"D" * 16), b"c", b"k", 7, False, False, 0, 0)
 
@@ -76,21 +79,28 @@ def test_the_first_passkey_comes_with_a_device_that_was_just_certified(
 
 
 @pytest.mark.parametrize(
-    ("agency", "session", "passkeys", "may"),
+    ("agency", "session", "passkeys", "after_ms", "may"),
     [
-        (AGENCY, SESSION, 3, True),
-        (ASKS, SHOWN, 3, True),
-        (ASKS, SESSION, 0, True),
-        (ASKS, SESSION, 1, False),
-        (AGENCY, SESSION, PASSKEYS, False),
+        (AGENCY, SESSION, 3, HOUR_MS, True),
+        (ASKS, SHOWN, 3, 900_000 - 1, True),
+        (ASKS, SHOWN, 3, 900_000, False),
+        (ASKS, SHOWN, 0, 900_000, False),
+        (ASKS, SESSION, 0, 11 * HOUR_MS, True),
+        (ASKS, SESSION, 1, 0, False),
+        (ASKS, BY_OIDC, 1, 0, False),
+        (AGENCY, SESSION, PASSKEYS, 0, False),
     ],
 )
-def test_who_registers_another(agency: AgencyRow, session: SessionRow, passkeys: int, may: bool) -> None:
+def test_who_registers_another(
+    agency: AgencyRow, session: SessionRow, passkeys: int, after_ms: int, may: bool
+) -> None:
+    """Whoever finds a device unlocked, long after the proof, does not become the person; nor where all were forgotten."""
+    now_ms = NOW_MS + HOUR_MS + after_ms
     if may:
-        check_may_register(agency, session, passkeys)
+        check_may_register(agency, session, passkeys, now_ms)
         return
     with pytest.raises(ProtocolError) as refused:
-        check_may_register(agency, session, passkeys)
+        check_may_register(agency, session, passkeys, now_ms)
     assert refused.value.code is WireError.FORBIDDEN
 
 

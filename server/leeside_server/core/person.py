@@ -19,6 +19,9 @@ from leeside_server.core.identity import AgencyRow, DeviceRow, SessionRow
 
 PASSKEYS: Final = 10
 """Of one member."""
+REGISTER_MS: Final = 15 * 60_000
+"""How long after its person's proof a session may register a passkey: whoever finds a device that is unlocked must not
+become the person for good."""
 
 
 class PasskeyRow(msgspec.Struct, frozen=True):
@@ -96,12 +99,16 @@ def may_register_first(device: DeviceRow, passkeys: int, now_ms: int) -> bool:
     return fresh and not passkeys
 
 
-def check_may_register(agency: AgencyRow, session: SessionRow, passkeys: int) -> None:
-    """`forbidden` unless a passkey may be registered from this session."""
+def check_may_register(agency: AgencyRow, session: SessionRow, passkeys: int, now_ms: int) -> None:
+    """`forbidden` unless a passkey may be registered from this session: its person was shown just now. Or it is older than
+    the agency's wish, and its member has had no occasion yet."""
     if passkeys >= PASSKEYS:
         raise ProtocolError(WireError.FORBIDDEN, f"a member has {PASSKEYS} passkeys at most")
-    shown = agency.person is PersonBy.DEVICE or session.person is agency.person
-    if not shown and passkeys:
+    if agency.person is PersonBy.DEVICE:
+        return
+    shown = session.person is agency.person and now_ms < session.person_ms + REGISTER_MS
+    older = session.created_ms < agency.person_since_ms and not passkeys
+    if not (shown or older):
         raise ProtocolError(WireError.FORBIDDEN, "sign in as yourself first")
 
 

@@ -333,6 +333,31 @@ class TestPasskeys:
             await person.ask("passkey_options")
         assert refused.value.code is WireError.FORBIDDEN
 
+    async def test_not_from_a_session_whose_proof_is_a_while_ago(self, asking: Agency) -> None:
+        """A device that is found unlocked sends as its person until the proof is over, and must not do so for good."""
+        person, authenticator = await joined(asking)
+        made = Authenticator(ORIGIN).create((await person.ask("passkey_options")).options)
+        asking.city.clock.advance(15 * 60)
+        assert person.tokens is not None
+        person.tokens = await asking.city.ask("refresh", body=r.RefreshRequest(person.tokens.refresh))
+        for operation, body in (("passkey_options", None), ("add_passkey", r.PasskeyPost(made))):
+            with pytest.raises(Refusal) as refused:
+                await person.ask(operation, body)
+            assert refused.value.code is WireError.FORBIDDEN
+        await sign_in(person, authenticator)
+        await register(person, Authenticator(ORIGIN))
+
+    async def test_not_by_who_is_still_signed_in_where_all_were_forgotten(self, asking: Agency) -> None:
+        """They were forgotten because somebody else may hold them, and perhaps the device as well."""
+        person, _ = await joined(asking)
+        await asking.admin.ask("forget_passkeys", id=person.member)
+        asking.city.clock.advance(15 * 60)
+        assert person.tokens is not None
+        person.tokens = await asking.city.ask("refresh", body=r.RefreshRequest(person.tokens.refresh))
+        with pytest.raises(Refusal) as refused:
+            await person.ask("passkey_options")
+        assert refused.value.code is WireError.FORBIDDEN
+
     async def test_the_browser_is_told_which_are_there(self, agency: Agency) -> None:
         authenticator = Authenticator(ORIGIN)
         await register(agency.admin, authenticator)

@@ -27,7 +27,7 @@ from leeside_server.relay.http.person import (
 )
 from leeside_server.relay.passkeys import PasskeyRefused, registration_options, verify_new
 
-REGISTER_MS: Final = 5 * 60_000
+ANSWER_MS: Final = 5 * 60_000
 
 
 async def passkeys(call: Call) -> r.Passkeys:
@@ -40,14 +40,14 @@ async def passkey_options(call: Call) -> r.PasskeyOptions:
     """POST /v1/passkeys/options."""
     there = await _check(call)
     member = await call.need(MemberRow, call.actor.member)
-    until_ms = (call.now_ms // REGISTER_MS + 2) * REGISTER_MS
+    until_ms = (call.now_ms // ANSWER_MS + 2) * ANSWER_MS
     options = registration_options(
         party_of(call),
         call.actor.member,
         shown_name(call.actor.member, member.row),
         _challenge(call, until_ms),
         [one.row.credential for one in there],
-        REGISTER_MS,
+        ANSWER_MS,
     )
     return r.PasskeyOptions(options)
 
@@ -56,8 +56,8 @@ async def add_passkey(call: Call) -> r.Passkey:
     """POST /v1/passkeys."""
     await _check(call)
     party, answer = party_of(call), call.body(r.PasskeyPost).credential
-    until_ms = (call.now_ms // REGISTER_MS + 2) * REGISTER_MS
-    for challenge in (_challenge(call, until_ms), _challenge(call, until_ms - REGISTER_MS)):
+    until_ms = (call.now_ms // ANSWER_MS + 2) * ANSWER_MS
+    for challenge in (_challenge(call, until_ms), _challenge(call, until_ms - ANSWER_MS)):
         try:
             made = verify_new(party, answer, challenge)
         except PasskeyRefused:
@@ -105,7 +105,7 @@ async def _check(call: Call) -> list[Held[PasskeyRow]]:
     agency = await agency_row(call, call.actor.agency)
     session = await call.need(SessionRow, call.actor.session)
     there = await passkeys_of(call, call.actor.agency, call.actor.member)
-    check_may_register(agency, session.row, len(there))
+    check_may_register(agency, session.row, len(there), call.now_ms)
     return there
 
 
