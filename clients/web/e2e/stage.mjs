@@ -4,7 +4,6 @@
  * A stage (`stage/NAME`) shows real views over a pretended engine: for pictures, for accessibility, and for measures.
  */
 import { fileURLToPath } from 'node:url';
-import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { build } from 'vite';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -12,17 +11,9 @@ const [name, folder] = process.argv.slice(2);
 if (!name || !folder) throw new Error('usage: node e2e/stage.mjs NAME FOLDER');
 
 await build({
-    configFile: false,
+    configFile: here('../vite.config.ts'),
     root: here(`../stage/${name}`),
+    publicDir: here('../public'),
     logLevel: 'warn',
-    plugins: [svelte({ configFile: here('../svelte.config.js') })],
-    resolve: { alias: { '~': here('../src') } },
-    worker: { format: 'es' },
-    build: {
-        outDir: folder,
-        emptyOutDir: true,
-        target: 'es2022',
-        assetsInlineLimit: 0,
-        modulePreload: { polyfill: false },
-    },
+    build: { outDir: folder, emptyOutDir: true },
 });

@@ -4,12 +4,14 @@ import type { Handset } from '~/model/handset';
 import { Safety } from '~/model/safety.svelte';
 import { Sharing } from '~/model/sharing.svelte';
 import { World } from '~/model/world.svelte';
+import { trustOwnScripts } from '~/platform/own-scripts';
 import '~/views/shared/tokens.css';
 import '~/views/shared/elements.css';
 import { speak, useWords, type Language } from '~/words/words.svelte';
 import Stage from './Stage.svelte';
 import { engineOf, snapshotOf, type Scene } from './pretended';
 
+trustOwnScripts();
 const asked = new URLSearchParams(location.search);
 const scene = (asked.get('scene') ?? 'busy') as Scene;
 document.documentElement.dataset.theme = asked.get('theme') ?? 'light';
