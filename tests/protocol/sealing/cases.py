@@ -31,10 +31,12 @@ from leeside_protocol.sealing.public.entries import (
     EPHEMERAL,
     RecordsId,
     RecordsRemoved,
+    device_id_of,
     kid_of,
 )
 from leeside_protocol.sealing.public.signed import KIND_COMMIT, Signed
 from tests.protocol.sealing.staging import MEDIA_ONLY, Attempt, Make, Stage, raw, resign, set_field
+from tests.protocol.sealing.weak import NON_CANONICAL_KEY, SMALL_ORDER_KEY
 from tests.protocol.sealing.world import DAY_MS, HOUR_MS, INCIDENT, NOW_MS, PERIODIC, World, seed, seeded
 
 CASES: dict[str, tuple[str, Make]] = {}
@@ -537,6 +539,22 @@ def _sensitive(compartment: int) -> Make:
 
 for number, name in ((1, "clinical"), (2, "record"), (3, "substance_use")):
     CASES[f"{name}_without_authorisation"] = ("E_AUTH", _sensitive(number))
+
+
+@case("E_GUEST")
+def guest_key_of_small_order(s: Stage) -> Attempt:
+    return s.attempt(s.sign("lead", roster=_with(s, _guest_with(s, SMALL_ORDER_KEY))))
+
+
+@case("E_GUEST")
+def guest_key_not_canonical(s: Stage) -> Attempt:
+    return s.attempt(s.sign("lead", roster=_with(s, _guest_with(s, NON_CANONICAL_KEY))))
+
+
+def _guest_with(s: Stage, public: bytes) -> RosterEntry:
+    entry = _guest(s)
+    assert entry.guest is not None
+    return replace(entry, device_id=device_id_of(public), guest=replace(entry.guest, public=public))
 
 
 GOOD: dict[str, Make] = {}

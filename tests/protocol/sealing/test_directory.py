@@ -29,6 +29,7 @@ from leeside_protocol.sealing.public.entries import (
 )
 from leeside_protocol.sealing.public.signed import KIND_DIRECTORY
 from tests.protocol.sealing.refusal import refused
+from tests.protocol.sealing.weak import NON_CANONICAL_KEY, SMALL_ORDER_KEY
 from tests.protocol.sealing.world import DAY_MS, HOUR_MS, NOW_MS, World, seed
 
 Sign = Callable[[World], SignedEntry]
@@ -76,6 +77,14 @@ def removed_authority_signs(world: World) -> SignedEntry:
 def certified_twice(world: World) -> SignedEntry:
     world.enrol("unit", compartments=1)
     return entry(world, world.first, short(world, "unit"))
+
+
+def authority_with(public: bytes) -> Sign:
+    return lambda world: entry(world, world.root, AuthorityAdded(public, NOW_MS + DAY_MS, None))
+
+
+def device_with(public: bytes) -> Sign:
+    return lambda world: entry(world, world.first, replace(short(world), public=public))
 
 
 def beyond_the_count(world: World) -> SignedEntry:
@@ -211,6 +220,10 @@ CASES: dict[str, tuple[SealingCode, Sign]] = {
         SealingCode.E_DIR_SIGNER,
         lambda w: entry(night(w), w.night, AuthorityRemoved(AuthorityId(w.night.signer_id), "", NOW_MS)),
     ),
+    "authority's key of small order": (SealingCode.E_DIR, authority_with(SMALL_ORDER_KEY)),
+    "authority's key not canonical": (SealingCode.E_DIR, authority_with(NON_CANONICAL_KEY)),
+    "device's key of small order": (SealingCode.E_DIR, device_with(SMALL_ORDER_KEY)),
+    "device's key not canonical": (SealingCode.E_DIR, device_with(NON_CANONICAL_KEY)),
 }
 
 

@@ -13,11 +13,14 @@ from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelKind, address
 from leeside_protocol.limits import ENROLMENT_TTL_S
 from leeside_protocol.sealing.opening.keys import DeviceKeys
+from leeside_protocol.sealing.public.device_key import encode_device_key, parse_device_key
 from leeside_protocol.sealing.public.enrolment import short_code
-from leeside_protocol.sealing.public.entries import AuthorityAdded, DeviceRemoved
+from leeside_protocol.sealing.public.entries import SUITE_X25519, AuthorityAdded, DeviceRemoved, device_id_of
+from leeside_protocol.sealing.public.signed import Signed
 from leeside_protocol.words import Role
 from leeside_server.core.notices import Notice
 from leeside_server.core.writes import Item, Outcome
+from tests.protocol.sealing.weak import ANYBODYS_SIGNATURE, NON_CANONICAL_KEY, SMALL_ORDER_KEY
 from tests.relay.http.world import YEAR_MS, Agency, City, Person, Refusal, redeem
 
 
@@ -107,6 +110,36 @@ async def test_the_device_key_must_be_the_devices_own(agency: Agency) -> None:
     with pytest.raises(Refusal) as refused:
         await agency.city.ask("redeem", body=plan)
     assert refused.value.answer.sealing_code == "E_DEVKEY"
+
+
+@pytest.mark.parametrize("public", [SMALL_ORDER_KEY, NON_CANONICAL_KEY])
+async def test_a_key_with_which_anybody_can_sign_enrols_nowhere(agency: Agency, public: bytes) -> None:
+    code, keys = await new_code(agency), new_keys(agency.city)
+    payload = encode_device_key(
+        device_id_of(public),
+        kseq=1,
+        suite=SUITE_X25519,
+        public=parse_device_key(keys.newest.payload).public,
+        not_before_ms=agency.city.clock.now_ms(),
+        not_after_ms=agency.city.clock.now_ms() + 1000,
+    )
+    device_key = Signed(payload, device_id_of(public), ANYBODYS_SIGNATURE).encode()
+    for _ in range(6):
+        with pytest.raises(Refusal) as refused:
+            await agency.city.ask("redeem", body=r.Redeem(code, public, ANYBODYS_SIGNATURE, device_key))
+        assert refused.value.code is WireError.INVALID
+    # Nor did it cost the code anything.
+    await agency.city.ask("redeem", body=redeem(keys, code))
+
+
+@pytest.mark.parametrize("root", [SMALL_ORDER_KEY, NON_CANONICAL_KEY])
+async def test_a_root_with_which_anybody_can_sign_founds_nothing(city: City, root: bytes) -> None:
+    plan = city.new_agency()
+    body = msgspec.structs.replace(plan.body, root_pub=root, proof=ANYBODYS_SIGNATURE)
+    with pytest.raises(Refusal) as refused:
+        await city.ask("create_agency", body=body)
+    assert refused.value.code is WireError.INVALID
+    await city.ask("create_agency", body=plan.body)
 
 
 async def test_a_device_is_at_home_in_one_agency(city: City) -> None:

@@ -22,7 +22,7 @@ from leeside_protocol.sealing.public.commit import (
     channel_id_of,
     parse_commit,
 )
-from leeside_protocol.sealing.public.curve import low_order
+from leeside_protocol.sealing.public.curve import low_order, weak_identity
 from leeside_protocol.sealing.public.device_key import DeviceKeyBook
 from leeside_protocol.sealing.public.directory import CLOCK_BOUND_MS, Certificate, Directory
 from leeside_protocol.sealing.public.encoding import ZERO32
@@ -288,6 +288,8 @@ class _Rules(msgspec.Struct):
             raise SealingError(SealingCode.E_AGENCY, "agency not accepted here")
         if device_id_of(guest.public) != entry.device_id or kid_of(guest.hpke_public) != entry.kid:
             raise SealingError(SealingCode.E_GUEST, "ids do not belong to the guest's keys")
+        if weak_identity(guest.public):
+            raise SealingError(SealingCode.E_GUEST, "anybody can sign with this key")
         if low_order(guest.hpke_public):
             raise SealingError(SealingCode.E_GUEST, "nobody can seal to this key")
         if self._certified(entry.device_id):

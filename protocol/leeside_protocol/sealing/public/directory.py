@@ -17,6 +17,7 @@ import msgspec
 
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
+from leeside_protocol.sealing.public.curve import weak_identity
 from leeside_protocol.sealing.public.encoding import ZERO32
 from leeside_protocol.sealing.public.entries import (
     CAP_POLICY,
@@ -107,10 +108,13 @@ class CheckedEntry(msgspec.Struct, frozen=True):
 class Directory:
     """The verified state of one agency's chain.
 
-    `root_public` is pinned at install (MDM or QR), never taken from the server.
+    `root_public` is pinned at install (MDM or QR), never taken from the server.  Raises `E_DIR`
+    for one with which anybody can sign.
     """
 
     def __init__(self, root_public: bytes) -> None:
+        if weak_identity(root_public):
+            raise SealingError(SealingCode.E_DIR, "anybody can sign with this key")
         self.root_public: Final = root_public
         self.agency_id: Final = agency_id_of(root_public)
         self.seq = 0

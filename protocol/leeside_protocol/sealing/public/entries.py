@@ -14,7 +14,7 @@ import msgspec
 
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
-from leeside_protocol.sealing.public.curve import low_order
+from leeside_protocol.sealing.public.curve import low_order, weak_identity
 from leeside_protocol.sealing.public.encoding import (
     PREFIX,
     Value,
@@ -324,7 +324,9 @@ def _parse_operation(name: str, value: Value) -> Operation:
     match name:
         case "ea+":
             public, not_after, limits = as_list(value, 3)
-            return AuthorityAdded(as_bytes(public, 32), as_uint(not_after), _parse_limits(limits))
+            authority = AuthorityAdded(as_bytes(public, 32), as_uint(not_after), _parse_limits(limits))
+            _check_identity(authority.public)
+            return authority
         case "ea-":
             ident, reason, ts = as_list(value, 3)
             return AuthorityRemoved(
@@ -341,6 +343,7 @@ def _parse_operation(name: str, value: Value) -> Operation:
                 as_uint(not_before),
                 as_uint(not_after),
             )
+            _check_identity(added.public)
             if added.not_before_ms >= added.not_after_ms:
                 raise SealingError(SealingCode.E_DIR, "empty lifetime")
             return added
@@ -372,6 +375,11 @@ def _parse_operation(name: str, value: Value) -> Operation:
         case _:
             # Skipping an operation one does not know would split the directory in two.
             raise SealingError(SealingCode.E_DIR, "unknown operation")
+
+
+def _check_identity(public: bytes) -> None:
+    if weak_identity(public):
+        raise SealingError(SealingCode.E_DIR, "anybody can sign with this key")
 
 
 def _parse_limits(value: Value) -> Limits | None:

@@ -13,6 +13,7 @@ from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.messages import SUBPROTOCOL
 from leeside_protocol.sealing.errors import SealingCode, SealingError
+from leeside_protocol.sealing.public.curve import weak_identity
 from leeside_protocol.sealing.public.device_key import verify_device_key
 from leeside_protocol.sealing.public.directory import CheckedEntry, Directory
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
@@ -90,6 +91,8 @@ async def create_agency(call: Call) -> r.Agency:
     the very same request and gets it.
     """
     body = call.body(r.NewAgency)
+    if weak_identity(body.root_pub):
+        raise ProtocolError(WireError.INVALID, "anybody can sign with this root")
     code = bootstrap_hash(body.code)
     await _check_code(call, code)
     verify_raw(body.root_pub, body.proof, pae(PREFIX + b"agency", body.code.encode()))

@@ -9,6 +9,7 @@ from leeside_protocol import resources as r
 from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import DeviceId, MemberId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
+from leeside_protocol.sealing.public.curve import weak_identity
 from leeside_protocol.sealing.public.device_key import verify_device_key
 from leeside_protocol.sealing.public.directory import Certificate
 from leeside_protocol.sealing.public.enrolment import short_code, verify_enrolment
@@ -47,6 +48,9 @@ async def redeem(call: Call) -> r.Enrolled:
     very same request. The code must be right *and* the proof hold: five wrong proofs end a code.
     """
     body = call.body(r.Redeem)
+    if weak_identity(body.public_key):
+        # Its proof would say nothing: one signature holds for every code.
+        raise ProtocolError(WireError.INVALID, "anybody can sign with this key")
     device = device_id_of(body.public_key)
     held = await call.find(NO_AGENCY, EnrolmentRow, code_id(body.code))
     if held is None:

@@ -23,7 +23,7 @@ import {
     samePolicy,
     sameSight,
 } from './commit';
-import { lowOrder } from './curve';
+import { lowOrder, weakIdentity } from './curve';
 import type { DeviceKeyBook } from './device-key';
 import {
     CLOCK_BOUND_MS,
@@ -359,6 +359,7 @@ class Rules {
         if (named?.deviceId !== entry.deviceId || named.kid !== entry.kid) {
             refuse('E_GUEST', "ids do not belong to the guest's keys");
         }
+        if (weakIdentity(guest.public)) refuse('E_GUEST', 'anybody can sign with this key');
         if (lowOrder(guest.hpkePublic)) refuse('E_GUEST', 'nobody can seal to this key');
         if (this.#certified(entry.deviceId)) refuse('E_GUEST', 'a certified device is no guest');
         if (guest.notAfterMs < commit.tsMs) refuse('E_EXPIRED', 'guest expired');

@@ -9,6 +9,7 @@ import { type Bytes, sameBytes } from '~/protocol/bytes';
 import type { AgencyId, DeviceId, MemberId } from '~/protocol/ids';
 import { refuse } from '../errors';
 import { InTurn } from '../in-turn';
+import { weakIdentity } from './curve';
 import { type Hex, ZERO32 } from './encoding';
 import {
     type AuthorityId,
@@ -116,8 +117,12 @@ export class Directory {
         readonly agencyId: AgencyId,
     ) {}
 
-    /** An empty directory. `rootPublic` is pinned at install (MDM or QR), never taken from the server. */
+    /**
+     * An empty directory. `rootPublic` is pinned at install (MDM or QR), never taken from the server; `E_DIR` for one
+     * with which anybody can sign.
+     */
     static async of(rootPublic: Bytes): Promise<Directory> {
+        if (weakIdentity(rootPublic)) refuse('E_DIR', 'anybody can sign with this key');
         return new Directory(rootPublic, await agencyIdOf(rootPublic));
     }
 

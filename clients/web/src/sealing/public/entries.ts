@@ -9,7 +9,7 @@
 import type { Bytes } from '~/protocol/bytes';
 import type { AgencyId, DeviceId, Id, MemberId } from '~/protocol/ids';
 import { refuse } from '../errors';
-import { lowOrder } from './curve';
+import { lowOrder, weakIdentity } from './curve';
 import {
     type Hex,
     PREFIX,
@@ -284,6 +284,7 @@ async function parseOperation(op: string, body: Value | undefined): Promise<Oper
             const [key, notAfter, limits] = asList(body, 3);
             const publicKey = asBytes(key, PUBLIC_KEY_BYTES);
             const parsed = { public: publicKey, notAfterMs: asUint(notAfter), limits: parseLimits(limits) };
+            checkIdentity(publicKey);
             return { op, authorityId: await authorityIdOf(publicKey), ...parsed };
         }
         case 'ea-': {
@@ -301,6 +302,7 @@ async function parseOperation(op: string, body: Value | undefined): Promise<Oper
                 notBeforeMs: asUint(notBefore),
                 notAfterMs: asUint(notAfter),
             };
+            checkIdentity(parsed.public);
             checkLifetime(parsed);
             return { op, deviceId: await deviceIdOf(parsed.public), ...parsed };
         }
@@ -337,6 +339,10 @@ async function parseOperation(op: string, body: Value | undefined): Promise<Oper
 function parseRemoval(body: Value | undefined) {
     const [id, reason, ts] = asList(body, 3);
     return { id: asId(id), reason: asText(reason, MAX_REASON_BYTES), tsMs: asUint(ts) };
+}
+
+function checkIdentity(publicKey: Bytes): void {
+    if (weakIdentity(publicKey)) refuse('E_DIR', 'anybody can sign with this key');
 }
 
 function checkLifetime(dates: { readonly notBeforeMs: number; readonly notAfterMs: number }): void {
