@@ -182,7 +182,8 @@ def oidc_settings(config: Config) -> OidcSettings | None:
     if not oidc.issuer:
         return None
     agency = AgencyId(bytes.fromhex(oidc.agency))
-    return OidcSettings(oidc.issuer, oidc.client_id, read_oidc_secret(config), agency)
+    secret = read_oidc_secret(config)
+    return OidcSettings(oidc.issuer, oidc.client_id, secret, agency, oidc.auth_time_required)
 
 
 def http_settings(config: Config) -> HttpSettings:

@@ -359,6 +359,15 @@ class OidcSection(_Section, frozen=True, kw_only=True):
             pattern=r"^([0-9a-f]{32})?$",
         ),
     ] = ""
+    auth_time_required: Annotated[
+        bool,
+        said(
+            "Refuse who signed in at the provider before they came from here, and an identity that does not say when "
+            "(auth_time). false takes one that does not say, for providers that cannot: then whoever finds a browser that "
+            "is still signed in there is its person.",
+            must="true or false",
+        ),
+    ] = True
 
 
 class LogSection(_Section, frozen=True, kw_only=True):

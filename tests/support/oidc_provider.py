@@ -92,6 +92,7 @@ class OidcProvider:
         assert query["code_challenge_method"] == "S256"
         assert "openid" in query["scope"].split()
         assert query["prompt"] == "login"
+        assert int(query["max_age"]) > 0
         code = secrets.token_urlsafe(16)
         self._codes[code] = query
         back = urlencode({"code": code, "state": query["state"], "iss": self.issuer})

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import jwt
 import msgspec
 
+from leeside_server.log import get_logger
 from leeside_server.ports import Clock
 from leeside_server.relay.http.settings import OidcSettings
 
@@ -30,9 +31,10 @@ ASK_S: Final = 10.0
 KEPT_S: Final = 3_600.0
 AGAIN_S: Final = 60.0
 LEEWAY_S: Final = 60
-FRESH_S: Final = 600
-"""How long ago the person may have signed in at the provider, where it says."""
+MAX_AGE_S: Final = 600
+"""Asked for so that the provider says when the person signed in (OpenID Connect Core 1.0, section 2, `auth_time`)."""
 T = TypeVar("T")
+_log = get_logger("leeside.oidc")
 
 
 class ProviderUnavailable(Exception):
@@ -93,14 +95,16 @@ class Provider:
             "nonce": nonce,
             "code_challenge": challenge,
             "code_challenge_method": "S256",
-            # Whoever finds an open browser must not be the person: they sign in anew.
+            # Whoever finds an open browser must not be the person: they sign in anew. This travels through that very
+            # browser, where it can be taken out: `auth_time` is what shows that it was done.
             "prompt": "login",
+            "max_age": str(MAX_AGE_S),
         }
         joined = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
         return f"{metadata.authorization_endpoint}{joined}{urlencode(query)}"
 
-    async def identity(self, code: str, verifier: str, nonce: str) -> Identity:
-        """Who signed in, for the code that came back. Raises `IdentityRefused`, `ProviderUnavailable`."""
+    async def identity(self, code: str, verifier: str, nonce: str, begun_ms: int) -> Identity:
+        """Who signed in since `begun_ms`, for the code that came back. Raises `IdentityRefused`, `ProviderUnavailable`."""
         metadata = await self._description()
         form = {
             "grant_type": "authorization_code",
@@ -117,11 +121,11 @@ class Provider:
         elif secret:
             form["client_secret"] = secret
         tokens = await self._ask("POST", metadata.token_endpoint, _Tokens, form, headers)
-        return await self._verified(tokens.id_token, nonce)
+        return await self._verified(tokens.id_token, nonce, begun_ms // 1000)
 
     # ---- the identity
 
-    async def _verified(self, token: str, nonce: str) -> Identity:
+    async def _verified(self, token: str, nonce: str, begun_s: int) -> Identity:
         try:
             header = jwt.get_unverified_header(token)
             key = await self._key(header.get("kid"), header.get("alg"))
@@ -139,8 +143,8 @@ class Provider:
                     "verify_nbf": False,
                 },
             )
-            self._check_times(claims)
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError, UnicodeError):
+            self._check_times(claims, begun_s)
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError):
             # The library's text repeats input.
             raise IdentityRefused from None
         party = claims.get("azp")
@@ -153,12 +157,17 @@ class Provider:
         verified = isinstance(email, str) and claims.get("email_verified") is True
         return Identity(subject, cast("str", email) if verified else "")
 
-    def _check_times(self, claims: Mapping[str, Any]) -> None:
+    def _check_times(self, claims: Mapping[str, Any], begun_s: int) -> None:
         now_s = self._clock.now_ms() // 1000
         begins = [int(claims[name]) for name in ("iat", "nbf") if name in claims]
         if int(claims["exp"]) <= now_s - LEEWAY_S or any(at_s > now_s + LEEWAY_S for at_s in begins):
             raise IdentityRefused
-        if "auth_time" in claims and int(claims["auth_time"]) < now_s - FRESH_S - LEEWAY_S:
+        if "auth_time" not in claims:
+            if self._settings.auth_time_required:
+                # Everybody is refused then, and only the operator can see to it.
+                _log.warning("identity_without_auth_time")
+                raise IdentityRefused
+        elif int(claims["auth_time"]) < begun_s - LEEWAY_S:
             raise IdentityRefused
 
     async def _key(self, kid: object, algorithm: object) -> jwt.PyJWK:

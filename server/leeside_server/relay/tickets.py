@@ -39,6 +39,10 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     nonce: str
     until_ms: int
 
+    @property
+    def begun_ms(self) -> int:
+        return self.until_ms - STATE_TTL_S * 1000
+
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True):
     """Who somebody is, told to one device, or to whom has none yet (`device` empty)."""

@@ -60,9 +60,11 @@ async def agency(city: City, provider: OidcProvider) -> AsyncIterator[Agency]:
     await city.client.aclose()
 
 
-def with_provider(city: City, provider: OidcProvider, agency: AgencyId, **more: Any) -> None:
+def with_provider(
+    city: City, provider: OidcProvider, agency: AgencyId, *, auth_time_required: bool = True, **more: Any
+) -> None:
     """The same node, served anew with a provider."""
-    oidc = OidcSettings(provider.issuer, CLIENT, SECRET, agency)
+    oidc = OidcSettings(provider.issuer, CLIENT, SECRET, agency, auth_time_required)
     settings = HttpSettings(public_origins=(ORIGIN,), oidc=oidc, bootstrap_codes=city.codes, **more)
     city.app = build_app(city.node, routes(city.node, settings))
     transport = httpx.ASGITransport(city.app, client=("127.0.0.1", 50_000))
@@ -241,7 +243,10 @@ class TestWhoTheyAre:
             {"exp": "soon"},
             {"iat": 1_800_000_000 + 3_600},
             {"nbf": 1_800_000_000 + 3_600},
-            {"auth_time": 1_800_000_000 - 3_600},
+            {"auth_time": 1_800_000_000 - 61},
+            {"auth_time": "long ago"},
+            {"auth_time": float("inf")},
+            {"auth_time": None},
             {"sub": None},
             {"sub": ""},
             {"sub": 7},
@@ -253,6 +258,28 @@ class TestWhoTheyAre:
     ) -> None:
         person = await sam(agency)
         provider.wrong = changes
+        assert await through(agency.city, person.id.hex()) == "oidc_error=refused"
+
+    async def test_who_signed_in_before_they_began_here_is_refused(
+        self, agency: Agency, provider: OidcProvider
+    ) -> None:
+        """Somebody who finds a phone takes the wish to sign in anew out of the address: the provider knows the browser."""
+        city, person = agency.city, await sam(agency)
+        city.clock.advance(300)
+        provider.wrong = {"auth_time": provider.now_s}
+        provider.now_s += 300
+        assert await through(city, person.id.hex()) == "oidc_error=refused"
+        provider.wrong = {}
+        await sign_in(person, await ticket_for(city, person.id.hex()))
+
+    async def test_a_provider_that_cannot_say_when_is_believed_where_the_operator_says_so(
+        self, agency: Agency, provider: OidcProvider
+    ) -> None:
+        person = await sam(agency)
+        provider.wrong = {"auth_time": None}
+        with_provider(agency.city, provider, agency.id, auth_time_required=False)
+        await sign_in(person, await ticket_for(agency.city, person.id.hex()))
+        provider.wrong = {"auth_time": provider.now_s - 61}
         assert await through(agency.city, person.id.hex()) == "oidc_error=refused"
 
     @pytest.mark.parametrize("algorithm", ["none", "HS256", "RS512", "RS256"])

@@ -176,7 +176,7 @@ class _Pages:
         # RFC 9207: a provider that names itself must be ours.
         if query.get("iss", self._issuer) != self._issuer or not query.get("code"):
             raise _Failed("refused")
-        who = await self._provider.identity(query["code"], state.verifier, state.nonce)
+        who = await self._provider.identity(query["code"], state.verifier, state.nonce, state.begun_ms)
         member = await self._member(who, state.device)
         ticket = seal_ticket(key, member, state.device, self._host.clock.now_ms(), self._host.random)
         return f"{self._origin}/#oidc={ticket}"

@@ -19,6 +19,7 @@ class OidcSettings(msgspec.Struct, frozen=True):
     client_id: str
     client_secret: str
     agency: AgencyId
+    auth_time_required: bool = True
 
     def __repr__(self) -> str:
         return f"OidcSettings(issuer={self.issuer!r}, ...)"
