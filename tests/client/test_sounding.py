@@ -76,6 +76,27 @@ def test_an_assignment_sounds_at_the_units_people_alone(tmp_path: Path) -> None:
     play(story())
 
 
+def test_who_is_assigned_can_read_what_the_incident_is(tmp_path: Path) -> None:
+    """The description that is kept was sealed before they came."""
+
+    async def story() -> None:
+        relay = RelayDouble()
+        desk, ana = person(relay, tmp_path), person(relay, tmp_path)
+        incident, unit = IncidentId(bytes([7]) * 16), UnitId(bytes([9]) * 16)
+        relay.units.append(r.Unit(unit.hex(), (ana.member.hex(),), None, 1, 0, 1))
+        async with desk.open() as d, ana.open() as a:
+            channel = await channel_of(d)
+            await (await d.describe(channel, Incident(incident, "EDP", "Harbour", "Quay Street 4"))).wait()
+            await eventually(lambda: incident in d.board(channel).incidents)
+            await d.openings.admit(channel, [ana.keys.device_id])
+            await a.refresh()
+            await d.assign(channel, unit, 2, "back door")
+            await sounds(a, channel)
+            assert a.board(channel).incidents[incident].incident.address == "Quay Street 4"
+
+    play(story())
+
+
 @pytest.mark.parametrize("kind", ["check_in", "duress"])
 def test_a_check_in_ends_with_anybodys_answer_and_duress_only_with_ones_own(
     tmp_path: Path, kind: str

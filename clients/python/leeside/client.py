@@ -404,7 +404,10 @@ class Leeside:
 
     async def assign(self, channel: ChannelId, unit: UnitId, priority: int, note: str = "") -> Sent:
         """Send a unit to the incident of this channel: sounds at its people until one acknowledges. Admit their devices
-        first (`openings.admit`), or they cannot read it."""
+        first (`openings.admit`), or they cannot read it. What the incident is, as far as it is known here, is said anew
+        before: the value that is kept was sealed before they came."""
+        for change in self._inside.board(channel).incidents.values():
+            await self.describe(channel, change.incident)
         return self._write(channel, Assignment(unit, priority, REPEAT_S, note))
 
     async def check_in(self, channel: ChannelId, unit: UnitId | None = None, fix: Fix | None = None) -> Sent:

@@ -5,7 +5,7 @@ import { encodeBody } from '~/sealing/opening/body';
 import { SealedChannel } from '~/sealing/opening/channel';
 import { SealingError } from '~/sealing/errors';
 import { NO_BYTES } from '~/protocol/bytes';
-import { address, type ChannelId, stateKey } from '~/protocol/ids';
+import { address, type ChannelId, type IncidentId, stateKey, type UnitId } from '~/protocol/ids';
 import { Lane } from '~/protocol/words';
 
 import { type Person, Town } from './people';
@@ -127,4 +127,27 @@ test('nothing of an ended incident sounds, or asks to be answered', async () => 
     expect(ben.snapshot?.urgent).toEqual([]);
     await town.rest(40);
     expect(ben.of('sound')).toEqual([]);
+});
+
+test('who is assigned to an incident can read what it is', async () => {
+    const eva = await town.person('responder');
+    const unit = 'e1'.repeat(16) as UnitId;
+    town.relay.units.push({
+        id: unit,
+        members: [eva.member],
+        lead: null,
+        createdMs: 1,
+        endedMs: 0,
+        revision: 1,
+    });
+    await ana.engine.reconnect();
+    await town.rest(2);
+    const incident = ana.of('incident').at(-1)?.incident.id ?? ('' as IncidentId);
+    await ana.engine.assign(incident, unit, 'back door');
+    await town.until(
+        () => eva.of('row').some(({ row }) => row.kind === 'assignment'),
+        'the assignment at the unit',
+    );
+    expect(eva.of('incident').at(-1)?.incident.details).toEqual(DETAILS);
+    await eva.engine.stop();
 });

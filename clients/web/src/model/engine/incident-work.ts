@@ -66,7 +66,10 @@ export class IncidentWork {
         await this.change(incident, () => ({ priority }));
     }
 
-    /** Changes the row, admits the devices of the unit's members, then says so in the channel: who was told can read. */
+    /**
+     * Changes the row, admits the devices of the unit's members, describes the incident to them, then says so in the channel:
+     * who was told can read.
+     */
     async assign(incident: IncidentId, unit: UnitId, note: string): Promise<void> {
         const channel = this.operations(incident);
         const row = await this.change(incident, (now) => ({
@@ -167,10 +170,18 @@ export class IncidentWork {
         return room.id;
     }
 
-    /** Let members in, with every device of theirs that may read the channel's compartment. */
+    /**
+     * Let members in, with every device of theirs that may read the channel's compartment. The kept description was sealed
+     * before they came, so it is said anew: also when they are in already, for an earlier try may have ended there.
+     */
     async admit(channel: ChannelId, members: readonly MemberId[]): Promise<void> {
         const { chain, info } = this.work.rooms.get(channel);
         await chain.admit(this.openings.devicesOf(members, info.compartment));
+        const incident = info.subject as IncidentId | null;
+        if (info.purpose !== 'incident' || info.compartment !== Compartment.operations || incident === null)
+            return;
+        const known = this.work.incidents.detailsOf(incident);
+        if (known !== null) await this.describe(incident, known);
     }
 
     /** Change the row on whatever revision there is then. */
