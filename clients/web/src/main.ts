@@ -3,7 +3,7 @@
  * The only place where platform and views meet.
  */
 import { mount, unmount } from 'svelte';
-import { readFragment, type Enrolment } from './model/fragment';
+import { readFragment, type Enrolment, type SignIn } from './model/fragment';
 import { Safety } from './model/safety.svelte';
 import { Sharing } from './model/sharing.svelte';
 import { World } from './model/world.svelte';
@@ -31,12 +31,12 @@ function nextFrame(work: () => void): void {
 }
 
 /** What the address carries, which is taken out of it at once: it must not stay in the history of a shared tablet. */
-function takeSecrets(): { readonly enrolment: Enrolment | null; readonly ticket: string } {
+function takeSecrets(): { readonly enrolment: Enrolment | null; readonly signIn: SignIn | null } {
     const fragment = readFragment(location.hash);
     if (fragment.kind !== 'route') history.replaceState(null, '', location.pathname);
     return {
         enrolment: fragment.kind === 'enrol' ? fragment.enrolment : null,
-        ticket: fragment.kind === 'ticket' ? fragment.ticket : '',
+        signIn: fragment.kind === 'sign_in' ? fragment.signIn : null,
     };
 }
 
@@ -59,7 +59,7 @@ async function onlyTab(target: Element, onlost: () => void): Promise<void> {
 }
 
 async function begin(target: Element): Promise<void> {
-    const { enrolment, ticket } = takeSecrets();
+    const { enrolment, signIn } = takeSecrets();
     const handset = new BrowserHandset();
     showTheme(handset.setting('theme'));
     const chosen = handset.setting('language');
@@ -80,7 +80,7 @@ async function begin(target: Element): Promise<void> {
     stop = () => void engine.stop().catch(() => undefined);
     const sharing = new Sharing(engine, world, handset);
     const safety = new Safety(engine, handset);
-    mount(App, { target, props: { engine, world, handset, sharing, safety, enrolment } });
+    mount(App, { target, props: { engine, world, handset, sharing, safety, enrolment, signIn } });
     void handset.install();
     // An enrolment link opened in this very tab begins anew with it; a device at work stays what it is.
     addEventListener('hashchange', () => {
@@ -88,7 +88,6 @@ async function begin(target: Element): Promise<void> {
     });
     try {
         world.load(await engine.start((events) => world.receive(events)));
-        if (ticket) await engine.oidcTicket(ticket);
     } catch {
         if (!world.ready) world.receive([{ kind: 'standing', standing: { kind: 'ended', why: 'failed' } }]);
     }

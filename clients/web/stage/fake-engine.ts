@@ -54,6 +54,7 @@ export class FakeEngine implements Engine {
     passkeyOptions = (): Promise<unknown> => this.#do({});
     passkeyAnswer = (): Promise<void> => this.#do(undefined);
     oidcTicket = (): Promise<void> => this.#do(undefined);
+    oidcEnrolment = (): Promise<string> => this.#do('K7QX');
     takeAuthority = (): Promise<void> => this.#do(undefined);
     async signOut(): Promise<void> {
         await this.#do(undefined);

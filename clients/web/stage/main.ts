@@ -56,7 +56,8 @@ async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
         const safety = new Safety(engine, handset, () => nightMs);
         world.load(await engine.start((events) => world.receive(events)));
         const enrolment = scene.enrolment ?? null;
-        mount(App, { target, props: { engine, world, handset, sharing, safety, enrolment } });
+        const signIn = scene.signIn ?? null;
+        mount(App, { target, props: { engine, world, handset, sharing, safety, enrolment, signIn } });
     }
     const direction = asked.get('dir');
     // After the app set its own: a language that reads from the right, without one.

@@ -1,6 +1,6 @@
 /** What stands on the stage: a state of the world under a name, the screen that shows it, and what is tapped first. */
 import type { ChannelId, EngineEvent, Row, Snapshot } from '~/model/engine';
-import type { Enrolment } from '~/model/fragment';
+import type { Enrolment, SignIn } from '~/model/fragment';
 import type { Handset, Lack } from '~/model/handset';
 
 /** The night of every scene: 2026-11-28, 02:14 UTC. */
@@ -20,6 +20,8 @@ export interface Scene {
     readonly kept?: Readonly<Record<string, string>>;
     readonly handset?: Partial<Handset>;
     readonly enrolment?: Enrolment;
+    /** What the agency's own sign-in brought back. */
+    readonly signIn?: SignIn;
     readonly unfit?: readonly Lack[];
     readonly otherTab?: boolean;
     /** `history` never answers, or fails. */

@@ -119,6 +119,11 @@ export class Api {
         return this.#post('/v1/enrolments', body, r.enrolled, { open: true });
     }
 
+    /** A code for a new device, for whom the agency's own sign-in knows. */
+    enrolmentByTicket(ticket: string): Promise<r.EnrolmentCode> {
+        return this.#post('/v1/oidc/enrolments', { ticket }, r.enrolmentCode, { open: true });
+    }
+
     challenge(device: DeviceId): Promise<{ readonly nonce: Bytes }> {
         return this.#post('/v1/challenges', { device }, r.challengeAnswer, { open: true, repeatable: true });
     }

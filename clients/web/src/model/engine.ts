@@ -42,7 +42,7 @@ export type Standing =
     /** The store is closed until the person shows who they are. `tries`: how many are left before the store is wiped. */
     | { readonly kind: 'locked'; readonly by: 'pin'; readonly tries: number }
     /** The agency wants the person, not the device alone: a passkey, or the agency's own sign-in. */
-    | { readonly kind: 'person'; readonly by: 'passkey' | 'oidc' }
+    | { readonly kind: 'person'; readonly by: 'passkey' | 'oidc'; readonly device: DeviceId }
     | { readonly kind: 'active'; readonly me: Me }
     | { readonly kind: 'ended'; readonly why: EndReason };
 
@@ -462,6 +462,8 @@ export interface Engine {
     passkeyAnswer(purpose: 'register' | 'sign_in', answer: unknown): Promise<void>;
     /** The ticket that the agency's sign-in left in the fragment. */
     oidcTicket(ticket: string): Promise<void>;
+    /** The same for a browser without a device: a one-time code for `enrol`. `wrong_person`: the ticket serves no more. */
+    oidcEnrolment(ticket: string): Promise<string>;
     /** End the session on the server if it can be reached, and wipe everything here whether or not it can. */
     signOut(): Promise<void>;
 

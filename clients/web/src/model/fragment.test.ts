@@ -26,8 +26,19 @@ test.each([
     expect(readFragment(hash)).toEqual({ kind: 'route', path });
 });
 
-test('the ticket of an agency sign-in', () => {
-    expect(readFragment('#ticket=t1')).toEqual({ kind: 'ticket', ticket: 't1' });
+test('what an agency sign-in brought back: a ticket, or why there is none', () => {
+    expect(readFragment('#oidc=t-1_x')).toEqual({
+        kind: 'sign_in',
+        signIn: { kind: 'ticket', ticket: 't-1_x' },
+    });
+    for (const why of ['refused', 'unknown', 'expired', 'unavailable']) {
+        expect(readFragment(`#oidc_error=${why}`)).toEqual({
+            kind: 'sign_in',
+            signIn: { kind: 'failed', why },
+        });
+    }
+    expect(readFragment('#oidc_error=<b>later</b>')).toMatchObject({ signIn: { why: 'refused' } });
+    expect(readFragment('#oidc=')).toEqual({ kind: 'route', path: [] });
 });
 
 test('what a person pasted: the link, its fragment, or a code alone', () => {

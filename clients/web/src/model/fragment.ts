@@ -11,10 +11,23 @@ export interface Enrolment {
     readonly authoritySeed: string;
 }
 
+/** Why the agency's own sign-in came back without a ticket (spec 02, "The agency's own sign-in"). */
+export type SignInFailure = 'refused' | 'unknown' | 'expired' | 'unavailable';
+const FAILURES: ReadonlySet<string> = new Set<SignInFailure>([
+    'refused',
+    'unknown',
+    'expired',
+    'unavailable',
+]);
+
+/** What the agency's own sign-in brought back: a ticket that serves once, for a minute, or why there is none. */
+export type SignIn =
+    | { readonly kind: 'ticket'; readonly ticket: string }
+    | { readonly kind: 'failed'; readonly why: SignInFailure };
+
 export type Fragment =
     | { readonly kind: 'enrol'; readonly enrolment: Enrolment }
-    /** The agency's own sign-in came back. */
-    | { readonly kind: 'ticket'; readonly ticket: string }
+    | { readonly kind: 'sign_in'; readonly signIn: SignIn }
     /** `/channel/ID` as `['channel', 'ID']`. */
     | { readonly kind: 'route'; readonly path: readonly string[] };
 
@@ -28,8 +41,8 @@ export function readFragment(hash: string): Fragment {
     const fields = new URLSearchParams(bare);
     const enrolment = enrolmentOf(fields);
     if (enrolment) return { kind: 'enrol', enrolment };
-    const ticket = fields.get('ticket');
-    return ticket ? { kind: 'ticket', ticket } : { kind: 'route', path: [] };
+    const signIn = signInOf(fields);
+    return signIn ? { kind: 'sign_in', signIn } : { kind: 'route', path: [] };
 }
 
 /** What a person pasted or typed: the whole link, its fragment, or the code alone. Null: none of them. */
@@ -49,6 +62,15 @@ export function isRootKey(typed: string): boolean {
 
 export function tidyRootKey(typed: string): string {
     return typed.replace(/[\s-]/g, '').toLowerCase();
+}
+
+function signInOf(fields: URLSearchParams): SignIn | null {
+    const ticket = fields.get('oidc');
+    if (ticket) return { kind: 'ticket', ticket };
+    const why = fields.get('oidc_error');
+    if (why === null) return null;
+    // A word of a newer server: all that is sure is that nobody was let in.
+    return { kind: 'failed', why: FAILURES.has(why) ? (why as SignInFailure) : 'refused' };
 }
 
 function enrolmentOf(fields: URLSearchParams): Enrolment | null {

@@ -2,7 +2,7 @@
  * What a screen may ask of the device that it is shown on: sound, place, telephone-like things. `platform/` has the real
  * one, the stage a pretended one. Nothing here throws unless it says so; what the device cannot do is answered, not hidden.
  */
-import type { Fix } from './engine';
+import type { DeviceId, Fix } from './engine';
 
 export type PlaceTrouble =
     /** The person, or the system, refused; only the browser's settings can change that. */
@@ -20,6 +20,9 @@ export type Setting = 'language' | 'theme' | 'idle_minutes' | 'awake' | 'letter_
 
 /** `impossible`: this browser has none (iOS has it for an installed app alone). */
 export type PushState = 'on' | 'off' | 'refused' | 'impossible';
+
+/** `leaves`: another page comes in this one's place. `missing`: this server knows no agency's sign-in. */
+export type Leaving = 'leaves' | 'missing' | 'offline';
 
 export interface Handset {
     /** The person's languages, best first (BCP 47). */
@@ -48,8 +51,8 @@ export interface Handset {
     passkey(purpose: 'register' | 'sign_in', options: unknown): Promise<unknown>;
     /** The person shows that the device is theirs, without a server. */
     provePerson(): Promise<boolean>;
-    /** Go to the agency's own sign-in. The page is left. */
-    agencySignIn(): void;
+    /** Go to the agency's own sign-in, for this device; without one, for a code that enrolls a new one. */
+    agencySignIn(device: DeviceId | null): Promise<Leaving>;
 
     // -- being woken, and newer versions
     push(): Promise<PushState>;

@@ -99,6 +99,10 @@ export class Commands implements Engine {
         return told(() => this.core.person.ticket(ticket));
     }
 
+    oidcEnrolment(ticket: string): Promise<string> {
+        return told(() => this.core.person.enrolment(ticket));
+    }
+
     signOut(): Promise<void> {
         return told(() => this.core.signOut());
     }

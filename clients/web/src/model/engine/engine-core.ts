@@ -71,7 +71,7 @@ interface Opened {
 export class EngineCore implements PersonHost {
     readonly announcer: Announcer;
     readonly person: PersonAtDevice;
-    private readonly openApi: Api;
+    readonly openApi: Api;
     private life: Life;
     private standing: Standing = { kind: 'new' };
     private trouble: StoreTrouble = 'none';
@@ -254,8 +254,9 @@ export class EngineCore implements PersonHost {
     }
 
     private personWanted(by: 'passkey' | 'oidc'): void {
+        if (this.opened === null) return;
         if (this.standing.kind === 'pending' || this.standing.kind === 'active')
-            this.stand({ kind: 'person', by });
+            this.stand({ kind: 'person', by, device: this.opened.identity.device });
     }
 
     /** The person showed who they are. */

@@ -20,6 +20,8 @@ export interface PersonHost {
     readonly session: Session;
     /** The server, asked as this device. */
     readonly api: Api;
+    /** The server, asked as nobody. */
+    readonly openApi: Api;
     /** The proof is wanted, and nothing but it is shown. */
     readonly isWanted: boolean;
     /** The person showed who they are. */
@@ -51,6 +53,12 @@ export class PersonAtDevice {
 
     async ticket(ticket: string): Promise<void> {
         await this.show({ ticket });
+    }
+
+    /** A one-time code for this browser, which is no device yet. */
+    async enrolment(ticket: string): Promise<string> {
+        const { code } = await this.host.openApi.enrolmentByTicket(ticket).catch(notThisOne);
+        return code;
     }
 
     private async show(proof: PersonProof): Promise<void> {
