@@ -6,7 +6,9 @@ the next identity, for tests of what a client must not believe.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gzip
 import hashlib
 import json
 import secrets
@@ -38,6 +40,10 @@ class OidcProvider:
     wrong: dict[str, Any] = field(default_factory=dict[str, Any])
     kid: str = "one"
     down: bool = False
+    folded: bool = False
+    """Send the description compressed, whatever was asked for."""
+    gate: asyncio.Event | None = None
+    """What the exchange of a code waits for."""
     asked: list[str] = field(default_factory=list[str])
     """Paths that were asked for, in order."""
     key: rsa.RSAPrivateKey = field(
@@ -67,7 +73,7 @@ class OidcProvider:
         self.asked.append(request.url.path)
         if self.down:
             return Response(status_code=503)
-        return JSONResponse(
+        answer: Response = JSONResponse(
             {
                 "issuer": self.issuer,
                 "authorization_endpoint": f"{self.issuer}/authorize",
@@ -76,6 +82,9 @@ class OidcProvider:
                 "response_types_supported": ["code"],
             }
         )
+        if self.folded:
+            answer = Response(gzip.compress(bytes(answer.body)), headers={"Content-Encoding": "gzip"})
+        return answer
 
     async def _keys(self, request: Request) -> Response:
         self.asked.append(request.url.path)
@@ -101,6 +110,8 @@ class OidcProvider:
     async def _token(self, request: Request) -> Response:
         self.asked.append(request.url.path)
         form = dict(parse_qsl((await request.body()).decode()))
+        if self.gate is not None:
+            await self.gate.wait()
         query = self._codes.pop(form.get("code", ""), None)
         scheme, _, pair = request.headers.get("authorization", "").partition(" ")
         known = base64.b64decode(pair).decode() == f"{CLIENT}:shared%20with%3A%20the%2Fprovider"

@@ -30,6 +30,10 @@ ANSWER_BYTES: Final = 262_144
 ASK_S: Final = 10.0
 KEPT_S: Final = 3_600.0
 AGAIN_S: Final = 60.0
+AWAY_S: Final = 5.0
+"""How long a provider that did not answer is not asked again: who waits for it would wait one after the other."""
+EXCHANGES: Final = 32
+"""Codes on their way to the provider at once. Anybody can make up codes."""
 LEEWAY_S: Final = 60
 MAX_AGE_S: Final = 600
 """Asked for so that the provider says when the person signed in (OpenID Connect Core 1.0, section 2, `auth_time`)."""
@@ -81,6 +85,8 @@ class Provider:
         self._tls: ssl.SSLContext | None = None
         self._metadata: tuple[float, _Metadata] | None = None
         self._keys: tuple[float, _Keys] | None = None
+        self._away_until_s = 0.0
+        self._exchanging = asyncio.Semaphore(EXCHANGES)
 
     async def address(self, state: str, nonce: str, verifier: str) -> str:
         """Where the person goes to sign in. Raises `ProviderUnavailable`."""
@@ -105,6 +111,14 @@ class Provider:
 
     async def identity(self, code: str, verifier: str, nonce: str, begun_ms: int) -> Identity:
         """Who signed in since `begun_ms`, for the code that came back. Raises `IdentityRefused`, `ProviderUnavailable`."""
+        if self._exchanging.locked():
+            raise ProviderUnavailable
+        async with self._exchanging:
+            token = await self._exchanged(code, verifier)
+        return await self._verified(token, nonce, begun_ms // 1000)
+
+    async def _exchanged(self, code: str, verifier: str) -> str:
+        """The signed identity that the provider gives for a code."""
         metadata = await self._description()
         form = {
             "grant_type": "authorization_code",
@@ -120,8 +134,7 @@ class Provider:
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         elif secret:
             form["client_secret"] = secret
-        tokens = await self._ask("POST", metadata.token_endpoint, _Tokens, form, headers)
-        return await self._verified(tokens.id_token, nonce, begun_ms // 1000)
+        return (await self._ask("POST", metadata.token_endpoint, _Tokens, form, headers)).id_token
 
     # ---- the identity
 
@@ -190,7 +203,7 @@ class Provider:
             now_s = self._clock.monotonic_s()
             if self._metadata is None or now_s - self._metadata[0] >= KEPT_S:
                 address = f"{self._settings.issuer.rstrip('/')}/.well-known/openid-configuration"
-                metadata = await self._ask("GET", address, _Metadata)
+                metadata = await self._read(address, _Metadata)
                 places = (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri)
                 secure = urlsplit(self._settings.issuer).scheme == "https"
                 if metadata.issuer != self._settings.issuer or (
@@ -205,8 +218,18 @@ class Provider:
         async with self._asking:
             now_s = self._clock.monotonic_s()
             if self._keys is None or now_s - self._keys[0] >= (AGAIN_S if fresh else KEPT_S):
-                self._keys = (now_s, await self._ask("GET", metadata.jwks_uri, _Keys))
+                self._keys = (now_s, await self._read(metadata.jwks_uri, _Keys))
             return self._keys[1]
+
+    async def _read(self, address: str, kind: type[T]) -> T:
+        """What the provider publishes. One that is away is left in peace for `AWAY_S`."""
+        if self._clock.monotonic_s() < self._away_until_s:
+            raise ProviderUnavailable
+        try:
+            return await self._ask("GET", address, kind)
+        except ProviderUnavailable:
+            self._away_until_s = self._clock.monotonic_s() + AWAY_S
+            raise
 
     async def _ask(
         self,
@@ -222,6 +245,8 @@ class Provider:
             # Reads the system's authorities, once.
             self._tls = await asyncio.to_thread(ssl.create_default_context)
         body = bytearray()
+        # Not made small: what a few bytes unfold to is bounded by nobody.
+        headers = {**(headers or {}), "Accept-Encoding": "identity"}
         try:
             # One connection a question: people sign in a few times a day, and nothing has to be closed in the end.
             async with (
@@ -231,7 +256,7 @@ class Provider:
                 ) as client,
                 client.stream(method, address, data=form, headers=headers) as answer,
             ):
-                async for part in answer.aiter_bytes():
+                async for part in answer.aiter_raw():
                     body += part
                     if len(body) > ANSWER_BYTES:
                         raise ProviderUnavailable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from leeside_protocol.words import PersonBy, Role
 from leeside_server.core.rates import Rate
 from leeside_server.relay.app import build_app
 from leeside_server.relay.http import HttpSettings, OidcSettings, routes
+from leeside_server.relay.oidc import AWAY_S, EXCHANGES
 from leeside_server.relay.retention import Retention, RetentionSettings
 from leeside_server.relay.tickets import TicketRefused, open_state, open_ticket, seal_state, seal_ticket
 from tests.relay.http.test_person import ask_for, events, request
@@ -358,6 +360,38 @@ class TestTheWay:
     ) -> None:
         provider.down = True
         assert await to_provider(agency.city, None) == f"{ORIGIN}/#oidc_error=unavailable"
+
+    async def test_a_provider_that_is_down_is_left_in_peace_for_a_moment(
+        self, agency: Agency, provider: OidcProvider
+    ) -> None:
+        """Nobody waits behind those who ask it in vain: each question may take ten seconds."""
+        city = agency.city
+        provider.down = True
+        for _ in range(3):
+            assert await to_provider(city, None) == f"{ORIGIN}/#oidc_error=unavailable"
+        assert len(provider.asked) == 1
+        provider.down = False
+        city.clock.advance(AWAY_S)
+        assert (await to_provider(city, None)).startswith(provider.issuer)
+
+    async def test_what_is_sent_folded_is_not_unfolded(self, agency: Agency, provider: OidcProvider) -> None:
+        provider.folded = True
+        assert await to_provider(agency.city, None) == f"{ORIGIN}/#oidc_error=unavailable"
+
+    async def test_made_up_codes_are_carried_to_it_a_few_at_once(
+        self, agency: Agency, provider: OidcProvider
+    ) -> None:
+        city = agency.city
+        state = parse_qs(urlsplit(await to_provider(city, None)).query)["state"][0]
+        callback = f"/v1/oidc/callback?state={state}&code=y"
+        provider.gate = asyncio.Event()
+        waiting = [asyncio.create_task(fragment(city, callback)) for _ in range(EXCHANGES)]
+        async with asyncio.timeout(20):
+            while provider.asked.count("/token") < EXCHANGES:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert await fragment(city, callback) == "oidc_error=unavailable"
+        provider.gate.set()
+        assert set(await asyncio.gather(*waiting)) == {"oidc_error=refused"}
 
     async def test_its_description_and_keys_are_kept_and_a_new_key_is_found(
         self, agency: Agency, provider: OidcProvider
