@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import socket
 import struct
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -162,6 +164,11 @@ class TestWhereItGoes:
             ("https://push.example/a\r\nHost: other", False),
             ("https://push.example\\@evil.example/", False),
             ("https:///abc", False),
+            ("https://.notify.example/abc", False),
+            ("https://eu..notify.example/abc", False),
+            (f"https://{'a' * 64}.notify.example/abc", False),
+            ("https://eu\\.notify.example/abc", False),
+            ("https://eu%2f.notify.example/abc", False),
             ("", False),
         ],
     )
@@ -195,6 +202,10 @@ class TestWhereItGoes:
             ("64:ff9b::a00:1", False),
             ("2002:0a00:0001::", False),
             ("ff02::1", False),
+            ("fec0::1", False),
+            ("::7f00:1", False),
+            ("64:ff9b:1::a00:1", False),
+            ("5f00::1", False),
             ("no address", False),
         ],
     )
@@ -207,14 +218,41 @@ class TestWhereItGoes:
         """The list permits the name; whoever answers for it says where it leads."""
         asked: list[str] = []
 
-        async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
             asked.append(host)
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", port))]
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         with pytest.raises(PushRefused):
             await push.send(Browser().subscription("https://push.example/one"), b"words", 60)
         assert asked == ["push.example"]
+
+    async def test_names_that_nobody_answers_for_keep_nothing_else_waiting(
+        self, push: WebPush, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A thread that looks up cannot be called back: the ones that all of the server shares must not be it."""
+        monkeypatch.setattr(webpush, "SEND_S", 0.05)
+        asked, answered = threading.Event(), threading.Event()
+
+        def getaddrinfo(*_: object, **__: object) -> list[Any]:
+            asked.set()
+            answered.wait(20)
+            raise socket.gaierror
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        sent = [
+            push.send(Browser().subscription(f"https://{n}.notify.example/one"), b"words", 60)
+            for n in range(8)
+        ]
+        try:
+            told = await asyncio.gather(*sent, return_exceptions=True)
+            assert asked.is_set()
+            assert all(isinstance(error, PushUnavailable) for error in told)
+            async with asyncio.timeout(5):
+                assert await asyncio.to_thread(lambda: "free") == "free"
+        finally:
+            answered.set()
 
     async def test_nobody_there_is_for_later(self, push: WebPush) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

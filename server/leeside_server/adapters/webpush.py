@@ -13,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import SplitResult, urlsplit
@@ -47,6 +49,12 @@ TOKEN_NEW_S: Final = 3_600
 _GONE: Final = frozenset({404, 410})
 _LATER: Final = frozenset({408, 425, 429})
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_UNICAST: Final = IPv6Network("2000::/3")
+"""All of IPv6 that is public (RFC 4291, section 2.4); Python calls public what is reserved or no longer used, too."""
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})+")
+LOOKUPS: Final = 4
+"""Names looked up at once, by threads of their own: where names are answered slowly or never, as in a network without
+the internet, the threads that everybody shares must stay free for the names of the store and of the bus."""
 
 
 class WebPush:
@@ -65,6 +73,7 @@ class WebPush:
         self._key = uncompressed(private.public_key()) if hosts else b""
         self._tokens: dict[str, tuple[int, str]] = {}
         self._connections: httpcore.AsyncConnectionPool | None = None
+        self._lookups = ThreadPoolExecutor(LOOKUPS, "push-lookup")
 
     @property
     def key(self) -> bytes:
@@ -117,6 +126,7 @@ class WebPush:
     async def close(self) -> None:
         if self._connections is not None:
             await self._connections.aclose()
+        self._lookups.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, endpoint: str) -> SplitResult | None:
         """The endpoint in parts; None where this server does not go."""
@@ -128,7 +138,10 @@ class WebPush:
         except ValueError:
             return None
         host = parts.hostname or ""
-        named = any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in self._hosts)
+        named = any(
+            host == one or (one.startswith("*.") and host.endswith(one[1:]) and _NAME.fullmatch(host))
+            for one in self._hosts
+        )
         schemes = {"https", "http"} if is_loopback(host) else {"https"}
         if not named or parts.scheme not in schemes or "@" in parts.netloc or parts.fragment:
             return None
@@ -153,7 +166,8 @@ class WebPush:
     def _pool(self) -> httpcore.AsyncConnectionPool:
         """Made when first wanted: at the start of a server clients wait. No proxy, no redirect, no cookie."""
         if self._connections is None:
-            self._connections = _connections(frozenset(host for host in self._hosts if is_loopback(host)))
+            loopbacks = frozenset(host for host in self._hosts if is_loopback(host))
+            self._connections = _connections(loopbacks, self._lookups)
         return self._connections
 
 
@@ -161,7 +175,7 @@ class NotPublic(Exception):
     """The name leads to no address that this server may speak to."""
 
 
-def _connections(loopbacks: frozenset[str]) -> httpcore.AsyncConnectionPool:
+def _connections(loopbacks: frozenset[str], lookups: Executor) -> httpcore.AsyncConnectionPool:
     import httpcore
 
     class Public(httpcore.AsyncNetworkBackend):
@@ -179,7 +193,7 @@ def _connections(loopbacks: frozenset[str]) -> httpcore.AsyncConnectionPool:
             socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
         ) -> httpcore.AsyncNetworkStream:
             may = is_loopback if host in loopbacks else is_public
-            address = await resolve(host, port, may)
+            address = await resolve(host, port, may, lookups)
             return await self._plain.connect_tcp(address, port, timeout, local_address, socket_options)
 
         async def sleep(self, seconds: float) -> None:
@@ -190,10 +204,12 @@ def _connections(loopbacks: frozenset[str]) -> httpcore.AsyncConnectionPool:
     )
 
 
-async def resolve(host: str, port: int, may: Callable[[str], bool]) -> str:
+async def resolve(host: str, port: int, may: Callable[[str], bool], lookups: Executor) -> str:
     """An address of this name that may be connected to. Raises `NotPublic`, and `OSError` where there is no such name."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await loop.run_in_executor(
+        lookups, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    )
     for *_, (address, *_rest) in found:
         if may(str(address)):
             return str(address)
@@ -203,7 +219,9 @@ async def resolve(host: str, port: int, may: Callable[[str], bool]) -> str:
 def is_public(address: str) -> bool:
     """Whether this address belongs to the public internet, and to no part of anybody's own network."""
     found = _address(address)
-    return found is not None and found.is_global and not found.is_multicast
+    if found is None or not found.is_global or found.is_multicast:
+        return False
+    return isinstance(found, IPv4Address) or found in _UNICAST
 
 
 def is_loopback(host: str) -> bool:
