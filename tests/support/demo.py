@@ -33,7 +33,8 @@ class Running:
     @property
     def links(self) -> dict[str, str]:
         """The first link of each part."""
-        return self.invitation["links"]
+        links: dict[str, str] = self.invitation["links"]
+        return links
 
     def shell(self) -> Shell:
         """A terminal set up as the demo says."""
