@@ -120,6 +120,18 @@ describe('events', () => {
         expect(world.urgent.size).toBe(0);
     });
 
+    test('of an end leave nothing of what was known in the page', () => {
+        const { world, paint } = setUp();
+        world.load(snapshot({ channels: [channel(1)], urgent: [duress(1)], positions: [position(1)] }));
+        const window = world.openChannel(channelId(1));
+        window.apply([text(1, { channel: channelId(1) })]);
+        world.receive([{ kind: 'standing', standing: { kind: 'ended', why: 'revoked' } }]);
+        paint();
+        const left = [world.channels, world.urgent, world.positions, world.heard].map((map) => map.size);
+        expect(left).toEqual([0, 0, 0, 0]);
+        expect(window.cells).toEqual([]);
+    });
+
     test('of a channel that is gone take everything of it along', () => {
         const { world, paint } = setUp();
         world.receive([

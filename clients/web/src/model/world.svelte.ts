@@ -231,6 +231,7 @@ export class World {
         switch (event.kind) {
             case 'standing':
                 this.standing = event.standing;
+                if (event.standing.kind === 'ended') this.#forget();
                 break;
             case 'link':
                 this.#linked(event.link);
@@ -339,6 +340,16 @@ export class World {
             if (position.channel === channel) this.positions.delete(position.device);
         }
         this.#windows.get(channel)?.window.reset();
+    }
+
+    /** This device is no longer one: what was wiped from its store leaves the page as well. */
+    #forget(): void {
+        const { alarms, channels, heard, incidents, members } = this;
+        const { positions, sounding, statuses, typing, units, urgent } = this;
+        const all = [alarms, channels, heard, incidents, members, positions, sounding, statuses, typing];
+        for (const map of [...all, units, urgent]) map.clear();
+        for (const { window } of this.#windows.values()) window.reset();
+        this.pending = [];
     }
 
     /** Its incident ended: nothing can be published there. */
