@@ -5,6 +5,8 @@ import { proxy, type Remote, wrap } from 'comlink';
 
 import type { Engine, EngineEvent, Snapshot } from '~/model/engine';
 
+const PERSIST_WAIT_MS = 500;
+
 /** A new engine. It opens nothing before `start`. */
 export function startWorker(): Engine {
     const worker = new Worker(new URL('../worker.ts', import.meta.url), { type: 'module', name: 'engine' });
@@ -18,8 +20,10 @@ export function startWorker(): Engine {
     };
     const start = async (listen: (events: readonly EngineEvent[]) => void): Promise<Snapshot> => {
         listener = listen;
-        // Only a page may ask; the worker reads what was granted. Refused or not, work begins.
-        await navigator.storage.persist().catch(() => false);
+        // Only a page may ask; the worker reads what was granted. Refused or not, work begins; and where a browser asks the
+        // person, it does not wait for an answer that may never come.
+        const asked = navigator.storage.persist().catch(() => false);
+        await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, PERSIST_WAIT_MS))]);
         return await remote.start(proxy(listen));
     };
     const stop = async (): Promise<void> => {
