@@ -58,6 +58,17 @@ export function utf8(text: string): Bytes {
     return TO_UTF8.encode(text);
 }
 
+/** All parts in one, in their order. */
+export function concat(parts: readonly Uint8Array[]): Bytes {
+    const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+        out.set(part, at);
+        at += part.length;
+    }
+    return out;
+}
+
 /**
  * Pre-authentication encoding (spec 04, "Encoding"): u32 count, then u32 length and bytes of each part, big-endian. Two
  * different lists of parts never give the same bytes.

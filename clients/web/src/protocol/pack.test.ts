@@ -1,3 +1,4 @@
+import { decode, encode } from '@msgpack/msgpack';
 import { expect, test } from 'vitest';
 import { fromHex, toHex } from '~/protocol/bytes';
 import { Misfit, pack, unpack, type Value } from '~/protocol/pack';
@@ -89,6 +90,48 @@ test('integers are exact or refused', () => {
         expect(() => pack(number)).toThrow(Misfit);
     }
     expect(toHex(pack(-2147483648))).toBe('d280000000');
+});
+
+test('another library reads what is written, and writes what is read', () => {
+    const sizes = [0, 15, 16, 31, 32, 255, 256, 65_535, 65_536];
+    const keys = (count: number): string[] => Array.from({ length: count }, (_, i) => `k${String(i)}`);
+    const values: Value[] = [
+        null,
+        true,
+        false,
+        ...EDGES,
+        ...sizes.map((size) => 'x'.repeat(size)),
+        ...sizes.map((size) => '\u00e9'.repeat(size / 2)),
+        ...sizes.map((size) => new Uint8Array(size).fill(size)),
+        ...sizes.map(keys),
+        ...sizes.map((size) => Object.fromEntries(keys(size).map((key) => [key, size]))),
+        [[], {}, { a: [{ b: new Uint8Array(2) }] }],
+    ];
+    for (const value of values) {
+        const written = toHex(pack(value));
+        expect(toHex(encode(value))).toBe(written);
+        expect(toHex(pack(unpack(encode(value), { maps: true })))).toBe(written);
+        expect(toHex(encode(decode(pack(value))))).toBe(written);
+    }
+});
+
+test('maps are read where they are admitted, and keys are text that stands once', () => {
+    const maps = { maps: true };
+    expect(Object.entries(unpack(fromHex('81a16101'), maps) as object)).toEqual([['a', 1]]);
+    for (const text of ['82a16101a16102', '8101c0', '81c40161c0', '81a161', 'dfffffffff']) {
+        expect(() => unpack(fromHex(text), maps)).toThrow(Misfit);
+    }
+    expect(() => unpack(fromHex('81a16101'))).toThrow(Misfit);
+    const read = unpack(fromHex('81a95f5f70726f746f5f5f01'), maps);
+    expect(Object.getPrototypeOf(read)).toBeNull();
+    expect(Object.entries(read as object)).toEqual([['__proto__', 1]]);
+});
+
+test('the caller sets the bounds', () => {
+    expect(unpack(fromHex('9190'), { depth: 2, maxBytes: 2 })).toEqual([[]]);
+    expect(() => unpack(fromHex('9190'), { depth: 1 })).toThrow(Misfit);
+    expect(() => unpack(fromHex('9180'), { depth: 1, maps: true })).toThrow(Misfit);
+    expect(() => unpack(fromHex('9190'), { maxBytes: 1 })).toThrow(Misfit);
 });
 
 test('arrays stand in one another up to a bound', () => {

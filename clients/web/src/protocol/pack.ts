@@ -1,14 +1,17 @@
 /**
- * MessagePack as this protocol uses it (spec 01): integers, text, bytes, booleans, nil and arrays; nothing else.
+ * MessagePack as this protocol uses it (spec 01 and 04): integers, text, bytes, booleans, nil and arrays; maps with text
+ * keys where the caller admits them; nothing else.
  *
- * Written by hand because the rules are stricter than what libraries check: a float is never taken for an integer, text
- * is UTF-8 or refused, an extension, a map, an integer of 2^53 or more and a byte too many are refused, and no
- * length is believed before the bytes are there. So the cost of reading is bounded by the input.
+ * Written by hand because the rules are stricter than what libraries check (docs/adr/0016): a float is never taken for
+ * an integer, text is UTF-8 or refused, an extension, a key that stands twice, an integer of 2^53 or more and a byte too
+ * many are refused, and no length is believed before the bytes are there. So the cost of reading is bounded by the input.
  */
 
-import { type Bytes, NO_BYTES } from '~/protocol/bytes';
+import { type Bytes, utf8 } from '~/protocol/bytes';
 
-export type Value = null | boolean | number | string | Bytes | readonly Value[];
+/** What is read and written. Maps that were read have no prototype, so that any text is a key like another. */
+export type Value =
+    null | boolean | number | string | Bytes | readonly Value[] | { readonly [key: string]: Value };
 
 /** Bytes that are not exactly one value of this subset, or a value that does not fit. No text: it would repeat input. */
 export class Misfit extends Error {
@@ -18,12 +21,21 @@ export class Misfit extends Error {
 /** Deeper than anything that is ever sent, shallower than any stack. */
 export const DEPTH = 16;
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-const text = new TextEncoder();
+const FROM_UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Read exactly one value. Throws `Misfit`. `depth`: how many arrays may stand in one another. */
-export function unpack(data: Uint8Array, depth = DEPTH): Value {
-    const reader = new Reader(data);
+export interface Bounds {
+    /** How many arrays and maps may stand in one another. */
+    readonly depth?: number;
+    readonly maxBytes?: number;
+    /** Whether there may be maps. */
+    readonly maps?: boolean;
+}
+
+/** Read exactly one value. Throws `Misfit`. */
+export function unpack(data: Uint8Array, bounds: Bounds = {}): Value {
+    const { depth = DEPTH, maxBytes = Infinity, maps = false } = bounds;
+    if (data.length > maxBytes) throw new Misfit();
+    const reader = new Reader(data, maps);
     const value = reader.value(depth);
     reader.end();
     return value;
@@ -31,11 +43,13 @@ export function unpack(data: Uint8Array, depth = DEPTH): Value {
 
 class Reader {
     readonly #data: Uint8Array;
+    readonly #maps: boolean;
     readonly #view: DataView;
     #at = 0;
 
-    constructor(data: Uint8Array) {
+    constructor(data: Uint8Array, maps: boolean) {
         this.#data = data;
+        this.#maps = maps;
         this.#view = new DataView(data.buffer, data.byteOffset, data.byteLength);
     }
 
@@ -46,6 +60,7 @@ class Reader {
     value(depth: number): Value {
         const head = this.#view.getUint8(this.#take(1));
         if (head < 0x80) return head;
+        if (head < 0x90) return this.#map(head & 0x0f, depth);
         if (head >= 0xe0) return head - 0x100;
         if (head >= 0xa0 && head < 0xc0) return this.#text(head & 0x1f);
         if (head >= 0x90 && head < 0xa0) return this.#array(head & 0x0f, depth);
@@ -88,7 +103,12 @@ class Reader {
                 return this.#array(this.#uint(2), depth);
             case 0xdd:
                 return this.#array(this.#uint(4), depth);
+            case 0xde:
+                return this.#map(this.#uint(2), depth);
+            case 0xdf:
+                return this.#map(this.#uint(4), depth);
             default:
+                // Floats (ca, cb), extensions (c7 to c9, d4 to d8), and c1, which is never used.
                 throw new Misfit();
         }
     }
@@ -118,24 +138,40 @@ class Reader {
 
     #bytes(length: number): Bytes {
         const at = this.#take(length);
-        return length === 0 ? NO_BYTES : this.#data.slice(at, at + length);
+        return this.#data.slice(at, at + length);
     }
 
     #text(length: number): string {
         const at = this.#take(length);
         try {
-            return utf8.decode(this.#data.subarray(at, at + length));
+            return FROM_UTF8.decode(this.#data.subarray(at, at + length));
         } catch {
             throw new Misfit();
         }
     }
 
     #array(length: number, depth: number): readonly Value[] {
-        // Every element has a byte at least: a length that lies costs nothing.
-        if (depth === 0 || length > this.#data.length - this.#at) throw new Misfit();
+        this.#enter(length, depth);
         const values: Value[] = [];
         for (let i = 0; i < length; i++) values.push(this.value(depth - 1));
         return values;
+    }
+
+    #map(length: number, depth: number): Value {
+        if (!this.#maps) throw new Misfit();
+        this.#enter(length, depth);
+        const map = Object.create(null) as Record<string, Value>;
+        for (let i = 0; i < length; i++) {
+            const key = this.value(depth - 1);
+            if (typeof key !== 'string' || key in map) throw new Misfit();
+            map[key] = this.value(depth - 1);
+        }
+        return map;
+    }
+
+    /** Every element has a byte at least: a length that lies costs nothing. */
+    #enter(length: number, depth: number): void {
+        if (depth === 0 || length > this.#data.length - this.#at) throw new Misfit();
     }
 }
 
@@ -161,7 +197,8 @@ class Writer {
         else if (typeof value === 'number') this.#number(value);
         else if (typeof value === 'string') this.#text(value);
         else if (value instanceof Uint8Array) this.#bytes(value);
-        else this.#array(value);
+        else if (isArray(value)) this.#array(value);
+        else this.#map(value);
     }
 
     #number(value: number): void {
@@ -180,7 +217,7 @@ class Writer {
     }
 
     #text(value: string): void {
-        const data = text.encode(value);
+        const data = utf8(value);
         if (data.length < 0x20) this.#byte(0xa0 | data.length);
         else this.#length(0xd9, data.length);
         this.#raw(data);
@@ -196,6 +233,17 @@ class Writer {
         else if (values.length < 0x10000) this.#head(0xdc, 2, values.length);
         else this.#head(0xdd, 4, values.length);
         for (const value of values) this.value(value);
+    }
+
+    #map(map: Readonly<Record<string, Value>>): void {
+        const entries = Object.entries(map);
+        if (entries.length < 0x10) this.#byte(0x80 | entries.length);
+        else if (entries.length < 0x10000) this.#head(0xde, 2, entries.length);
+        else this.#head(0xdf, 4, entries.length);
+        for (const [key, value] of entries) {
+            this.#text(key);
+            this.value(value);
+        }
     }
 
     /** A length in one, two or four bytes behind `head`, `head + 1` or `head + 2`. */
@@ -241,4 +289,9 @@ class Writer {
         }
         return at;
     }
+}
+
+/** `Array.isArray`, which does not narrow to arrays that are read only. */
+export function isArray(value: Value | undefined): value is readonly Value[] {
+    return Array.isArray(value);
 }
