@@ -71,6 +71,8 @@ class ServerInfo(Answer, frozen=True):
     subprotocols: tuple[str, ...]
     generation: int
     server_ms: int
+    agency_sign_in: bool = False
+    """An agency of this server has a sign-in of its own (spec 02, "The agency's own sign-in")."""
 
 
 # ---- agencies and enrolment

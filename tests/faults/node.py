@@ -31,6 +31,16 @@ class NodeFailed(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class SignInBy:
+    """An agency's own sign-in (OpenID Connect), as a node is told of it."""
+
+    issuer: str
+    client_id: str
+    secret: str
+    agency: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSettings:
     """Which store and bus a node uses. Empty texts mean the embedded ones."""
 
@@ -41,6 +51,7 @@ class NodeSettings:
     """How long ended incidents are kept; 0 for good."""
     origins: tuple[str, ...] = ()
     """From where else pages may open sockets: a server between them and this node."""
+    sign_in_by: SignInBy | None = None
 
 
 def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -> Path:
@@ -78,6 +89,14 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
             "[bus]",
             'kind = "redis"',
             f'url_file = "{_secret(folder, "redis-url", settings.redis_url)}"',
+        ]
+    if by := settings.sign_in_by:
+        lines += [
+            "[oidc]",
+            f'issuer = "{by.issuer}"',
+            f'client_id = "{by.client_id}"',
+            f'client_secret_file = "{_secret(folder, "oidc-secret", by.secret)}"',
+            f'agency = "{by.agency}"',
         ]
     path = folder / "leeside.toml"
     path.write_text("\n".join(lines) + "\n")

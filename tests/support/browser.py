@@ -63,9 +63,13 @@ _INSIDE: Final = frozenset({"about", "blob", "data"})
 
 @dataclass  # without slots: Playwright writes its own name for each handler into the object
 class Watch:
-    """What a context did. `allowed` are the origins that it may speak to; complaints of others fail the test."""
+    """What a context did. `allowed` are the origins that it may speak to; complaints of others fail the test.
+
+    `visited` are those that a person may be led to, as an agency's own sign-in: as a page alone, never by ours.
+    """
 
     allowed: set[str]
+    visited: set[str] = field(default_factory=set[str])
     complaints: list[str] = field(default_factory=list[str])
     requests: list[str] = field(default_factory=list[str])
     _expected: list[re.Pattern[str]] = field(default_factory=list[re.Pattern[str]])
@@ -74,12 +78,13 @@ class Watch:
         """Complaints that match are this test's own doing: a link that it cut, a sign-in that it refused."""
         self._expected.append(re.compile(pattern))
 
-    def asked(self, url: str) -> None:
-        """A page, worker or socket asked for this address."""
+    def asked(self, url: str, *, leads_there: bool = False) -> None:
+        """A page, worker or socket asked for this address, or the person was led there."""
         self.requests.append(url)
         parts = urlsplit(url)
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
-        if scheme not in _INSIDE and f"{scheme}://{parts.netloc}" not in self.allowed:
+        origin = f"{scheme}://{parts.netloc}"
+        if scheme not in _INSIDE and origin not in self.allowed | (self.visited if leads_there else set()):
             self.complaints.append(f"left the origin: {url}")
 
     def console(self, message: ConsoleMessage) -> None:
@@ -142,7 +147,12 @@ async def watched(
     context = await _context(browser, folder, {"viewport": viewport, "locale": "en-US", **options})
     context.set_default_timeout(WAIT_MS)
     watch = Watch({origin.rstrip("/") for origin in origins})
-    context.on("request", lambda request: watch.asked(request.url))
+    context.on(
+        "request",
+        lambda request: watch.asked(
+            request.url, leads_there=request.is_navigation_request() and request.frame.parent_frame is None
+        ),
+    )
     context.on("console", watch.console)
     context.on("weberror", watch.error)
     context.on("page", watch.page)

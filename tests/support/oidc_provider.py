@@ -109,6 +109,8 @@ class OidcProvider:
 
     async def _token(self, request: Request) -> Response:
         self.asked.append(request.url.path)
+        if self.down:
+            return Response(status_code=503)
         form = dict(parse_qsl((await request.body()).decode()))
         if self.gate is not None:
             await self.gate.wait()

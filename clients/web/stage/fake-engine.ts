@@ -53,6 +53,7 @@ export class FakeEngine implements Engine {
     unlock = (): Promise<void> => this.#do(undefined);
     passkeyOptions = (): Promise<unknown> => this.#do({});
     passkeyAnswer = (): Promise<void> => this.#do(undefined);
+    hasAgencySignIn = (): Promise<boolean> => this.#do(true);
     oidcTicket = (): Promise<void> => this.#do(undefined);
     oidcEnrolment = (): Promise<string> => this.#do('K7QX');
     takeAuthority = (): Promise<void> => this.#do(undefined);

@@ -417,6 +417,10 @@ class TestTheWay:
 
     async def test_without_a_provider_there_is_no_such_page(self, city: City) -> None:
         assert (await city.client.get("/v1/oidc/start")).status_code == 404
+        assert (await city.ask("server")).agency_sign_in is False
+
+    async def test_whoever_asks_is_told_that_there_is_one(self, agency: Agency) -> None:
+        assert (await agency.city.ask("server")).agency_sign_in is True
 
 
 class TestEnrolment:

@@ -460,6 +460,8 @@ export interface Engine {
     /** What `navigator.credentials` is to be asked with, as the server made it (JSON of WebAuthn level 3). */
     passkeyOptions(purpose: 'register' | 'sign_in'): Promise<unknown>;
     passkeyAnswer(purpose: 'register' | 'sign_in', answer: unknown): Promise<void>;
+    /** Whether an agency of this server has a sign-in of its own. Rejects while there is no link. */
+    hasAgencySignIn(): Promise<boolean>;
     /** The ticket that the agency's sign-in left in the fragment. */
     oidcTicket(ticket: string): Promise<void>;
     /** The same for a browser without a device: a one-time code for `enrol`. `wrong_person`: the ticket serves no more. */

@@ -21,9 +21,6 @@ export type Setting = 'language' | 'theme' | 'idle_minutes' | 'awake' | 'letter_
 /** `impossible`: this browser has none (iOS has it for an installed app alone). */
 export type PushState = 'on' | 'off' | 'refused' | 'impossible';
 
-/** `leaves`: another page comes in this one's place. `missing`: this server knows no agency's sign-in. */
-export type Leaving = 'leaves' | 'missing' | 'offline';
-
 export interface Handset {
     /** The person's languages, best first (BCP 47). */
     readonly languages: readonly string[];
@@ -51,8 +48,8 @@ export interface Handset {
     passkey(purpose: 'register' | 'sign_in', options: unknown): Promise<unknown>;
     /** The person shows that the device is theirs, without a server. */
     provePerson(): Promise<boolean>;
-    /** Go to the agency's own sign-in, for this device; without one, for a code that enrolls a new one. */
-    agencySignIn(device: DeviceId | null): Promise<Leaving>;
+    /** Go to the agency's own sign-in, for this device; without one, for a code that enrolls a new one. The page is left. */
+    agencySignIn(device: DeviceId | null): void;
 
     // -- being woken, and newer versions
     push(): Promise<PushState>;

@@ -1,10 +1,9 @@
 /** The real device under the screens: settings, sound, place, passkeys, push. See the port for what each promises. */
 import type { DeviceId, Fix } from '~/model/engine';
-import type { Handset, Leaving, PlaceTrouble, PushState, Setting } from '~/model/handset';
+import type { Handset, PlaceTrouble, PushState, Setting } from '~/model/handset';
 import { lastPlace, watchPlace } from './place';
 import { pushState, subscribe, unsubscribe } from './push';
 import { Tone } from './tone';
-import { leaveToSignIn } from './sign-in';
 import { installed, type Updates } from './updates';
 import { AwakeScreen } from './wake-lock';
 
@@ -83,8 +82,8 @@ export class BrowserHandset implements Handset {
         return webauthn.provePerson();
     }
 
-    agencySignIn(device: DeviceId | null): Promise<Leaving> {
-        return leaveToSignIn(device);
+    agencySignIn(device: DeviceId | null): void {
+        location.assign(`/v1/oidc/start${device === null ? '' : `?device=${device}`}`);
     }
 
     push(): Promise<PushState> {

@@ -63,6 +63,8 @@ export const serverInfo = record({
     subprotocols: many(words),
     generation: count,
     serverMs: count,
+    /** An agency of this server has a sign-in of its own. */
+    agencySignIn: or(flag, false),
 });
 export type ServerInfo = Read<typeof serverInfo>;
 

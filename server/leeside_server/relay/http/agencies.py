@@ -49,7 +49,8 @@ ADMIN_LABEL: Final = "first administrator"
 
 async def server(call: Call) -> r.ServerInfo:
     """GET /v1/server."""
-    return r.ServerInfo(_VERSION, (SUBPROTOCOL,), call.host.store.generation, call.now_ms)
+    known = call.settings.oidc is not None and bool(call.settings.public_origins)
+    return r.ServerInfo(_VERSION, (SUBPROTOCOL,), call.host.store.generation, call.now_ms, known)
 
 
 async def agency(call: Call) -> r.Agency:

@@ -95,6 +95,10 @@ export class Commands implements Engine {
         return told(() => this.core.person.answer(purpose, answer));
     }
 
+    hasAgencySignIn(): Promise<boolean> {
+        return told(async () => (await this.core.openApi.server()).agencySignIn);
+    }
+
     oidcTicket(ticket: string): Promise<void> {
         return told(() => this.core.person.ticket(ticket));
     }
