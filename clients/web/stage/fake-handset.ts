@@ -14,6 +14,7 @@ export function fakeHandset(change: Partial<Handset> = {}): Handset {
         watchPlace: () => () => undefined,
         lastPlace: () => Promise.resolve(null),
         stayAwake: () => Promise.resolve(true),
+        redraw: (picture) => Promise.resolve(picture),
         passkey: () => Promise.resolve(null),
         provePerson: () => Promise.resolve(true),
         agencySignIn: () => undefined,

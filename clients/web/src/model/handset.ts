@@ -44,6 +44,12 @@ export interface Handset {
     /** Keep the screen from going dark; false: this browser cannot, or the battery is low. */
     stayAwake(on: boolean): Promise<boolean>;
 
+    /**
+     * Draw a picture anew as a JPEG, upright, its longest side at most `longestPx`: nothing else that the file carried is
+     * in it. Null: this browser cannot read it.
+     */
+    redraw(picture: Blob, longestPx: number): Promise<Blob | null>;
+
     /** Make a passkey, or sign in with one. Null: the person gave up. */
     passkey(purpose: 'register' | 'sign_in', options: unknown): Promise<unknown>;
     /** The person shows that the device is theirs, without a server. */

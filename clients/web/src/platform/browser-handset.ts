@@ -72,6 +72,11 @@ export class BrowserHandset implements Handset {
         return Promise.resolve('wakeLock' in navigator);
     }
 
+    async redraw(picture: Blob, longestPx: number): Promise<Blob | null> {
+        const drawing = await import('./redraw');
+        return drawing.redraw(picture, longestPx);
+    }
+
     async passkey(purpose: 'register' | 'sign_in', options: unknown): Promise<unknown> {
         const webauthn = await import('./passkey');
         return webauthn.passkey(purpose, options);
