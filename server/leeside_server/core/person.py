@@ -56,11 +56,13 @@ def ticket_id(ticket: str) -> bytes:
 
 def knows(login: str, subject: str, email: str) -> bool:
     """Whether a member's login is this identity: its subject, or an e-mail address that its provider verified (else
-    empty). Addresses are compared without the case of A to Z, and of nothing else: Unicode makes one of letters that
-    are not the same, and `straße.example` is not the domain of who has `strasse.example`."""
-    return bool(login) and (
-        login == subject or (bool(email) and _without_case(login) == _without_case(email))
-    )
+    empty). A login with an @ is an address, and never a subject: some providers make subjects of names or addresses
+    that people give themselves and nobody verified. Addresses are compared without the case of A to Z, and of nothing
+    else: Unicode makes one of letters that are not the same, and `straße.example` is not the domain of who has
+    `strasse.example`."""
+    if "@" in login:
+        return _without_case(login) == _without_case(email)
+    return bool(login) and login == subject
 
 
 def _without_case(address: str) -> str:
