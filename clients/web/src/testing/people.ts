@@ -11,6 +11,7 @@ import type { Random } from '~/model/ports';
 import { systemRandom } from '~/platform/clock';
 import { BrowserStore } from '~/platform/local-store';
 
+import { FillingStore } from './filling-store';
 import { RelayDouble } from './relay-double';
 
 const LOOKS = 40_000;
@@ -91,12 +92,17 @@ export class Person {
     engine: Commands;
     snapshot: Snapshot | null = null;
     readonly events: EngineEvent[] = [];
+    /** What this browser keeps: it can be full for a while. */
+    readonly disk: FillingStore;
 
     constructor(
         readonly town: Town,
         readonly member: MemberId,
-        private readonly store: string,
+        store: string,
     ) {
+        this.disk = new FillingStore(
+            new BrowserStore({ name: store, persist: () => Promise.resolve(true), pinIterations: 1_000 }),
+        );
         this.engine = this.newEngine();
     }
 
@@ -119,11 +125,7 @@ export class Person {
             random: CHANCE,
             http: relay.http(),
             dialer: relay.dialer(),
-            store: new BrowserStore({
-                name: this.store,
-                persist: () => Promise.resolve(true),
-                pinIterations: 1_000,
-            }),
+            store: this.disk,
             origin: 'https://leeside.test',
         });
     }

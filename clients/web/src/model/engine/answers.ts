@@ -3,6 +3,8 @@
  *
  * Notes written: `ack <channel> <message>`: who acknowledged it, and when; `asks <channel>`: what waits for an answer.
  */
+import type { Bytes } from '~/protocol/bytes';
+
 import type { ChannelId, DeviceId, MemberId, MessageId } from '../engine';
 import type { Home } from './home';
 import { noteOf, noteOfIds, readIds, readNote } from './notes';
@@ -63,7 +65,7 @@ export class Answers {
         if (this.book.answered(id, sender) && this.asked.delete(id)) {
             notes.set(asksNote(this.channel), noteOfIds([...this.asked]));
         }
-        await this.home.history.keepNotes(notes);
+        await this.keep(notes);
         return true;
     }
 
@@ -84,7 +86,13 @@ export class Answers {
     }
 
     private async keepAsks(): Promise<void> {
-        await this.home.history.keepNotes(new Map([[asksNote(this.channel), noteOfIds([...this.asked])]]));
+        await this.keep(new Map([[asksNote(this.channel), noteOfIds([...this.asked])]]));
+    }
+
+    /** What the log brought is written before the next of it is worked off, however long the store is full. */
+    private async keep(notes: ReadonlyMap<string, Bytes | null>): Promise<void> {
+        const { history, life } = this.home;
+        await life.untilWritten(() => history.keepNotes(notes));
     }
 }
 

@@ -80,6 +80,8 @@ export class Chain {
     private readonly opener: Opener;
     private broken = '';
     private looking = '';
+    /** Whether what was installed is on disk: the store may have been full. */
+    private kept = true;
     private readonly forgotten = new Set<number>();
 
     private constructor(
@@ -187,7 +189,6 @@ export class Chain {
         const [first] = fresh;
         const boxes =
             first === undefined ? new Map<number, Delivery>() : await this.boxes(first.epoch, fresh.length);
-        let changed = false;
         try {
             for (const { epoch, data } of commits) {
                 let signed: Signed;
@@ -197,12 +198,12 @@ export class Chain {
                     await this.refuse(sealingError(error));
                     break;
                 }
-                if (await this.install(signed, boxes.get(epoch) ?? NO_DELIVERY, live)) changed = true;
+                if (await this.install(signed, boxes.get(epoch) ?? NO_DELIVERY, live)) this.kept = false;
                 if (this.broken !== '') break;
             }
         } finally {
             // What was installed is kept even when what follows cannot be fetched now: the next try finds it here.
-            if (changed) await this.keep();
+            if (!this.kept) await this.keep();
         }
     }
 
@@ -291,8 +292,8 @@ export class Chain {
     }
 
     private async keepUnboxed(epochs: ReadonlySet<number>): Promise<void> {
-        this.unboxed = epochs;
         await this.home.history.keepNotes(new Map([[unboxedNote(this.id), noteOfNumbers(epochs)]]));
+        this.unboxed = epochs;
     }
 
     private withheld(code: string): void {
@@ -303,9 +304,12 @@ export class Chain {
     private async refuse(error: SealingError): Promise<void> {
         this.broken = error.code;
         // Both branches, before anything else: no crash takes the evidence, nor the stop.
-        if (error.code === 'E_FORK') await this.keep();
-        const kind = ALARM_KINDS[error.code] ?? 'refused_commit';
-        this.home.report({ channel: this.id, kind, code: error.code, stopsSending: true });
+        try {
+            if (error.code === 'E_FORK') await this.keep();
+        } finally {
+            const kind = ALARM_KINDS[error.code] ?? 'refused_commit';
+            this.home.report({ channel: this.id, kind, code: error.code, stopsSending: true });
+        }
     }
 
     // ---- what this device commits
@@ -563,6 +567,7 @@ export class Chain {
         const head = unsaved.head ?? this.sealed.exportHead();
         await history.keepChain(this.id, generation, head, unsaved.epochs);
         this.sealed.saved(unsaved);
+        this.kept = true;
     }
 
     /** Delete every secret of this channel, here and on disk; its verified chain of members stays. */

@@ -27,6 +27,7 @@ import type {
     UnitId,
     Urgency as UrgencyName,
 } from '../engine';
+import { StoreFull } from '../ports';
 import { Administration } from './administration';
 import { takeAuthority } from './authority';
 import { EngineCore, type EnginePorts } from './engine-core';
@@ -359,7 +360,14 @@ export class Commands implements Engine {
 
     /** Something that only a device at work can do. */
     private do<T>(act: (hands: Hands) => Promise<T>): Promise<T> {
-        return told(() => act(this.handsOf(this.core.work())));
+        return told(async () => {
+            try {
+                return await act(this.handsOf(this.core.work()));
+            } catch (error) {
+                if (error instanceof StoreFull) this.core.storeFull();
+                throw error;
+            }
+        });
     }
 
     private handsOf(work: Work): Hands {

@@ -19,7 +19,6 @@ import {
     type LocalStore,
     type Random,
     StoreDamaged,
-    StoreFull,
     StoreGone,
     type Stores,
     WrongPin,
@@ -27,6 +26,7 @@ import {
 import { Announcer } from './announcer';
 import { enrol, ownShortCode } from './enrolment';
 import { EngineFailure } from './errors';
+import { FullStore } from './full-store';
 import {
     type Identity,
     keepIdentity,
@@ -45,6 +45,9 @@ import { Work } from './work';
 const APPROVAL_POLL_MS = 3_000;
 const CLOCK_LOOK_MS = 10_000;
 const SHIFT_SLACK_MS = 60_000;
+/** A note that is written to see whether there is space, and how large it is. */
+const SPACE = 'space';
+const SPACE_BYTES = 65_536;
 
 /** What the machine gives the engine. */
 export interface EnginePorts {
@@ -413,8 +416,7 @@ export class EngineCore implements PersonHost {
 
     /** Something in the background broke. Never in silence: a person who goes on writing must know that nothing leaves. */
     private fault(error: unknown): void {
-        if (error instanceof StoreFull) this.setTrouble('full');
-        else if (error instanceof StoreDamaged || error instanceof StoreGone) this.setTrouble('broken');
+        if (error instanceof StoreDamaged || error instanceof StoreGone) this.setTrouble('broken');
         void this.end('failed');
     }
 
@@ -427,7 +429,34 @@ export class EngineCore implements PersonHost {
     }
 
     private newLife(): Life {
-        return new Life(this.ports.clock, (error) => this.fault(error));
+        const life: Life = new Life(
+            this.ports.clock,
+            (error) => this.fault(error),
+            () => full.untilSpace(),
+        );
+        const full = new FullStore(
+            life,
+            () => this.tryStore(),
+            (isFull) => this.tellFull(isFull),
+        );
+        return life;
+    }
+
+    /** A person's act found the store full: it failed, and the notice stands until there is space. */
+    storeFull(): void {
+        const { life } = this;
+        life.begin(() => life.untilSpace());
+    }
+
+    private async tryStore(): Promise<void> {
+        const history = this.opened?.stores.history;
+        await history?.keepNotes(new Map([[SPACE, new Uint8Array(SPACE_BYTES)]]));
+        await history?.keepNotes(new Map([[SPACE, null]]));
+    }
+
+    private tellFull(isFull: boolean): void {
+        const usual = this.opened?.stores.persisted === false ? 'not_persistent' : 'none';
+        this.setTrouble(isFull ? 'full' : usual);
     }
 }
 

@@ -46,6 +46,8 @@ export interface FollowListener {
     pressing(
         readings: readonly Reading[],
     ): readonly { readonly id: Reading['entry']['id']; readonly sinceMs: number }[];
+    /** There is no space for them now: what must sound does, all the same. They come again, when they are stored. */
+    unwritten(readings: readonly Reading[]): void;
     readings(readings: readonly Reading[]): Promise<void>;
     /** Commits or grants were worked off. */
     chained(): void;
@@ -214,7 +216,7 @@ export class ChannelFollow {
                 await this.takeKeys(log, step.entries, step.position, live);
                 break;
             case 'dropped':
-                await this.history.drop(log, { position: step.position, floor: 0, seen: null });
+                await this.drop(log, step.position);
                 if (isEpochs) {
                     await this.keepTrying(() => this.chain.postLostCommits(this.follower(log).head));
                 }
@@ -240,16 +242,21 @@ export class ChannelFollow {
         if (isEpochs) {
             await this.keepTrying(() => this.chain.takeEpochs(entries, live));
         } else if (await this.keepTrying(() => this.chain.takeGrants(entries))) {
-            await this.listener.granted(await this.chain.reopen());
+            const late = await this.chain.reopen();
+            await this.life.untilWritten(() => this.listener.granted(late));
         }
         const position = isEpochs ? this.verified(reached) : reached;
-        await this.history.take(log, [], { position, floor: 0, seen: null });
+        await this.life.untilWritten(() => this.history.take(log, [], { position, floor: 0, seen: null }));
         if (isEpochs) {
             const late = await this.chain.reopen();
-            if (late.length > 0) await this.listener.readings(late);
+            if (late.length > 0) await this.life.untilWritten(() => this.listener.readings(late));
         }
         this.listener.chained();
         this.tellCaughtUp();
+    }
+
+    private async drop(log: ChannelAddress, position: Position): Promise<void> {
+        await this.life.untilWritten(() => this.history.drop(log, { position, floor: 0, seen: null }));
     }
 
     /** Epoch n stands at offset n + 1. One that was refused is asked for again, after a restart too. */
@@ -267,10 +274,10 @@ export class ChannelFollow {
                 await this.takeContent(step.entries, step.position);
                 break;
             case 'dropped':
-                await this.listener.dropping(step.position.generation);
-                await this.history.drop(log, { position: step.position, floor: 0, seen: null });
+                await this.life.untilWritten(() => this.listener.dropping(step.position.generation));
+                await this.drop(log, step.position);
                 this.chain.beginAgain();
-                await this.listener.dropped();
+                await this.life.untilWritten(() => this.listener.dropped());
                 break;
             case 'trimmed':
                 await this.listener.trimmed();
@@ -315,13 +322,14 @@ export class ChannelFollow {
     private async store(readings: readonly Reading[], position: Position): Promise<void> {
         this.life.check();
         const { seen } = this.chain;
-        await this.history.take(
-            this.chain.contentLog,
-            readings.map((reading) => reading.entry),
-            { position, floor: 0, seen: { seq: seen.seq, hash: fromHex(seen.hash) } },
-            this.listener.pressing(readings),
+        const place = { position, floor: 0, seen: { seq: seen.seq, hash: fromHex(seen.hash) } };
+        const entries = readings.map((reading) => reading.entry);
+        const log = this.chain.contentLog;
+        await this.life.untilWritten(
+            () => this.history.take(log, entries, place, this.listener.pressing(readings)),
+            () => this.listener.unwritten(readings),
         );
-        if (readings.length > 0) await this.listener.readings(readings);
+        if (readings.length > 0) await this.life.untilWritten(() => this.listener.readings(readings));
     }
 
     /** Open an entry; one of an unknown epoch is held until its keys come or 30 s are over. */
@@ -330,7 +338,7 @@ export class ChannelFollow {
         const untilMs = clock.monotonicMs() + HOLD_MS;
         for (let asked = false; ;) {
             try {
-                return await this.chain.read(entry);
+                return await this.life.untilWritten(() => this.chain.read(entry));
             } catch (error) {
                 if (!(error instanceof SealingError) || error.code !== 'E_UNKNOWN_EPOCH') throw error;
             }
@@ -348,11 +356,11 @@ export class ChannelFollow {
         }
     }
 
-    /** The server's HTTP half may be away: the position must not move on without it. */
+    /** The server's HTTP half may be away, or the store full: the position must not move on without them. */
     private async keepTrying<T>(act: () => Promise<T>): Promise<T> {
         for (let delayMs = AGAIN_MS; ; delayMs = Math.min(AGAIN_CAP_MS, delayMs * 2)) {
             try {
-                return await act();
+                return await this.life.untilWritten(act);
             } catch (error) {
                 if (!(error instanceof ApiError)) throw error;
                 if (error.number === WireError.not_found || error.number === WireError.forbidden) {

@@ -23,7 +23,7 @@ import { decodeSigned, encodeSigned } from '~/sealing/public/signed';
 import type { PersonBy } from '~/protocol/words';
 
 import type { Role } from '../engine';
-import type { Vault } from '../ports';
+import { StoreFull, type Vault } from '../ports';
 import { noteOf, readNote } from './notes';
 
 export interface Identity {
@@ -151,6 +151,18 @@ export async function loadKeys(vault: Vault): Promise<DeviceKeys | null> {
 export function sessionShelf(vault: Vault): SessionShelf {
     return {
         load: async () => readNote(await vault.bytes(SESSION)) as KeptSession | null,
-        keep: (session) => vault.update(new Map([[SESSION, session === null ? null : noteOf(session)]])),
+        keep: async (session) => {
+            try {
+                await vault.update(new Map([[SESSION, session === null ? null : noteOf(session)]]));
+            } catch (error) {
+                if (!(error instanceof StoreFull)) throw error;
+                // The link must not end for that. The older one is spent: without any, the next start signs in anew.
+                await vault.update(new Map([[SESSION, null]])).catch(unlessFull);
+            }
+        },
     };
+}
+
+function unlessFull(error: unknown): void {
+    if (!(error instanceof StoreFull)) throw error;
 }

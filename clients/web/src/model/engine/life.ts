@@ -1,8 +1,8 @@
 /**
  * Background work and its end. Whatever goes on belongs to a `Life`; when that ends, everything that waits in it stops,
- * and what fails in it before is told, never swallowed.
+ * and what fails in it before is told, never swallowed. A full store is no failure: what cannot be written waits for space.
  */
-import type { Clock } from '../ports';
+import { type Clock, StoreFull } from '../ports';
 
 /** The work was called off. Nobody is told: whoever ended the life knows. */
 export class Ended extends Error {
@@ -13,27 +13,43 @@ export class Life {
     private over = false;
     private readonly endings = new Set<() => void>();
 
-    /** `fault` hears of what failed in the background while this lived. */
+    /** `fault` hears of what failed in the background while this lived; `untilSpace` waits while the store is full. */
     constructor(
         readonly clock: Clock,
         private readonly fault: (error: unknown) => void,
+        readonly untilSpace: () => Promise<void>,
     ) {}
 
     get ended(): boolean {
         return this.over;
     }
 
-    /** Work that nobody waits for. */
+    /** Work that nobody waits for. When the store is full it begins anew once there is space. */
     begin(work: () => Promise<void>): void {
         if (this.over) return;
-        work().catch((error: unknown) => {
+        this.untilWritten(work).catch((error: unknown) => {
             if (!this.over && !(error instanceof Ended)) this.fault(error);
         });
     }
 
+    /** Do it, again and again until the store has space for it; `onFull` hears of the first time that it had none. */
+    async untilWritten<T>(act: () => Promise<T>, onFull: () => void = () => undefined): Promise<T> {
+        for (let first = true; ; first = false) {
+            try {
+                return await act();
+            } catch (error) {
+                if (!(error instanceof StoreFull)) throw error;
+            }
+            this.check();
+            if (first) onFull();
+            await this.untilSpace();
+            this.check();
+        }
+    }
+
     /** A life within this one: it ends with it at the latest. */
     child(): Life {
-        const child = new Life(this.clock, this.fault);
+        const child = new Life(this.clock, this.fault, this.untilSpace);
         if (this.over) child.end();
         else {
             const ending = (): void => child.end();

@@ -93,7 +93,8 @@ export class Opener {
                 if (error.code === 'E_NO_KEY' || error.code === 'E_UNKNOWN_EPOCH') continue;
                 reading = await this.failed(entry, error);
             }
-            await history.settle(this.place.contentLog, reading.entry);
+            const { entry: settledEntry } = reading;
+            await this.home.life.untilWritten(() => history.settle(this.place.contentLog, settledEntry));
             settled.push(reading);
         }
         return settled;

@@ -232,6 +232,14 @@ export class Room implements FollowListener, SendingChannel {
             .map(({ entry }) => ({ id: entry.id, sinceMs: entry.atMs }));
     }
 
+    unwritten(readings: readonly Reading[]): void {
+        for (const reading of readings) {
+            if (!this.presses(reading)) continue;
+            this.press(reading);
+            this.tellRow(reading);
+        }
+    }
+
     async readings(readings: readonly Reading[]): Promise<void> {
         for (const reading of readings) await this.take(reading, false);
         if (
@@ -377,12 +385,7 @@ export class Room implements FollowListener, SendingChannel {
         const { entry } = reading;
         this.pages.arrived(entry.id);
         await this.asks(reading);
-        if (this.presses(reading)) {
-            const content = contentOf(reading);
-            const everyS = content === null ? 0 : (pressingS(content) ?? 0);
-            this.host.repeats.press(this.id, entry.id, this.life.clock.monotonicMs(), everyS);
-            this.host.soundsChanged();
-        }
+        if (this.presses(reading)) this.press(reading);
         const row = this.pages.tell(reading);
         if (row === null) return;
         if (this.info.purpose === 'incident' && this.follow.caughtUp && STIRRING.has(row.kind)) {
@@ -391,6 +394,13 @@ export class Room implements FollowListener, SendingChannel {
         if (!row.mine) this.marks.arrived(entry.offset);
         if (this.last === null || row.offset >= this.last.offset) this.last = row;
         this.host.put({ kind: 'row', row });
+    }
+
+    private press(reading: Reading): void {
+        const content = contentOf(reading);
+        const everyS = content === null ? 0 : (pressingS(content) ?? 0);
+        this.host.repeats.press(this.id, reading.entry.id, this.life.clock.monotonicMs(), everyS);
+        this.host.soundsChanged();
     }
 
     /** A message that asks for an acknowledgement waits for one, while there can be one. */
@@ -432,7 +442,9 @@ export class Room implements FollowListener, SendingChannel {
         const by = home.directories.memberOf(device);
         // One person, several devices: what they answered on one stops sounding on all. A check-in needs one answer of
         // anybody's but the sender's.
-        if (by === me || (type === 'check_in' && by !== sender)) await this.relieve(message);
+        if (by === me || (type === 'check_in' && by !== sender)) {
+            await this.life.untilWritten(() => this.relieve(message));
+        }
         if (reading !== null) this.tellRow(reading);
     }
 

@@ -102,7 +102,9 @@ export class Sending {
                     attempt = 0;
                     continue;
                 }
-                attempt = (await this.turn(log, wake, waiting, attempt)) ? 0 : attempt + 1;
+                // Of a full store: what was written is sent with the same bytes again, the rest waits for space.
+                const done = await this.life.untilWritten(() => this.turn(log, wake, waiting, attempt));
+                attempt = done ? 0 : attempt + 1;
             }
         } finally {
             this.awake.delete(log);
