@@ -1,9 +1,11 @@
-// axe-core on every scene, light and dark: `node e2e/axe.mjs [part of a name ...]`. Exits 1 on a violation (WCAG 2.2 AA).
+// axe-core on every scene, light and dark, and targets that a finger hits: `node e2e/axe.mjs [part of a name ...]`.
+// Exits 1 on a violation (WCAG 2.2 AA, and 48 CSS pixels of clients/web's own).
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { chosen, onStage, show } from './scenes.mjs';
+import { smallTargets } from './targets.mjs';
 
-const tags = ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa'];
+const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 const failed = await onStage(async (stage) => {
@@ -18,6 +20,12 @@ const failed = await onStage(async (stage) => {
                 (values) => globalThis.axe.run({ runOnly: { type: 'tag', values } }),
                 tags,
             );
+            // As large in the dark.
+            const small = theme === 'light' ? await stage.page.evaluate(smallTargets, 48) : [];
+            for (const target of small) {
+                count += 1;
+                console.error(`${scene.name}: smaller than 48 pixels: ${target}`);
+            }
             looked += 1;
             for (const { id, help, nodes } of violations) {
                 count += 1;

@@ -28,7 +28,7 @@ export interface Scene {
     readonly history?: 'never' | 'fails';
     /** Every command fails with this code. */
     readonly failing?: string;
-    /** Buttons, links and fields to tap before the picture, by CSS selector. */
+    /** Buttons, links and fields to tap before the picture, by CSS selector; `key:x` presses a key. */
     readonly taps?: readonly string[];
     /** Pictured on a desk, 1440 by 900, and not on a phone. */
     readonly wide?: boolean;

@@ -1,5 +1,5 @@
 /** A dispatcher's and an administrator's screens, in every state. */
-import { deviceId, memberId } from '~/model/sample';
+import { channelId, deviceId, memberId } from '~/model/sample';
 import { minutesAgo, nightMs, type Scene } from '../scene';
 import { snapshotOf, type Scene as Town } from './pretended';
 
@@ -40,5 +40,9 @@ export const scenes: readonly Scene[] = [
     desk('thousand', [open]),
     desk('busy', ['.strips header button'], 'screening'),
     desk('busy', [open, '.actions .primary'], 'assign'),
+    ...Object.entries({ close: 'x', edit: 'e', mark: 't', priority: 'p', keys: '?', map: '4' }).map(
+        ([sheet, key]) => desk('busy', [open, `key:${key}`], sheet),
+    ),
+    { ...desk('busy', [], 'channels'), path: `#/dispatcher/channel/${channelId(100)}` },
     ...['approve', 'members', 'units', 'devices'].map(admin),
 ];
