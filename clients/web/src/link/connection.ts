@@ -144,6 +144,12 @@ export class Connection {
         this.#wake?.();
     }
 
+    /** Open another session in place of this one: with a token that this one's socket would not take. */
+    again(): void {
+        this.#session?.end(NO_CODE);
+        this.hurry();
+    }
+
     /** End it; `run` resolves. */
     stop(): void {
         this.#over = true;

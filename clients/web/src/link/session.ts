@@ -49,6 +49,7 @@ export class Session implements TokenSource {
     readonly #clock: Clock;
     #kept: KeptSession | null = null;
     #loaded = false;
+    #personUntilMs = 0;
     /** What the person's options were made for. */
     #asked: SignIn | null = null;
     /** The last change, successful or not: the next one waits for it. */
@@ -73,9 +74,20 @@ export class Session implements TokenSource {
         return this.#inTurn(() => this.#obtain(stale));
     }
 
-    /** Until when the person's proof counts, by the server's clock; 0 where nobody asks, or there is no session yet. */
+    /**
+     * Until when the person's proof counts, by the server's clock; 0 where nobody asks. A session that ended for another
+     * reason takes nothing from it: the server asks by itself.
+     */
     get personUntilMs(): number {
-        return this.#kept?.personUntilMs ?? 0;
+        return this.#personUntilMs;
+    }
+
+    /** Whether a session stands on the shelf; from then on `personUntilMs` is right. */
+    stands(): Promise<boolean> {
+        return this.#inTurn(async () => {
+            await this.#load();
+            return this.#kept !== null;
+        });
     }
 
     /** What shows the person at this device. The answer serves for a minute, and for the next `showPerson` alone. */
@@ -176,11 +188,13 @@ export class Session implements TokenSource {
         const kept = await this.#shelf.load();
         this.#loaded = true;
         this.#kept = kept;
+        this.#personUntilMs = kept?.personUntilMs ?? 0;
     }
 
     async #keep(session: KeptSession | null): Promise<void> {
         this.#kept = session;
         this.#loaded = true;
+        if (session !== null) this.#personUntilMs = session.personUntilMs;
         await this.#shelf.keep(session);
     }
 }

@@ -28,7 +28,7 @@ import { NO_KEY, SERVER_DEVICE } from '~/protocol/ids';
 import type { ClientMessage, Entry, Publish, ServerMessage } from '~/protocol/messages';
 import { pack, unpack, type Value } from '~/protocol/pack';
 import * as r from '~/protocol/resources';
-import { Lane, type Role } from '~/protocol/words';
+import { Lane, type PersonBy, type Role } from '~/protocol/words';
 import { AuthorityKey } from '~/sealing/opening/authority';
 import { SigningKey } from '~/sealing/opening/signing-key';
 import { hashOfBox } from '~/sealing/public/boxes';
@@ -79,6 +79,7 @@ class Refusal extends Error {
     constructor(
         readonly number: number,
         readonly head = 0,
+        readonly person = '',
     ) {
         super('refused');
     }
@@ -90,6 +91,11 @@ export class RelayDouble {
     readonly forbidden = new Set<string>();
     /** No request and no socket comes through. */
     down = false;
+    /** What this agency asks for besides the device's key, and how long a proof counts. Any proof will do. */
+    person: PersonBy = 'device';
+    personMs = 12 * 3_600_000;
+    /** How often a socket was opened with a proof of its token. */
+    hellos = 0;
     /** Called with each publish before it is stored; an error number refuses it, `lost` stores it and says nothing. */
     meddle: ((publish: Publish, device: DeviceId) => number | 'lost' | null) | null = null;
     readonly published: Publish[] = [];
@@ -274,6 +280,7 @@ export class RelayDouble {
                             close(4200);
                             return;
                         }
+                        this.hellos += 1;
                         socket = { device, subscribed: new Set(), say, close };
                         this.sockets.add(socket);
                         say({
@@ -413,9 +420,9 @@ export class RelayDouble {
             return await this.answer(request);
         } catch (error) {
             if (!(error instanceof Refusal)) throw error;
-            const { number, head } = error;
+            const { number, head, person } = error;
             const code = wireLabel(number);
-            return json({ code, number, mayRetry: number < 200, head, sealingCode: '' }, 409);
+            return json({ code, number, mayRetry: number < 200, head, sealingCode: '', person }, 409);
         }
     }
 
@@ -435,6 +442,8 @@ export class RelayDouble {
             case 'POST challenges':
                 return json({ nonce: new Uint8Array(16), expiresMs: this.clock.nowMs() + 60_000 }, 201);
             case 'POST sessions':
+                if (parts[1] === 'options')
+                    return json({ by: this.person, purpose: 'sign_in', options: '{}' });
                 return this.signIn(given);
             case 'DELETE sessions':
                 return none();
@@ -455,7 +464,13 @@ export class RelayDouble {
         if (method === 'GET' && this.forbidden.has(noun)) throw new Refusal(WireError.forbidden);
         switch (`${method} ${noun}${verb === '' ? '' : ` ${verb}`}`) {
             case 'GET agency':
-                return json({ id: this.agency, label: 'Test', rootPub: this.rootPublic, createdMs: 0 });
+                return json({
+                    id: this.agency,
+                    label: 'Test',
+                    rootPub: this.rootPublic,
+                    createdMs: 0,
+                    person: this.person,
+                });
             case 'GET me':
                 return json(this.memberInfo(caller.member));
             case 'GET members':
@@ -536,6 +551,10 @@ export class RelayDouble {
         if (device.state === 'pending') throw new Refusal(WireError.pending);
         if (device.state === 'revoked') throw new Refusal(WireError.revoked);
         const nowMs = this.clock.nowMs();
+        const asks = this.person !== 'device';
+        if (asks && given.person === undefined) {
+            throw new Refusal(WireError.unauthenticated, 0, this.person);
+        }
         return json(
             {
                 token: `t:${device.id}`,
@@ -546,7 +565,7 @@ export class RelayDouble {
                 member: device.member,
                 device: device.id,
                 roles: this.members.get(device.member)?.roles ?? [],
-                personUntilMs: 0,
+                personUntilMs: asks ? nowMs + this.personMs : 0,
             },
             201,
         );

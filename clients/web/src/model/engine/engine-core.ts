@@ -257,9 +257,12 @@ export class EngineCore implements PersonHost {
     }
 
     private personWanted(by: 'passkey' | 'oidc'): void {
-        if (this.opened === null) return;
-        if (this.standing.kind === 'pending' || this.standing.kind === 'active')
-            this.stand({ kind: 'person', by, device: this.opened.identity.device });
+        const { opened } = this;
+        if (opened === null) return;
+        if (this.standing.kind === 'pending' || this.standing.kind === 'active') {
+            this.stand({ kind: 'person', by, device: opened.identity.device });
+            this.life.begin(() => this.keepAsked(opened, by));
+        }
     }
 
     /** The person showed who they are. */
@@ -270,8 +273,22 @@ export class EngineCore implements PersonHost {
         else {
             const me = await this.me(await loadMe(opened.stores.vault));
             this.stand({ kind: 'active', me });
-            atWork.hurry();
+            atWork.again();
         }
+    }
+
+    /** A page that is opened anew knows what is asked before any server says so. */
+    private async keepAsked(opened: Opened, by: 'passkey' | 'oidc'): Promise<void> {
+        const known = await loadMe(opened.stores.vault);
+        if (known.personBy !== by) await keepMe(opened.stores.vault, { ...known, personBy: by });
+    }
+
+    /** Whether anything may be shown: nobody asks for the person, or the proof still counts. */
+    private async proofCounts({ session, stores }: Opened, nowMs: number): Promise<boolean> {
+        const { personBy } = await loadMe(stores.vault);
+        if (personBy === 'device') return true;
+        if (!(await session.stands())) return false;
+        return session.personUntilMs === 0 || nowMs < session.personUntilMs;
     }
 
     /** Proofs and shifts end by the clock. */
@@ -303,8 +320,12 @@ export class EngineCore implements PersonHost {
             meChanged: () => this.life.begin(() => this.learnMe()),
         });
         this.atWork = work;
+        const known = await loadMe(opened.stores.vault);
+        const me = await this.me(known);
+        const counts = await this.proofCounts(opened, work.home.nowMs());
         this.life.begin(() => this.watchTheClock(opened, work));
-        this.stand({ kind: 'active', me: await this.me(await loadMe(opened.stores.vault)) });
+        if (known.personBy === 'device' || counts) this.stand({ kind: 'active', me });
+        else this.stand({ kind: 'person', by: known.personBy, device: opened.identity.device });
     }
 
     private stopped(code: number): void {
@@ -334,6 +355,10 @@ export class EngineCore implements PersonHost {
                 shiftUntilMs,
             };
             if (JSON.stringify(known) !== JSON.stringify(before)) await keepMe(opened.stores.vault, known);
+            if (this.standing.kind === 'person' && known.personBy === 'device') {
+                // The agency asks for nobody any more.
+                this.stand({ kind: 'active', me: await this.me(known) });
+            }
             await this.tellMe(known);
         } catch (error) {
             unlessApi(error);
@@ -359,7 +384,9 @@ export class EngineCore implements PersonHost {
         const { standing, trouble: store } = this;
         if (work === null || standing.kind !== 'active') {
             const link = work?.linkView() ?? this.noLink();
-            return { ...EMPTY, standing, link, store };
+            // That something urgent waits is said also before the person is known; what it is, is not.
+            const urgent = work !== null && standing.kind === 'person' ? await work.urgentRows() : [];
+            return { ...EMPTY, standing, link, store, urgent };
         }
         const nowMs = work.home.nowMs();
         const rooms = work.rooms.all();

@@ -502,6 +502,12 @@ export class Work {
         this.chore();
     }
 
+    /** Connect anew, since the token is another session's from now on. */
+    again(): void {
+        this.connection.again();
+        this.chore();
+    }
+
     // ---- chores
 
     /** The directory or a list may have changed. */
