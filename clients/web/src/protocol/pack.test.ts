@@ -94,6 +94,7 @@ test('integers are exact or refused', () => {
 
 test('another library reads what is written, and writes what is read', () => {
     const sizes = [0, 15, 16, 31, 32, 255, 256, 65_535, 65_536];
+    const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
     const keys = (count: number): string[] => Array.from({ length: count }, (_, i) => `k${String(i)}`);
     const values: Value[] = [
         null,
@@ -101,17 +102,17 @@ test('another library reads what is written, and writes what is read', () => {
         false,
         ...EDGES,
         ...sizes.map((size) => 'x'.repeat(size)),
-        ...sizes.map((size) => '\u00e9'.repeat(size / 2)),
+        'caf\u00e9 \u{1f7e2}',
         ...sizes.map((size) => new Uint8Array(size).fill(size)),
-        ...sizes.map(keys),
+        ...sizes.map((size) => Array<Value>(size).fill(1)),
         ...sizes.map((size) => Object.fromEntries(keys(size).map((key) => [key, size]))),
         [[], {}, { a: [{ b: new Uint8Array(2) }] }],
     ];
     for (const value of values) {
-        const written = toHex(pack(value));
-        expect(toHex(encode(value))).toBe(written);
-        expect(toHex(pack(unpack(encode(value), { maps: true })))).toBe(written);
-        expect(toHex(encode(decode(pack(value))))).toBe(written);
+        const [ours, others] = [pack(value), encode(value)];
+        expect(same(others, ours)).toBe(true);
+        expect(same(pack(unpack(others, { maps: true })), ours)).toBe(true);
+        expect(same(encode(decode(ours)), ours)).toBe(true);
     }
 });
 

@@ -584,7 +584,7 @@ export class RelayDouble {
     // ---- channels
 
     private async createChannel(post: r.ChannelPost): Promise<HttpAnswer> {
-        const commit = await parseCommit(post.genesis.commit as never);
+        const commit = await parseCommit(post.genesis.commit);
         this.channels.set(commit.channelId, {
             id: commit.channelId,
             purpose: post.purpose,
@@ -610,7 +610,7 @@ export class RelayDouble {
 
     private async commit(id: ChannelId, post: r.CommitPost): Promise<HttpAnswer> {
         const channel = this.channels.get(id);
-        const commit = await parseCommit(post.commit as never);
+        const commit = await parseCommit(post.commit);
         if (channel === undefined) throw new Refusal(WireError.not_found);
         const head = channel.commits.at(-1)?.commit;
         const next = (head?.epoch ?? -1) + 1;
@@ -618,7 +618,7 @@ export class RelayDouble {
             throw new Refusal(WireError.conflict, next - 1);
         }
         channel.commits.push({ commit, post });
-        this.append(address('epochs', id), encodeSigned(post.commit as never));
+        this.append(address('epochs', id), encodeSigned(post.commit));
         this.tell(commit);
         return msgpack([fromHex(id), commit.epoch, fromHex(commit.hash), false], 201);
     }

@@ -34,8 +34,7 @@ import {
     REASON_PERIODIC,
     REASON_REVOKE,
 } from '~/sealing/public/commit';
-import type { Box } from '~/sealing/public/boxes';
-import { type Hex, hex } from '~/sealing/public/encoding';
+import { hex } from '~/sealing/public/encoding';
 import { DURABLE } from '~/sealing/public/entries';
 import { decodeSealedGrant, parseGrant } from '~/sealing/public/grant';
 import { LOG_START } from '~/sealing/public/seen';
@@ -219,8 +218,8 @@ export class Chain {
                 return found;
             }
             for (const { epoch, box, boxHashes, boxListSignature } of page) {
-                const boxList = { hashes: boxHashes as readonly Hex[], signature: boxListSignature };
-                found.set(epoch, { box: box as Box | null, boxList });
+                const boxList = { hashes: boxHashes, signature: boxListSignature };
+                found.set(epoch, { box, boxList });
                 if (box === null && boxHashes.length === 0 && boxListSignature.length === 0) {
                     this.forgotten.add(epoch);
                 }

@@ -93,7 +93,7 @@ export class Uploads {
                 id,
                 channel,
                 key: toHex(secret),
-                fileId: toHex(fileId) as Hex,
+                fileId: toHex(fileId),
                 sizeBytes: file.size,
                 sha256: toHex(new Uint8Array(digest)),
                 name: Array.from(name === '' ? 'file' : name)
@@ -142,7 +142,7 @@ export class Uploads {
 
     /** A whole file, opened and verified. Rejects with `EngineFailure` `failed` when it is not what the message names. */
     async fetch(content: ContentOf<'attachment'>, progressed: (doneBytes: number) => void): Promise<Blob> {
-        const key = new AttachmentKey(toHex(content.fileId) as Hex, content.key, content.sizeBytes);
+        const key = new AttachmentKey(toHex(content.fileId), content.key, content.sizeBytes);
         const parts: BlobPart[] = [];
         for (let index = 0; index < key.chunks; index++) {
             const sealed = await this.home.api.chunk(content.blob, index);
