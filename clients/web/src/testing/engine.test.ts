@@ -71,6 +71,25 @@ describe('a device that enrolls', () => {
         await eva.engine.stop();
     });
 
+    test.each([
+        ['the agency names', '02'.repeat(32), true],
+        ['nobody knows', '03'.repeat(32), false],
+    ])('holds the authority key of its link if it is one that %s', async (_, authoritySeed, held) => {
+        const here = await Town.create();
+        const { member, code } = here.relay.invite(['admin']);
+        const eva = await here.newcomer(member);
+        await eva.engine.enrol({ code, root: here.root, authoritySeed });
+        await here.until(() => eva.standing.kind === 'pending');
+        if (eva.standing.kind !== 'pending') return;
+        await here.relay.approve(eva.standing.device);
+        await here.until(() => eva.standing.kind === 'active' && eva.standing.me.agencyLabel !== '');
+        await here.rest(2);
+        expect(eva.standing).toMatchObject({ me: { authority: held } });
+        await eva.reload();
+        expect(eva.standing).toMatchObject({ me: { authority: held } });
+        await eva.engine.stop();
+    });
+
     test('says that a code is wrong', async () => {
         const here = await Town.create();
         const { member } = here.relay.invite(['responder']);

@@ -24,6 +24,7 @@ import {
     WrongPin,
 } from '../ports';
 import { Announcer } from './announcer';
+import { acceptOffered, authorityKeyOf, offerAuthority } from './authority';
 import { enrol, ownShortCode } from './enrolment';
 import { EngineFailure } from './errors';
 import { FullStore } from './full-store';
@@ -131,9 +132,13 @@ export class EngineCore implements PersonHost {
         readonly code: string;
         readonly root: string;
         readonly pin?: string;
+        readonly authoritySeed?: string;
     }): Promise<void> {
         if (this.opened !== null) throw new EngineFailure('failed');
+        const { authoritySeed: seed } = request;
+        const authority = seed === undefined ? null : await authorityKeyOf(seed);
         const { identity, keys, stores } = await enrol(this.ports.store, this.openApi, request);
+        if (authority !== null) await offerAuthority(stores.vault, authority);
         await this.hold(identity, keys, stores);
     }
 
@@ -374,7 +379,10 @@ export class EngineCore implements PersonHost {
 
     private async me(known: KnownMe): Promise<Me> {
         if (this.opened === null || this.atWork === null) throw new EngineFailure('failed');
-        return await meOf(this.opened.identity, known, this.atWork.home, this.opened.stores.vault);
+        const { identity, stores } = this.opened;
+        const { home } = this.atWork;
+        await acceptOffered(stores.vault, home.directories);
+        return await meOf(identity, known, home, stores.vault);
     }
 
     // ---- telling
