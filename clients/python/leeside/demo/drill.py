@@ -37,6 +37,8 @@ PLACE: Final = (475_644_000, 191_278_000)
 NARRATIVE: Final = "The sister called: he has not slept for days and speaks to nobody. No weapon seen by her."
 PRIORITY: Final = 2
 PACE_S: Final = 2.0
+STAY_PAUSES: Final = 30
+"""How many pauses long the unit stays on the scene."""
 MOVE_S: Final = 2.0
 WAIT_S: Final = 30.0
 TOLD_MOVES: Final = 5
@@ -121,6 +123,8 @@ class Drill:
         await self._say(
             "ana", channel, "Read back: sister stays tonight, clinic tomorrow, no doses by himself."
         )
+        # Long enough for a guest to look around, write, and see it all on the board and the map.
+        await asyncio.sleep(STAY_PAUSES * self.pace_s)
         await self._say("ben", channel, "Scene is safe. Leaving with Ana.")
         await self._status(0, PrimaryStatus.AVAILABLE, SecondaryStatus.CLEARED, Mark.BACK_IN_SERVICE)
         await self._describe(incident, channel, Disposition.REMAINED_WITH_SUPPORT)
