@@ -28,6 +28,7 @@ HELP = """\
                                        one interleaved run; web: the client in a browser against its
                                        limits; --keep: into docs/results
   shots [part of a name ...]           pictures of every view, state and theme, on one sheet to look at
+        --guides                       those of docs/guides, in their place
   doctor                               what this machine has and lacks for the above
   lock [--upgrade]                     write the locks anew from pyproject.toml and clients/web/package.json
   web                                  build the web client into the server, where its sources changed
@@ -40,6 +41,7 @@ its own configuration.
 Exit codes: 0 all holds, 1 something failed, 2 wrong usage, 78 this machine lacks something and the fix is printed."""
 
 EXIT_USAGE = 2
+GUIDE_PICTURES = ROOT / "docs/guides/pictures"
 OF_WEB = "clients/web"
 IN_BROWSERS = ("tests/web", "tests/journeys")
 """Tests that are served the built client."""
@@ -120,10 +122,18 @@ def check_command(arguments: Sequence[str]) -> int:
 
 
 def shots(arguments: Sequence[str]) -> int:
-    """A picture of every view, state and theme, and a sheet of them all; with words only those that hold one."""
+    """A picture of every view, state and theme, and a sheet of them all; with words only those that hold one.
+
+    `--guides`: the few of docs/guides, in their place.
+    """
+    guides = "--guides" in arguments
+    if guides and len(arguments) > 1:
+        return usage("shots --guides takes nothing else")
     install()
     install_modules()
     os.environ.update(provide((CHROMIUM,)))
+    if guides:
+        return run(("node", "e2e/guide-pictures.mjs", GUIDE_PICTURES), environment(node_folder()), WEB)
     folder = OWN / "shots"
     code = run(("node", "e2e/shots.mjs", folder, *arguments), environment(node_folder()), WEB)
     say(f"look at them: {folder / 'index.html'}")

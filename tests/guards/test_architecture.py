@@ -15,7 +15,7 @@ from deploy.devtool.place import ROOT
 PAGES: Final = tuple(
     path
     for path in (
-        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
         *sorted((ROOT / "deploy").rglob("*.md")),
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
     )
@@ -27,7 +27,9 @@ NAMED: Final = re.findall(
 NAMED_IN_THE_CLIENT: Final = re.findall(
     r"`(clients/web/[\w/.-]+\.(?:ts|svelte|js))`", (ROOT / "docs/architecture.md").read_text()
 )
-LINK: Final = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+LINK: Final = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)|<img [^>]*src=\"([^\"]+)\"")
+GUIDES: Final = ROOT / "docs/guides"
+PICTURE_BYTES: Final = 80_000
 
 
 @cache
@@ -61,7 +63,21 @@ def test_what_the_architecture_names_of_the_web_client_exists() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     broken = [
         target
-        for target in LINK.findall(page.read_text())
-        if "://" not in target and not (page.parent / target).exists()
+        for found in LINK.findall(page.read_text())
+        for target in found
+        if target and "://" not in target and not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_every_picture_of_the_guides_is_shown_and_small() -> None:
+    shown = {
+        (page.parent / target).resolve()
+        for page in GUIDES.glob("*.md")
+        for found in LINK.findall(page.read_text())
+        for target in found
+        if target.endswith(".png")
+    }
+    there = set((GUIDES / "pictures").iterdir())
+    assert shown == there
+    assert [path.name for path in there if path.stat().st_size > PICTURE_BYTES] == []

@@ -95,11 +95,10 @@ export async function onStage(work) {
     }
 }
 
-/** Show one scene; resolves when it stands. `variant`: theme, lang, dir. */
-export async function show({ page, address }, scene, variant) {
-    await page.setViewport(
-        scene.wide ? { width: 1440, height: 900 } : { width: 360, height: 740, deviceScaleFactor: 1 },
-    );
+/** Show one scene; resolves when it stands. `variant`: theme, lang, dir; `scale`: pixels of the picture for one of the page. */
+export async function show({ page, address }, scene, { scale = 1, ...variant }) {
+    const [width, height] = scene.wide ? [1440, 900] : [360, 740];
+    await page.setViewport({ width, height, deviceScaleFactor: scale });
     await page.emulateMediaFeatures([
         { name: 'prefers-color-scheme', value: variant.theme },
         { name: 'prefers-reduced-motion', value: 'reduce' },

@@ -13,7 +13,7 @@ import '~/views/shared/elements.css';
 import { showTheme } from '~/views/shared/theme';
 import OtherTab from '~/views/start/OtherTab.svelte';
 import Unfit from '~/views/start/Unfit.svelte';
-import { bestLanguage, speak, useWords } from '~/words/words.svelte';
+import { bestLanguage, speak, t, useWords } from '~/words/words.svelte';
 import { FakeEngine } from './fake-engine';
 import { fakeHandset } from './fake-handset';
 import { nightMs, type Scene } from './scene';
@@ -32,11 +32,23 @@ window.scenes = scenes.map(({ name, path = '', taps = [], wide = false }) => ({ 
 
 /** Every screen and word beforehand: a picture must not show that something is on its way. */
 const screens = import.meta.glob([
-    '../src/views/{chat/Chat,dispatcher/Dispatcher,responder/Responder,responder/StatusSheet}.svelte',
+    '../src/views/{admin/Admin,chat/Chat,dispatcher/Dispatcher,responder/Responder,responder/StatusSheet}.svelte',
     '../src/views/shared/{Me,Pages,PhoneNumbers}.svelte',
     '../src/views/start/{AlarmScreen,IdleScreen,Start}.svelte',
 ]);
+const STILL_MS = 100;
 const areas = ['shared', 'start', 'chat', 'responder', 'desk', 'admin'] as const;
+
+/** Something stands, and nothing has moved for a moment: a slow machine is not pictured while it is still opening. */
+async function settled(target: Element): Promise<void> {
+    let movedMs = performance.now();
+    const watch = new MutationObserver(() => (movedMs = performance.now()));
+    watch.observe(target, { subtree: true, childList: true, characterData: true });
+    const opening = t('app.loading');
+    while (performance.now() - movedMs < STILL_MS || target.textContent.includes(opening))
+        await new Promise((tick) => setTimeout(tick, STILL_MS / 4));
+    watch.disconnect();
+}
 
 async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
     showTheme(asked.get('theme') ?? '');
@@ -59,12 +71,11 @@ async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
         const signIn = scene.signIn ?? null;
         mount(App, { target, props: { engine, world, handset, sharing, safety, enrolment, signIn } });
     }
+    await settled(target);
     const direction = asked.get('dir');
     // After the app set its own: a language that reads from the right, without one.
-    setTimeout(() => {
-        if (direction) document.documentElement.dir = direction;
-        window.staged = true;
-    }, 100);
+    if (direction) document.documentElement.dir = direction;
+    window.staged = true;
 }
 
 const asked = new URLSearchParams(location.search);
