@@ -18,6 +18,9 @@ export default defineConfig({
     test: {
         include: ['src/**/*.test.ts', 'town/**/*.test.ts'],
         environment: 'node',
+        // A busy machine is no fault: what hangs is found all the same.
+        testTimeout: 60_000,
+        hookTimeout: 60_000,
         server: { deps: { inline: [/svelte/] } },
     },
 });
