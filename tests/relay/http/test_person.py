@@ -13,10 +13,14 @@ import pytest_asyncio
 
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
+from leeside_protocol.ids import AgencyId, MemberId
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
 from leeside_protocol.words import PersonBy, Role
-from leeside_server.relay.http import HttpSettings
+from leeside_server.core.person import PasskeyRow
+from leeside_server.core.rows import Held
+from leeside_server.relay.http import HttpSettings, passkeys
+from leeside_server.relay.http.call import Call
 from leeside_server.relay.passkeys import relying_party
 from leeside_server.relay.retention import Retention, RetentionSettings
 from tests.relay.http.world import Agency, City, Person, Refusal, redeem
@@ -411,6 +415,24 @@ class TestPasskeys:
             await asking.city.ask("person_options", body=body)
         assert refused.value.code is WireError.FORBIDDEN, "an old device registers none"
         assert lost.credentials
+
+    async def test_who_signs_in_meanwhile_keeps_none(
+        self, asking: Agency, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each use changes the passkey's row: who has a stolen one must not keep it by using it."""
+        person, authenticator = await joined(asking)
+        read, uses = passkeys.passkeys_of, iter(range(3))
+
+        async def used_meanwhile(call: Call, agency: AgencyId, member: MemberId) -> list[Held[PasskeyRow]]:
+            there = await read(call, agency, member)
+            if next(uses, None) is not None:
+                await sign_in(person, authenticator)
+            return there
+
+        monkeypatch.setattr(passkeys, "passkeys_of", used_meanwhile)
+        await asking.admin.ask("forget_passkeys", id=person.member)
+        assert await events(asking, "passkey_removed") == [("passkey_removed", "all")]
+        assert (await person.ask("passkeys")).items == ()
 
     async def test_they_go_with_the_membership(self, asking: Agency) -> None:
         person, _ = await joined(asking)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from leeside_protocol import resources as r
@@ -15,7 +15,7 @@ from leeside_server.core.identity import MemberRow, SessionRow
 from leeside_server.core.person import PasskeyRow, check_may_register
 from leeside_server.core.policy import Action
 from leeside_server.core.rows import Held, remove
-from leeside_server.core.writes import Audit
+from leeside_server.core.writes import Audit, Part
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.person import (
@@ -93,11 +93,15 @@ async def forget_passkeys(call: Call) -> None:
     """DELETE /v1/members/{id}/passkeys: all of them are lost; the next device that is certified registers a new one."""
     call.actor.require(Action.CHANGE_MEMBER)
     held = await call.need(MemberRow, call.id)
-    there = await passkeys_of(call, call.actor.agency, MemberId(held.id))
-    if there:
-        removed = (remove(PasskeyRow, one) for one in there)
+
+    async def decide() -> tuple[Sequence[Part], None]:
+        there = await passkeys_of(call, call.actor.agency, MemberId(held.id))
+        removed = [remove(PasskeyRow, one) for one in there]
         audit = Audit("passkey_removed", call.actor.device, held.id, "all")
-        await call.write(call.actor.agency, *removed, audit)
+        return ((*removed, audit) if removed else ()), None
+
+    # Each use changes a passkey's row: who has a stolen one must not keep it by using it.
+    await call.write_anew(call.actor.agency, decide)
 
 
 async def _check(call: Call) -> list[Held[PasskeyRow]]:
