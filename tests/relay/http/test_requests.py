@@ -20,7 +20,8 @@ from leeside_protocol.words import ChannelPurpose, Role
 from leeside_server.core.identity import NO_AGENCY
 from leeside_server.core.rates import Rate
 from leeside_server.ports import StoreFull, StoreUnavailable
-from leeside_server.relay.http import HttpSettings
+from leeside_server.relay.app import build_app
+from leeside_server.relay.http import HttpSettings, OidcSettings, routes
 from leeside_server.relay.http.limits import DEVICE_KEYS
 from tests.relay.http.world import Agency, City, Refusal
 from tests.relay.http.world import city as open_city
@@ -47,11 +48,25 @@ async def test_nothing_is_answered_before_signing_in(city: City, name: str) -> N
     assert code(response) is WireError.UNAUTHENTICATED
 
 
-async def test_every_answer_has_the_headers_that_keep_browsers_out(city: City) -> None:
-    for path in ("/v1/server", "/v1/me", "/v1/nothing", "/v1/challenges"):
+@pytest.mark.parametrize("tls", [False, True])
+async def test_every_answer_has_the_headers_that_keep_browsers_out(city: City, *, tls: bool) -> None:
+    oidc = OidcSettings("http://127.0.0.1:9", "client", "", NO_AGENCY)
+    settings = HttpSettings(tls=tls, oidc=oidc, public_origins=("https://relay.example",))
+    app = build_app(city.node, routes(city.node, settings))
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 50_000))
+    city.client = httpx.AsyncClient(transport=transport, base_url="https://relay.example")
+    for path in (
+        "/v1/server",
+        "/v1/me",
+        "/v1/nothing",
+        "/v1/challenges",
+        "/v1/oidc/callback",
+        "/openapi.json",
+    ):
         response = await city.client.get(path)
         assert response.headers["x-content-type-options"] == "nosniff"
         assert response.headers["cache-control"] == "no-store"
+        assert ("strict-transport-security" in response.headers) is tls
         assert "default-src 'none'" in response.headers["content-security-policy"]
         assert not [name for name in response.headers if name.startswith("access-control")]
 

@@ -36,7 +36,7 @@ Handler = Callable[[Call], Awaitable[object]]
 OCTETS: Final = "application/octet-stream"
 _log = get_logger("leeside.http")
 
-HEADERS: Final = {
+_HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -195,36 +195,41 @@ class Endpoint:
         return self._respond(encode(answer), r.JSON, status, headers)
 
     def _respond(self, data: bytes, media: str | None, status: int, headers: Mapping[str, str]) -> Response:
-        fixed = {**HEADERS, **_TLS_HEADERS} if self._settings.tls else HEADERS
-        return Response(data, status, {**fixed, **headers}, media_type=media)
+        return Response(data, status, {**headers_of(self._settings), **headers}, media_type=media)
+
+
+def headers_of(settings: HttpSettings) -> Mapping[str, str]:
+    """What stands on every answer of the HTTP half, whatever it is."""
+    return {**_HEADERS, **_TLS_HEADERS} if settings.tls else _HEADERS
 
 
 class Resource:
     """All operations of one path, as an ASGI application: the method chooses, others get 405."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint], settings: HttpSettings) -> None:
         self._endpoints: Final = endpoints
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         endpoint = self._endpoints.get(request.method)
         if endpoint is None:
-            response = refuse_method(tuple(self._endpoints))
+            response = refuse_method(tuple(self._endpoints), self._settings)
         else:
             response = await endpoint.answer(request)
         await response(scope, receive, send)
 
 
-def refuse_method(allowed: tuple[str, ...]) -> Response:
+def refuse_method(allowed: tuple[str, ...], settings: HttpSettings) -> Response:
     """405 in the shape of every refusal."""
     answer = refusal(WireError.UNSUPPORTED, "this path has no such method")
-    headers = {**HEADERS, "Allow": ", ".join(sorted(allowed))}
+    headers = {**headers_of(settings), "Allow": ", ".join(sorted(allowed))}
     return Response(encode(answer), 405, headers, media_type=r.JSON)
 
 
-def nothing_here() -> Response:
+def nothing_here(settings: HttpSettings) -> Response:
     """404 in the shape of every refusal."""
-    return Response(encode(refusal(WireError.NOT_FOUND)), 404, HEADERS, media_type=r.JSON)
+    return Response(encode(refusal(WireError.NOT_FOUND)), 404, headers_of(settings), media_type=r.JSON)
 
 
 def _decoder(route: Route) -> Callable[[bytes], object]:

@@ -28,7 +28,7 @@ from leeside_server.relay.http import (
     sessions,
     units,
 )
-from leeside_server.relay.http.endpoint import Endpoint, Handler, Resource, nothing_here
+from leeside_server.relay.http.endpoint import Endpoint, Handler, Resource, headers_of, nothing_here
 from leeside_server.relay.http.host import Host
 from leeside_server.relay.http.limits import RequestLimits
 from leeside_server.relay.http.openapi import encoded
@@ -61,20 +61,21 @@ def routes(host: Host, settings: HttpSettings) -> list[BaseRoute]:
     for route in ROUTES:
         endpoint = Endpoint(route, HANDLERS[route.name], host, settings, limits)
         paths.setdefault(route.path, {})[route.method] = endpoint
-    mounted: list[BaseRoute] = [Mounted(path, Resource(endpoints)) for path, endpoints in paths.items()]
+    mounted: list[BaseRoute] = [
+        Mounted(path, Resource(endpoints, settings)) for path, endpoints in paths.items()
+    ]
     if settings.oidc is not None and settings.public_origins:
         mounted += oidc.pages(host, settings, settings.oidc, limits)
-    mounted.append(Mounted("/openapi.json", _openapi))
-    mounted.append(Mounted("/v1/{rest:path}", _nothing, methods=_METHODS))
+
+    async def openapi(_: Request) -> Response:
+        return Response(encoded(), headers=headers_of(settings), media_type="application/json")
+
+    async def nothing(_: Request) -> Response:
+        return nothing_here(settings)
+
+    mounted.append(Mounted("/openapi.json", openapi))
+    mounted.append(Mounted("/v1/{rest:path}", nothing, methods=_METHODS))
     return mounted
 
 
 _METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-
-
-async def _openapi(_: Request) -> Response:
-    return Response(encoded(), media_type="application/json")
-
-
-async def _nothing(_: Request) -> Response:
-    return nothing_here()

@@ -35,7 +35,7 @@ from leeside_server.core.writes import NO_DEVICE, Audit, Item
 from leeside_server.log import get_logger
 from leeside_server.ports import StoreUnavailable
 from leeside_server.relay.http.call import Call
-from leeside_server.relay.http.endpoint import HEADERS, Handler
+from leeside_server.relay.http.endpoint import Handler, headers_of
 from leeside_server.relay.http.host import Host
 from leeside_server.relay.http.limits import RequestLimits
 from leeside_server.relay.http.refusals import Refused, stored
@@ -138,7 +138,7 @@ class _Pages:
             except (ProviderUnavailable, StoreUnavailable) as error:
                 _log.warning("sign_in_unavailable", error=type(error).__name__)
                 where = f"{self._origin}/#oidc_error=unavailable"
-            return RedirectResponse(where, 303, HEADERS)
+            return RedirectResponse(where, 303, headers_of(self._settings))
 
         return answer
 
