@@ -140,6 +140,7 @@ export class FakeEngine implements Engine {
     grant = (): Promise<void> => this.#do(undefined);
     admit = (): Promise<void> => this.#do(undefined);
     remove = (): Promise<void> => this.#do(undefined);
+    openUnitChannel = (): ReturnType<Engine['openUnitChannel']> => Promise.reject(failure('offline'));
     openIncident = (): ReturnType<Engine['openIncident']> => Promise.reject(failure('offline'));
     describeIncident = (): Promise<void> => this.#do(undefined);
     prioritise = (): Promise<void> => this.#do(undefined);

@@ -116,6 +116,12 @@ export interface ChannelView {
     /** The unit's or incident's id. */
     readonly subject: string | null;
     readonly readers: readonly Reader[];
+    /**
+     * Of a unit's or the agency's channel, by the server's lists, for whoever may let people in: who belongs there and has
+     * a device that cannot read it, and who reads it and belongs there no more. A person decides: `admit`, `remove`.
+     */
+    readonly outside: readonly MemberId[];
+    readonly leftover: readonly MemberId[];
     readonly archived: boolean;
     /** Everything up to the head is here. Until then a screen must not say "no messages". */
     readonly caughtUp: boolean;
@@ -510,6 +516,9 @@ export interface Engine {
     grant(channel: ChannelId, to: DeviceId): Promise<void>;
     admit(channel: ChannelId, members: readonly MemberId[]): Promise<void>;
     remove(channel: ChannelId, members: readonly MemberId[]): Promise<void>;
+
+    /** A unit's channel, for its people and the desk; one that stands already is not opened twice. */
+    openUnitChannel(unit: UnitId): Promise<ChannelId>;
 
     // -- incidents
     /** The row, the operations channel and its first words in one step. */

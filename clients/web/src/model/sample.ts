@@ -104,6 +104,8 @@ export function channel(n: number, change: Partial<ChannelView> = {}): ChannelVi
         compartment: 'operations',
         subject: null,
         readers: [],
+        outside: [],
+        leftover: [],
         archived: false,
         caughtUp: true,
         blocked: '',

@@ -13,9 +13,19 @@ import { deviceIdOf, encodeSignedEntry, type Operation } from '~/sealing/public/
 import { parseDeviceKey } from '~/sealing/public/device-key';
 import { decodeSigned, verifySigned } from '~/sealing/public/signed';
 
-import type { DeviceId, DeviceView, Discipline, EnrolmentLink, MemberId, Role, UnitId } from '../engine';
+import type {
+    ChannelId,
+    DeviceId,
+    DeviceView,
+    Discipline,
+    EnrolmentLink,
+    MemberId,
+    Role,
+    UnitId,
+} from '../engine';
 import type { Vault } from '../ports';
 import { loadAuthority } from './authority';
+import { DESK } from './belonging';
 import { certificateFor } from './certificates';
 import { EngineFailure } from './errors';
 import { Openings } from './openings';
@@ -68,13 +78,23 @@ export class Administration {
         const unit = await this.api.createUnit(members, members[0] ?? null);
         this.work.people.takeUnit(unit);
         await this.work.compose(agency, { type: 'unit_name', unit: unit.id, name });
-        const readers = [...members, ...this.work.people.withRoles(['dispatcher', 'supervisor'])];
         try {
-            await this.openings.open({ purpose: 'unit', subject: unit.id }, this.openings.devicesOf(readers));
+            await this.openings.openUnit(unit.id, members, this.work.people.withRoles(DESK));
         } catch (error) {
             if (!(error instanceof ApiError) || error.number !== WireError.forbidden) throw error;
         }
         return unit.id;
+    }
+
+    /** For a unit that was made by somebody who may not sit in its channel. */
+    async openUnitChannel(id: UnitId): Promise<ChannelId> {
+        // Another person may have opened it a moment ago: the server would take a second one.
+        await this.work.refresh();
+        const standing = this.work.rooms.of('unit', id);
+        if (standing !== undefined) return standing.id;
+        const unit = this.work.people.unit(id);
+        if (unit === null || unit.endedMs > 0) throw new EngineFailure('not_found');
+        return (await this.openings.openUnit(id, unit.members, this.work.people.withRoles(DESK))).id;
     }
 
     /** `shift`: for a shared device, which ends by itself when the shift does. */

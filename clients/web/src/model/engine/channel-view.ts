@@ -14,13 +14,15 @@ const COMPARTMENTS: readonly CompartmentName[] = [
 ];
 
 export function viewOf(room: Room, last: Row | null, host: Host): ChannelView {
-    const { info, chain, follow, marks } = room;
+    const { info, chain, follow, marks, strays } = room;
     return {
         id: room.id,
         purpose: info.purpose,
         compartment: COMPARTMENTS[info.compartment] ?? 'record',
         subject: info.subject,
         readers: readersOf(room, host),
+        outside: strays.outside,
+        leftover: strays.leftover,
         archived: info.archived,
         caughtUp: follow.caughtUp,
         blocked: blockedBecause(room, host, chain.stopped),

@@ -265,6 +265,10 @@ export class Commands implements Engine {
         });
     }
 
+    openUnitChannel(unit: UnitId): Promise<ChannelId> {
+        return this.do(({ administration }) => administration.openUnitChannel(unit));
+    }
+
     // -- incidents
 
     openIncident(priority: number, details: IncidentDetails): Promise<IncidentId> {

@@ -86,6 +86,11 @@ export class Openings {
         return await this.join(made);
     }
 
+    /** A unit's channel: for its members, and the desk that sends it. */
+    async openUnit(unit: UnitId, members: readonly MemberId[], desk: readonly MemberId[]): Promise<Room> {
+        return await this.open({ purpose: 'unit', subject: unit }, this.devicesOf([...members, ...desk]));
+    }
+
     /** The channel stands: keep its genesis and follow it. */
     async join({ commit, post, opening }: Made): Promise<Room> {
         const id: ChannelId = commit.commit.channelId;

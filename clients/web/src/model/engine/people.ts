@@ -54,10 +54,11 @@ export class People {
         return [...this.units.values()].filter((unit) => unit.endedMs === 0 && unit.members.includes(member));
     }
 
-    /** Members who hold any of these roles now. */
-    withRoles(roles: readonly Role[]): MemberId[] {
+    /** Members who hold any of these roles now; null: any at all. */
+    withRoles(roles: readonly Role[] | null): MemberId[] {
         return [...this.members.values()]
-            .filter((member) => member.endedMs === 0 && member.roles.some((role) => roles.includes(role)))
+            .filter((member) => member.endedMs === 0)
+            .filter((member) => roles === null || member.roles.some((role) => roles.includes(role)))
             .map((member) => member.id);
     }
 

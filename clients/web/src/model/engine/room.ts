@@ -14,13 +14,14 @@ import { BodyError, type Content, placeOf, readContent } from '~/protocol/bodies
 import type { ChannelId, ChannelView, EngineEvent, IncidentId, MemberId, Row } from '../engine';
 import { type Draft, type Outbox, Verdict } from '../ports';
 import { Answers } from './answers';
+import { NOBODY, straysOf } from './belonging';
 import { Chain } from './chain';
 import { ChannelFollow, type FollowListener, type Subscribe } from './follow';
 import type { Home } from './home';
 import type { Incidents } from './incidents';
 import type { Life } from './life';
 import { Pages } from './pages';
-import type { People } from './people';
+import { type People, same } from './people';
 import { Present } from './present';
 import type { RoomInfo } from './rooms';
 import { contentOf, pressingS } from './telling';
@@ -76,6 +77,8 @@ export class Room implements FollowListener, SendingChannel {
     readonly answers: Answers;
     readonly marks: ReadMarks;
     blocked = '';
+    /** Who is missing here, or too many, since the lists or the roster changed last. */
+    strays = NOBODY;
     private last: Row | null = null;
     private touched: { after: number; upTo: number } | null = null;
     private telling = false;
@@ -107,6 +110,7 @@ export class Room implements FollowListener, SendingChannel {
         room = new Room(info.id, info, host, life, chain, answers, marks);
         room.following = await ChannelFollow.restore(life, chain, home.history, host.subscribe, room);
         await room.recall();
+        room.strays = straysOf(room, host);
         return room;
     }
 
@@ -161,6 +165,13 @@ export class Room implements FollowListener, SendingChannel {
     /** Tell the channel's view again; many changes of one moment are told once. */
     tellView(): void {
         this.host.put({ kind: 'channel', channel: this.view() });
+    }
+
+    /** The lists or the directory changed: who is missing here may have, too. */
+    listsChanged(): void {
+        const before = this.strays;
+        this.strays = straysOf(this, this.host);
+        if (!same(before, this.strays)) this.tellView();
     }
 
     /** The server's word about this channel changed. */
@@ -254,6 +265,7 @@ export class Room implements FollowListener, SendingChannel {
 
     /** The channel's members or keys changed. */
     private committed(hash: string): void {
+        this.strays = straysOf(this, this.host);
         this.tellView();
         if (!this.follow.caughtUp) return;
         const row = this.pages.memberRows().find((one) => hash.startsWith(one.id));

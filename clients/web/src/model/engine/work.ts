@@ -551,6 +551,7 @@ export class Work {
             await permitted((after) => api.units(after, PAGE)),
         );
         await this.incidents.update(await permitted((after) => api.incidents(after, PAGE)));
+        for (const room of this.rooms.all()) room.listsChanged();
         await this.lookForPending();
         this.fresh = true;
         this.parts.meChanged();
