@@ -19,7 +19,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -34,6 +34,9 @@ from leeside_server.errors import (
     ServerError,
     StartRefused,
 )
+
+if TYPE_CHECKING:
+    from leeside_protocol.ids import AgencyId
 
 T = TypeVar("T")
 
@@ -70,6 +73,8 @@ def command_line() -> argparse.ArgumentParser:
     checking.add_argument("file", nargs="?", type=Path, metavar="FILE", help="The file to check.")
     command("default-config", default_config, configured=False)
     command("migrate", migrate)
+    resetting = command("person-reset", person_reset)
+    resetting.add_argument("agency", metavar="AGENCY", help="The agency's id: 32 hexadecimal digits.")
     for spoken in (command("doctor", doctor), command("bootstrap-code", bootstrap_code)):
         spoken.add_argument("--json", action="store_true", help="Print one JSON object instead of sentences.")
     return parser
@@ -153,6 +158,26 @@ def bootstrap_code(config: Path | None, json: bool) -> None:
     tell("Give it to whoever creates the agency (leeside agency create). It works once.")
 
 
+def person_reset(config: Path | None, agency: str) -> None:
+    """Let an agency's people in by their device alone again, when nobody can show the person that it asks for."""
+    from leeside_protocol.errors import ProtocolError
+    from leeside_protocol.ids import AgencyId, from_hex
+
+    settings = load(config, {})
+    try:
+        named = AgencyId(from_hex(agency))
+    except ProtocolError:
+        raise StartRefused(
+            Problem("This is no agency's id.", "It has 32 hexadecimal digits: leeside device show.")
+        ) from None
+    before = run(_person_reset(settings, named))
+    if before == "device":
+        print("The agency asks for its devices alone. Nothing was changed.")
+        return
+    print(f"The agency asked for {before}, and asks for its devices alone from now on.")
+    tell("Its security events say so. An administrator can set it again, once all can show it.")
+
+
 def keep_code(path: Path, code_hash: bytes) -> None:
     """Append a code's hash to the operator's file, on the disk before the code is shown. Raises `StartRefused`."""
     try:
@@ -180,6 +205,18 @@ async def _migrate(config: Config) -> int:
     else:
         await (await PostgresStore.open(places.read_dsn(config), may_migrate=True)).close()
     return SCHEMA
+
+
+async def _person_reset(config: Config, agency: AgencyId) -> str:
+    from leeside_server.adapters.clock import SystemClock
+    from leeside_server.compose import open_store
+    from leeside_server.lockout import ask_for_devices_alone
+
+    store = await open_store(config)
+    try:
+        return (await ask_for_devices_alone(store, agency, SystemClock())).value
+    finally:
+        await store.close()
 
 
 class Signals:

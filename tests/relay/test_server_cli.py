@@ -1,5 +1,6 @@
 """The command `leeside-server`: sentences with the fix, exit codes, and never a traceback."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -14,9 +15,15 @@ import httpx
 import msgspec
 import pytest
 
-from leeside_server import cli
+from leeside_protocol.ids import AgencyId
+from leeside_protocol.words import PersonBy
+from leeside_server import cli, places
+from leeside_server.compose import open_store
+from leeside_server.config import Config
 from leeside_server.config_file import sample
-from leeside_server.core.identity import bootstrap_hash
+from leeside_server.core.identity import AgencyRow, bootstrap_hash
+from leeside_server.core.rows import create, read
+from leeside_server.core.writes import NO_DEVICE, AuditRow, Item
 from leeside_server.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE
 from leeside_server.ports import StoreFull, StoreRefused, StoreUnavailable
 from tests.support.services import free_port
@@ -151,6 +158,76 @@ class TestBootstrapCode:
         done = command("bootstrap-code")
         assert done.code == EXIT_CONFIG
         assert done.out == ""
+
+
+class TestPersonReset:
+    AGENCY = AgencyId(bytes(range(16)))
+
+    def keep(self, config: Config, person: PersonBy) -> None:
+        async def work() -> None:
+            store = await open_store(config)
+            row = AgencyRow("Harbour", b"r" * 32, 1, person, person_since_ms=1)
+            await store.apply([Item(self.AGENCY, 1, (create(self.AGENCY, row),))])
+            await store.close()
+
+        places.make_data_dir(config)
+        asyncio.run(work())
+
+    def kept(self, config: Config) -> tuple[AgencyRow, list[AuditRow]]:
+        async def work() -> tuple[AgencyRow, list[AuditRow]]:
+            store = await open_store(config)
+            found = await store.get(self.AGENCY, "agency", self.AGENCY)
+            assert found is not None
+            events = list(await store.audits(self.AGENCY, 0, 10))
+            await store.close()
+            return read(AgencyRow, found).row, events
+
+        return asyncio.run(work())
+
+    @pytest.mark.parametrize("person", [PersonBy.PASSKEY, PersonBy.OIDC])
+    def test_an_agency_that_is_locked_out_is_let_in_and_sees_who_did_it(
+        self, command: Command, tmp_path: Path, person: PersonBy
+    ) -> None:
+        config = cli.load(None, {})
+        self.keep(config, person)
+        done = command("person-reset", self.AGENCY.hex())
+        assert done.code == EXIT_OK
+        assert person.value in done.out
+        row, events = self.kept(config)
+        assert row.person is PersonBy.DEVICE
+        assert row.person_since_ms > 1
+        assert (row.label, row.root_pub, row.created_ms) == ("Harbour", b"r" * 32, 1)
+        assert [(e.event, e.actor, e.subject, e.outcome) for e in events] == [
+            ("agency_changed", NO_DEVICE, self.AGENCY, "person_device_by_operator")
+        ]
+
+    def test_one_that_is_not_is_left_as_it_is(self, command: Command) -> None:
+        config = cli.load(None, {})
+        self.keep(config, PersonBy.DEVICE)
+        before = self.kept(config)
+        done = command("person-reset", self.AGENCY.hex())
+        assert done.code == EXIT_OK
+        assert "Nothing was changed" in done.out
+        assert self.kept(config) == before
+
+    @pytest.mark.parametrize(
+        ("named", "says"), [("ff" * 16, "no such agency"), ("harbour", "no agency's id")]
+    )
+    def test_an_agency_that_is_not_there(self, command: Command, named: str, says: str) -> None:
+        self.keep(cli.load(None, {}), PersonBy.PASSKEY)
+        done = command("person-reset", named)
+        assert (done.code, done.out) == (EXIT_CONFIG, "")
+        assert says in done.err
+
+    def test_a_store_that_a_running_server_holds(self, command: Command) -> None:
+        config = cli.load(None, {})
+        self.keep(config, PersonBy.PASSKEY)
+        with asyncio.Runner() as runner:
+            store = runner.run(open_store(config))
+            done = command("person-reset", self.AGENCY.hex())
+            runner.run(store.close())
+        assert done.code == EXIT_CONFIG
+        assert self.kept(config)[0].person is PersonBy.PASSKEY
 
 
 class TestDoctor:
@@ -313,7 +390,15 @@ class TestCommandLine:
     def test_help_names_every_command(self, command: Command) -> None:
         done = command("--help")
         assert done.code == EXIT_OK
-        for name in ("serve", "check-config", "default-config", "migrate", "doctor", "bootstrap-code"):
+        for name in (
+            "serve",
+            "check-config",
+            "default-config",
+            "migrate",
+            "doctor",
+            "bootstrap-code",
+            "person-reset",
+        ):
             assert name in done.out
 
     def test_a_bug_is_one_sentence(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
