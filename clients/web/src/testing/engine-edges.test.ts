@@ -1,6 +1,7 @@
 /** What happens in the gaps: between two awaits, between two starts, between what a server says and what is true. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
+import { Api } from '~/link/api';
 import { encodeBody } from '~/sealing/opening/body';
 import { SealedChannel } from '~/sealing/opening/channel';
 import { SealingError } from '~/sealing/errors';
@@ -149,5 +150,29 @@ test('who is assigned to an incident can read what it is', async () => {
         'the assignment at the unit',
     );
     expect(eva.of('incident').at(-1)?.incident.details).toEqual(DETAILS);
+    await eva.engine.stop();
+});
+
+test('somebody who signs out waits for no server', async () => {
+    vi.spyOn(Api.prototype, 'signOut').mockImplementation(() => new Promise(() => undefined));
+    const done = ben.engine.signOut();
+    await town.rest(5);
+    expect(ben.standing).toEqual({ kind: 'ended', why: 'signed_out' });
+    await done;
+    await ben.reload();
+    expect(ben.standing).toEqual({ kind: 'new' });
+});
+
+test('a store that guesses of a PIN wiped under a device at work ends it', async () => {
+    const { member, code } = town.relay.invite(['responder']);
+    const eva = await town.newcomer(member);
+    await eva.engine.enrol({ code, root: town.root, pin: '493817' });
+    await town.until(() => eva.standing.kind === 'pending');
+    if (eva.standing.kind === 'pending') await town.relay.approve(eva.standing.device);
+    await town.until(() => eva.standing.kind === 'active');
+    for (let wrong = 0; wrong < 5; wrong++) {
+        await expect(eva.engine.unlock('000000')).rejects.toThrow('wrong_pin');
+    }
+    expect(eva.standing).toEqual({ kind: 'ended', why: 'signed_out' });
     await eva.engine.stop();
 });

@@ -49,6 +49,8 @@ const SHIFT_SLACK_MS = 60_000;
 /** A note that is written to see whether there is space, and how large it is. */
 const SPACE = 'space';
 const SPACE_BYTES = 65_536;
+/** How long a person who signs out waits for the server to hear of it. */
+const SIGN_OUT_WAIT_MS = 3_000;
 
 /** What the machine gives the engine. */
 export interface EnginePorts {
@@ -114,10 +116,7 @@ export class EngineCore implements PersonHost {
         try {
             stores = await this.ports.store.unlock(pin);
         } catch (error) {
-            if (error instanceof WrongPin && this.standing.kind === 'locked') {
-                const { triesLeft } = error;
-                this.stand(triesLeft > 0 ? { kind: 'locked', by: 'pin', tries: triesLeft } : { kind: 'new' });
-            }
+            if (error instanceof WrongPin) await this.wrongPin(error.triesLeft);
             throw error;
         }
         if (this.opened !== null) {
@@ -126,6 +125,15 @@ export class EngineCore implements PersonHost {
         }
         await this.open(stores);
         this.atWork?.start();
+    }
+
+    private async wrongPin(tries: number): Promise<void> {
+        if (this.standing.kind === 'locked') {
+            this.stand(tries > 0 ? { kind: 'locked', by: 'pin', tries } : { kind: 'new' });
+        } else if (tries === 0) {
+            // The store was wiped under a device at work, whose screen alone was locked.
+            await this.end('signed_out');
+        }
     }
 
     async enrol(request: {
@@ -145,7 +153,12 @@ export class EngineCore implements PersonHost {
     /** End the session on the server if it can be reached, and wipe everything here whether or not it can. */
     async signOut(): Promise<void> {
         const { opened } = this;
-        if (opened !== null) await opened.session.signOut().catch(unlessApi);
+        if (opened !== null) {
+            // Whatever goes wrong with it, and however long it takes: what stands here goes.
+            const told = opened.session.signOut().catch(() => undefined);
+            const waited = new Promise<void>((go) => this.ports.clock.after(SIGN_OUT_WAIT_MS, go));
+            await Promise.race([told, waited]);
+        }
         await this.end('signed_out');
     }
 
@@ -277,6 +290,7 @@ export class EngineCore implements PersonHost {
         if (atWork === null) await this.approved(opened);
         else {
             const me = await this.me(await loadMe(opened.stores.vault));
+            if (!this.isWanted) return;
             this.stand({ kind: 'active', me });
             atWork.again();
         }
@@ -314,21 +328,25 @@ export class EngineCore implements PersonHost {
 
     private async beginWork(opened: Opened): Promise<void> {
         const { clock, random, dialer } = this.ports;
+        const { life } = this;
         const work = await Work.restore({
             ...opened,
             clock,
             random,
             dialer,
-            life: this.life,
+            life,
             put: (event) => this.announcer.put(event),
             stopped: (code) => this.stopped(code),
             meChanged: () => this.life.begin(() => this.learnMe()),
         });
+        life.check();
         this.atWork = work;
         const known = await loadMe(opened.stores.vault);
         const me = await this.me(known);
         const counts = await this.proofCounts(opened, work.home.nowMs());
-        this.life.begin(() => this.watchTheClock(opened, work));
+        // What was awaited may have been overtaken by the end of this device.
+        life.check();
+        life.begin(() => this.watchTheClock(opened, work));
         if (known.personBy === 'device' || counts) this.stand({ kind: 'active', me });
         else this.stand({ kind: 'person', by: known.personBy, device: opened.identity.device });
     }
@@ -373,8 +391,15 @@ export class EngineCore implements PersonHost {
     async tellMe(known?: KnownMe): Promise<void> {
         if (this.standing.kind !== 'active' || this.opened === null) return;
         const me = await this.me(known ?? (await loadMe(this.opened.stores.vault)));
+        // Meanwhile the person may have been asked for, or the device have ended: then nothing is shown again.
+        if (!this.isActive()) return;
         if (JSON.stringify(me) === JSON.stringify(this.standing.me)) return;
         this.stand({ kind: 'active', me });
+    }
+
+    /** A method, since it changes over awaits. */
+    private isActive(): boolean {
+        return this.standing.kind === 'active';
     }
 
     private async me(known: KnownMe): Promise<Me> {
