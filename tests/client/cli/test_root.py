@@ -21,7 +21,7 @@ from leeside_protocol.sealing.opening.keys import DeviceKeys
 
 PASSPHRASE = "correct horse battery"
 COMMANDS = [
-    ["agency", "create"], ["agency", "show"], ["agency", "authority", "list"], ["agency", "authority", "new"],
+    ["agency", "create"], ["agency", "show"], ["agency", "authority", "list"], ["agency", "authority", "new"], ["agency", "authority", "seed"],
     ["agency", "authority", "add"], ["agency", "authority", "remove"], ["agency", "records-key", "new"],
     ["agency", "records-key", "remove"], ["member", "add"], ["member", "list"], ["member", "show"], ["member", "end"],
     ["member", "roles"], ["member", "name"], ["device", "enrol-code"], ["device", "enrol"], ["device", "list"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,7 +22,7 @@ from leeside.cli.keyfiles import (
     root_path,
 )
 from leeside.cli.registry import Choice, choose, fetch_directory, post_entries, write_entries
-from leeside.cli.screen import moment, short
+from leeside.cli.screen import moment, short, terminal
 from leeside.keystore import Keystore
 from leeside.profile import DEVICE_KEYS, IDENTITY, Settings, load_keys, save_enrolment
 from leeside_protocol import resources as r
@@ -307,6 +308,36 @@ def authority_new(context: typer.Context) -> None:
     )
 
 
+@authority.command("seed")
+def authority_seed(
+    context: typer.Context,
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--authority", help="The authority's key file, if it is not in the profile."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Write it to this new file, for its owner's eyes only.")
+    ] = None,
+) -> None:
+    """Show an authority's seed, to take the authority into the administrator's browser. Whoever has it certifies devices."""
+    run = invocation(context)
+    if file is None and (run.screen.json or not terminal()):
+        # A pipe, a log or a recording keeps what it is given.
+        raise CommandError(
+            "A seed is shown on a terminal alone. Or write it to a file: --file FILE.", Exit.USAGE
+        )
+    [key] = open_authorities(run, [key_file] if key_file else ())
+    run.screen.warn(
+        "Whoever has this seed can certify devices for this agency. Give it to nobody, send it nowhere, and leave no copy."
+    )
+    seed = key.key.seed.hex()
+    if file is None:
+        run.screen.say(seed)
+        return
+    _write_private(file, f"{seed}\n")
+    run.screen.say(f"Written to {file}. Remove it once the browser has it.", {"file": str(file)})
+
+
 @authority.command("add")
 def authority_add(
     context: typer.Context,
@@ -409,6 +440,15 @@ def _sign_and_post(run: Invocation, operation: Operation, keys: list[AuthorityKe
         await post_entries(desk.api, [a.sign(directory, operation, keys, run.now_ms())])
 
     run.run(work)
+
+
+def _write_private(path: Path, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise CommandError(f"{path} exists, and is not replaced.", Exit.CONFLICT, "exists") from None
+    with os.fdopen(descriptor, "w") as out:
+        out.write(text)
 
 
 def _public(text: str) -> bytes:

@@ -218,6 +218,11 @@ def age(at_ms: int, now_ms: int) -> str:
     return f"{seconds // 86_400} d"
 
 
+def terminal() -> bool:
+    """Whether what is said goes before a person's eyes, and into no pipe or file."""
+    return sys.stdout.isatty()
+
+
 def interactive() -> bool:
     """Whether a person sits at the keyboard."""
     return sys.stdin.isatty()
