@@ -367,6 +367,8 @@ export interface EnrolmentLink {
     readonly url: string;
     readonly code: string;
     readonly expiresMs: number;
+    /** When the shift of the shared device ends that it is for; 0: for one person's own. */
+    readonly shiftUntilMs: number;
 }
 
 // ---- what happens

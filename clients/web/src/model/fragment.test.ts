@@ -6,10 +6,16 @@ const root = 'ab'.repeat(32);
 test('a link to enrol carries code, root key and, for one device, the authority seed', () => {
     expect(readFragment(`#enrol=K7QX-22&root=${root}`)).toEqual({
         kind: 'enrol',
-        enrolment: { code: 'K7QX-22', root, authoritySeed: '' },
+        enrolment: { code: 'K7QX-22', root, authoritySeed: '', shiftUntilMs: 0 },
     });
     expect(readFragment(`#enrol=c&root=${root}&authority=00ff`)).toMatchObject({
         enrolment: { authoritySeed: '00ff' },
+    });
+    expect(readFragment(`#enrol=c&root=${root}&shift=1800000000000`)).toMatchObject({
+        enrolment: { shiftUntilMs: 1_800_000_000_000 },
+    });
+    expect(readFragment(`#enrol=c&root=${root}&shift=soon`)).toMatchObject({
+        enrolment: { shiftUntilMs: 0 },
     });
 });
 
@@ -42,10 +48,15 @@ test('what an agency sign-in brought back: a ticket, or why there is none', () =
 });
 
 test('what a person pasted: the link, its fragment, or a code alone', () => {
-    const whole = { code: 'K7QX', root, authoritySeed: '' };
+    const whole = { code: 'K7QX', root, authoritySeed: '', shiftUntilMs: 0 };
     expect(readEnrolment(` https://relay.example/#enrol=K7QX&root=${root} `)).toEqual(whole);
     expect(readEnrolment(`enrol=K7QX&root=${root}`)).toEqual(whole);
-    expect(readEnrolment('K7QX 22AB')).toEqual({ code: 'K7QX22AB', root: '', authoritySeed: '' });
+    expect(readEnrolment('K7QX 22AB')).toEqual({
+        code: 'K7QX22AB',
+        root: '',
+        authoritySeed: '',
+        shiftUntilMs: 0,
+    });
     expect(readEnrolment('hello, world!')).toBeNull();
     expect(readEnrolment('')).toBeNull();
 });

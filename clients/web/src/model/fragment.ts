@@ -9,6 +9,8 @@ export interface Enrolment {
     readonly root: string;
     /** For the device that is to hold the agency's authority key. */
     readonly authoritySeed: string;
+    /** For a shared tablet, until its shift ends; 0: not for one. It takes a PIN. */
+    readonly shiftUntilMs: number;
 }
 
 /** Why the agency's own sign-in came back without a ticket (spec 02, "The agency's own sign-in"). */
@@ -53,7 +55,7 @@ export function readEnrolment(typed: string): Enrolment | null {
     const found = enrolmentOf(fields);
     if (found) return found;
     const code = words.replace(/\s/g, '');
-    return /^[\w-]{4,128}$/.test(code) ? { code, root: '', authoritySeed: '' } : null;
+    return /^[\w-]{4,128}$/.test(code) ? { code, root: '', authoritySeed: '', shiftUntilMs: 0 } : null;
 }
 
 export function isRootKey(typed: string): boolean {
@@ -77,5 +79,11 @@ function enrolmentOf(fields: URLSearchParams): Enrolment | null {
     const code = fields.get('enrol');
     if (!code) return null;
     const root = tidyRootKey(fields.get('root') ?? '');
-    return { code, root: rootKey.test(root) ? root : '', authoritySeed: fields.get('authority') ?? '' };
+    const shift = fields.get('shift') ?? '';
+    return {
+        code,
+        root: rootKey.test(root) ? root : '',
+        authoritySeed: fields.get('authority') ?? '',
+        shiftUntilMs: /^\d{1,15}$/.test(shift) ? Number(shift) : 0,
+    };
 }

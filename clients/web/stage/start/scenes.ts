@@ -15,19 +15,32 @@ export const scenes: readonly Scene[] = [
     at(
         'enrol-link',
         { kind: 'new' },
-        { enrolment: { code: 'K7QX', root: 'ab'.repeat(32), authoritySeed: '' } },
+        { enrolment: { code: 'K7QX', root: 'ab'.repeat(32), authoritySeed: '', shiftUntilMs: 0 } },
     ),
     at(
         'enrol-authority',
         { kind: 'new' },
-        { enrolment: { code: 'K7QX', root: 'ab'.repeat(32), authoritySeed: '00' } },
+        { enrolment: { code: 'K7QX', root: 'ab'.repeat(32), authoritySeed: '00', shiftUntilMs: 0 } },
+    ),
+    at(
+        'enrol-shift',
+        { kind: 'new' },
+        {
+            enrolment: {
+                code: 'K7QX',
+                root: 'ab'.repeat(32),
+                authoritySeed: '',
+                shiftUntilMs: nightMs + 43_200_000,
+            },
+            taps: ['button.primary'],
+        },
     ),
     at('enrol-typed', { kind: 'new' }, { taps: ['button.primary'] }),
     at(
         'enrol-wrong-root',
         { kind: 'new' },
         {
-            enrolment: { code: 'K7QX', root: 'ab'.repeat(32), authoritySeed: '' },
+            enrolment: { code: 'K7QX', root: 'ab'.repeat(32), authoritySeed: '', shiftUntilMs: 0 },
             failing: 'wrong_root',
             taps: ['button.primary'],
         },

@@ -103,8 +103,9 @@ export class Administration {
         const { code, expiresMs } = await this.api.createEnrolment(member, label, untilMs);
         const root = toHex(this.work.parts.identity.rootPublic);
         // Code and root stand in the fragment, which no browser sends to a server.
-        const url = `${this.origin}/#enrol=${encodeURIComponent(code)}&root=${root}`;
-        return { url, code, expiresMs };
+        const end = shift ? `&shift=${untilMs}` : '';
+        const url = `${this.origin}/#enrol=${encodeURIComponent(code)}&root=${root}${end}`;
+        return { url, code, expiresMs, shiftUntilMs: untilMs };
     }
 
     /**

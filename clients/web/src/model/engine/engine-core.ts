@@ -353,11 +353,18 @@ export class EngineCore implements PersonHost {
 
     private stopped(code: number): void {
         const revoked = code === (CloseCode.revoked as number);
-        // A shared device is revoked when its shift ends: that is no alarm.
-        const { standing } = this;
-        const shiftMs = standing.kind === 'active' ? standing.me.shiftUntilMs : 0;
-        const over = shiftMs > 0 && (this.atWork?.home.nowMs() ?? 0) >= shiftMs - SHIFT_SLACK_MS;
-        this.life.begin(() => this.end(over ? 'shift_over' : revoked ? 'revoked' : 'failed'));
+        this.life.begin(async () => {
+            const why = revoked ? 'revoked' : 'failed';
+            await this.end((await this.shiftIsOver()) ? 'shift_over' : why);
+        });
+    }
+
+    /** A shared device is revoked when its shift ends: that is no alarm. */
+    private async shiftIsOver(): Promise<boolean> {
+        const { opened, atWork } = this;
+        if (opened === null || atWork === null) return false;
+        const { shiftUntilMs } = await loadMe(opened.stores.vault);
+        return shiftUntilMs > 0 && atWork.home.nowMs() >= shiftUntilMs - SHIFT_SLACK_MS;
     }
 
     // ---- who this is
