@@ -72,11 +72,15 @@ export class IncidentWork {
      */
     async assign(incident: IncidentId, unit: UnitId, note: string): Promise<void> {
         const channel = this.operations(incident);
+        // Who is in the unit, and with which devices, as it is now: told on an older list, nobody could read it.
+        await this.work.refresh();
+        const members = this.work.people.unit(unit)?.members;
+        if (members === undefined) throw new EngineFailure('not_found');
         const row = await this.change(incident, (now) => ({
             units: [...now.units.filter((one) => one !== unit), unit],
             ...(now.state === 'open' ? { state: 'assigned' as const } : {}),
         }));
-        await this.admit(channel, this.work.people.unit(unit)?.members ?? []);
+        await this.admit(channel, members);
         const { priority } = row;
         await this.work.compose(
             channel,
@@ -176,6 +180,7 @@ export class IncidentWork {
      */
     async admit(channel: ChannelId, members: readonly MemberId[]): Promise<void> {
         const { chain, info } = this.work.rooms.get(channel);
+        await this.work.home.directories.sync();
         await chain.admit(this.openings.devicesOf(members, info.compartment));
         const incident = info.subject as IncidentId | null;
         if (info.purpose !== 'incident' || info.compartment !== Compartment.operations || incident === null)
