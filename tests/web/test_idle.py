@@ -1,0 +1,54 @@
+"""A screen that nobody touches locks itself, and silences nothing: what is urgent sounds, and is not shown."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from leeside_protocol.words import ChannelPurpose, Discipline, Role, Urgency
+from tests.support.stage import Stage
+from tests.support.town import Town, settled
+from tests.support.web_words import words
+from tests.web.screen import Screen
+
+pytestmark = pytest.mark.slow
+URGENT: Final = "Shots heard at the harbour."
+EARS: Final = """\
+window.heard = 0;
+const start = OscillatorNode.prototype.start;
+OscillatorNode.prototype.start = function (...at) { window.heard += 1; return start.apply(this, at); };
+"""
+"""Counts the tones that the page really starts."""
+
+
+async def test_an_urgent_message_sounds_on_a_locked_screen_and_shows_nothing(
+    browser: Browser, one: Stage, town: Town
+) -> None:
+    deniz = await town.enrol("deniz", Role.DISPATCHER)
+    async with deniz.open(one.url(0)) as desk, Screen.opened(browser, one.url(0)) as ana:
+        await ana.page.add_init_script(EARS)
+        # A person's clock, of which ten minutes can be skipped. The engine, in its worker, keeps the real one.
+        await ana.page.clock.install()
+        await ana.enrol(town, Role.RESPONDER, Discipline.CLINICIAN)
+        channel = await desk.openings.channel(ChannelPurpose.UNIT, [ana.device], subject=await town.unit())
+        await settled(desk, channel)
+        await ana.open_channel(channel)
+        await ana.writing.click()  # lets the page sound
+
+        await ana.page.clock.fast_forward("10:05")
+        locked = ana.page.get_by_role("heading", name=words("idle.title"))
+        await expect(locked).to_be_visible()
+        assert await ana.page.evaluate("window.heard") == 0
+
+        await desk.send(channel, URGENT, urgency=Urgency.URGENT)
+        await expect(ana.page.get_by_text(words("idle.urgent"))).to_be_visible()
+        await ana.page.wait_for_function("window.heard > 0")
+        await expect(locked).to_be_visible()
+        # Neither on the screen, nor hidden in the page.
+        assert URGENT not in await ana.page.content()
+        assert channel.hex() not in await ana.page.inner_text("body")
+
+        await ana.button("idle.tap").click()
+        await ana.sees(URGENT)
