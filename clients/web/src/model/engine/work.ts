@@ -2,20 +2,19 @@
  * One enrolled device at work: link, directory, channels and outbox, joined.
  *
  * The link calls in from below, channels call in from what they read, sending from what became of a message. None of them
- * may wait, so what needs the network is a *chore*: one worker fetches the directory and the lists when someone says that
- * they changed. Everything ends with the life; what counts is on disk before.
+ * may wait, so what needs the network is a *chore* of `Lists`, worked off when someone says that the lists changed.
+ * Everything ends with the life; what counts is on disk before.
  */
-import { type Api, every, type TokenSource } from '~/link/api';
-import { askedMs, backoffMs, Connection, type LinkStatus, type Push, type Sink } from '~/link/connection';
+import type { Api, TokenSource } from '~/link/api';
+import { Connection, type LinkStatus, type Push, type Sink } from '~/link/connection';
 import { ApiError, Offline, Stopped } from '~/link/errors';
 import type { Bytes } from '~/protocol/bytes';
 import { placeOf, type Content, writeContent } from '~/protocol/bodies';
 import { NOWHERE, type Position } from '~/protocol/follow';
 import { address, type ChannelAddress, idOf } from '~/protocol/ids';
 import type { Batch, Online, Refused, Subscribed } from '~/protocol/messages';
-import type { Page } from '~/protocol/resources';
 import { Lane, Mark, Urgency } from '~/protocol/words';
-import { CloseCode, WireError } from '~/protocol/errors';
+import { WireError } from '~/protocol/errors';
 import { encodeBody } from '~/sealing/opening/body';
 import type { DeviceKeys } from '~/sealing/opening/keys';
 import { EPHEMERAL } from '~/sealing/public/entries';
@@ -23,7 +22,6 @@ import { EPHEMERAL } from '~/sealing/public/entries';
 import type {
     ChannelId,
     EngineEvent,
-    IncidentId,
     Link,
     MessageId,
     PendingDevice,
@@ -39,8 +37,9 @@ import { ChannelAlarmed, EngineFailure, isExpected } from './errors';
 import type { Home } from './home';
 import type { Identity } from './identity';
 import { Incidents } from './incidents';
-import { type Life, Wake } from './life';
-import { People, same } from './people';
+import { Lists } from './lists';
+import type { Life } from './life';
+import { People } from './people';
 import { readAgain } from './reading';
 import type { Composed, Host } from './room';
 import { Rooms } from './rooms';
@@ -50,11 +49,7 @@ import { pressingS } from './telling';
 import { Uploads } from './uploads';
 import { Upkeep } from './upkeep';
 
-const REFRESH_MS = 60_000;
-const INCIDENTS_MS = 10_000;
-const STIRRED_MS = 300;
 const STALE_LOOK_MS = 10_000;
-const PAGE = 500;
 const SENT_WAIT_MS = 30_000;
 const SENT_LOOK_MS = 100;
 const SHOWN_URGENT = 500;
@@ -81,14 +76,11 @@ export class Work {
     readonly sending: Sending;
     readonly sounds: Sounds;
     readonly uploads: Uploads;
-    private readonly upkeep: Upkeep;
+    readonly upkeep: Upkeep;
     private readonly connection: Connection;
-    private readonly choreWake: Wake;
+    private readonly lists: Lists;
     private link: Link;
     private fresh = false;
-    private readonly stirred = new Set<IncidentId>();
-    /** Devices that wait for approval, as far as this person may know. */
-    pending: readonly PendingDevice[] = [];
     private freshMs = 0;
 
     private constructor(
@@ -101,7 +93,7 @@ export class Work {
     ) {
         const { life, stores, random, put, clock } = parts;
         this.connection = connect(() => this);
-        this.choreWake = new Wake(life);
+        this.lists = new Lists(this);
         this.sounds = new Sounds(life, put);
         this.uploads = new Uploads(
             home,
@@ -125,7 +117,7 @@ export class Work {
             chore: () => this.chore(),
             soundsChanged: () => this.sounds.changed(),
             freshChanged: () => this.tellFresh(),
-            incidentStirred: (id) => this.incidentStirred(id),
+            incidentStirred: (id) => this.lists.incidentStirred(id),
         };
         this.rooms = new Rooms(host);
         this.upkeep = new Upkeep(this);
@@ -204,10 +196,9 @@ export class Work {
     start(): void {
         const { life } = this.parts;
         life.begin(() => this.stayConnected());
-        life.begin(() => this.doChores());
         life.begin(() => this.sounds.run());
         life.begin(() => this.lookForStale());
-        life.begin(() => this.pollIncidents());
+        this.lists.start();
         life.begin(() => this.upkeep.run());
         this.uploads.start();
         this.sending.nudgeAll();
@@ -234,6 +225,11 @@ export class Work {
     /** Every channel is caught up: nothing is missing here. */
     get allCaughtUp(): boolean {
         return this.rooms.all().every((room) => room.follow.caughtUp);
+    }
+
+    /** Devices that wait for approval, as far as this person may know. */
+    get pending(): readonly PendingDevice[] {
+        return this.lists.pending;
     }
 
     // ---- composing
@@ -508,103 +504,25 @@ export class Work {
         this.chore();
     }
 
-    // ---- chores
+    // ---- what the server lists
 
     /** The directory or a list may have changed. */
     chore(): void {
-        this.choreWake.set();
-    }
-
-    private async doChores(): Promise<void> {
-        for (let attempt = 0; ;) {
-            await this.choreWake.wait(attempt === 0 ? REFRESH_MS : undefined);
-            if (!this.isOnline) {
-                attempt = 0;
-                continue;
-            }
-            try {
-                await this.refresh();
-                attempt = 0;
-            } catch (error) {
-                if (!(error instanceof ApiError)) throw error;
-                if (error.told && error.number === WireError.revoked) {
-                    this.parts.stopped(CloseCode.revoked);
-                    return;
-                }
-                const delayMs = Math.max(askedMs(error.retryMs), backoffMs(attempt, this.parts.random));
-                attempt += 1;
-                await this.parts.life.sleep(delayMs);
-                this.choreWake.set();
-            }
-        }
+        this.lists.chore();
     }
 
     /** Ask the server for the directory, the channels and the lists. Rejects with `ApiError`. */
     async refresh(): Promise<void> {
-        const { api, directories } = this.home;
-        await directories.sync();
-        // Before anything is asked to be sealed to this device: an approved one has been out for a while by then.
-        await this.upkeep.renewKeys();
-        await this.rooms.set(await every((after) => api.channels(after, PAGE)));
-        await this.people.update(
-            await permitted((after) => api.members(after, PAGE)),
-            await permitted((after) => api.units(after, PAGE)),
-        );
-        await this.incidents.update(await permitted((after) => api.incidents(after, PAGE)));
-        for (const room of this.rooms.all()) room.listsChanged();
-        await this.lookForPending();
+        await this.lists.refresh();
+    }
+
+    /** The directory and the lists are what the server has now. */
+    refreshed(): void {
         this.fresh = true;
         this.parts.meChanged();
         this.tellFresh();
         this.upkeep.afterRefresh();
         this.sending.nudgeAll();
-    }
-
-    /** Devices that wait for approval: for those who may approve. */
-    private async lookForPending(): Promise<void> {
-        const me = this.people.member(this.parts.identity.member);
-        if (me?.roles.some((role) => role === 'admin' || role === 'supervisor') !== true) return;
-        const infos = (await permitted((after) => this.home.api.devices(after, PAGE, 'pending'))) ?? [];
-        const pending = infos.map(({ id, member, label, createdMs }) => ({
-            device: id,
-            member,
-            label,
-            createdMs,
-        }));
-        if (same(pending, this.pending)) return;
-        this.pending = pending;
-        this.parts.put({ kind: 'pending', pending });
-    }
-
-    /** No notice says that an incident's row moved: it is asked for, and at once when something stirs in its channel. */
-    private async pollIncidents(): Promise<void> {
-        for (;;) {
-            await this.parts.life.sleep(INCIDENTS_MS);
-            if (!this.isOnline) continue;
-            const { api } = this.home;
-            try {
-                await this.incidents.update(await permitted((after) => api.incidents(after, PAGE)));
-            } catch (error) {
-                unlessApi(error);
-            }
-        }
-    }
-
-    private incidentStirred(id: IncidentId): void {
-        if (this.stirred.has(id)) return;
-        this.stirred.add(id);
-        const { life } = this.parts;
-        life.later(() => {
-            this.stirred.delete(id);
-            if (!this.isOnline) return;
-            life.begin(async () => {
-                try {
-                    this.incidents.take(await this.home.api.incident(id));
-                } catch (error) {
-                    unlessApi(error);
-                }
-            });
-        }, STIRRED_MS);
     }
 
     private tellFresh(): void {
@@ -640,14 +558,4 @@ function unlessOffline(error: unknown): void {
 
 function unlessApi(error: unknown): void {
     if (!(error instanceof ApiError)) throw error;
-}
-
-/** A listing; null where a role may not see it: no administrator sees incidents. */
-async function permitted<T>(fetch: (after: string) => Promise<Page<T>>): Promise<readonly T[] | null> {
-    try {
-        return await every(fetch);
-    } catch (error) {
-        if (error instanceof ApiError && error.told && error.number === WireError.forbidden) return null;
-        throw error;
-    }
 }
