@@ -293,6 +293,17 @@ describe('coming back', () => {
         expect(dialer.sockets).toHaveLength(2);
     });
 
+    test('gives up a link that missed its heartbeats when somebody comes back to the device', async () => {
+        const { clock, dialer, link, up } = start();
+        await up();
+        link.hurry();
+        await clock.pass(21_000);
+        expect(dialer.sockets).toHaveLength(1);
+        link.hurry();
+        await clock.pass(500);
+        expect(dialer.sockets).toHaveLength(2);
+    });
+
     test('signs in first after 41xx', async () => {
         const { clock, dialer, tokens, up } = start();
         (await up()).ends(4100);

@@ -141,6 +141,7 @@ export class Connection {
 
     /** Connect now rather than at the end of the delay: the network came back, or a person asks. */
     hurry(): void {
+        this.#session?.doubt();
         this.#wake?.();
     }
 
@@ -351,6 +352,8 @@ class Session {
     #link: Link | null = null;
     #phase: 'dialling' | 'proving' | 'open' | 'ended' = 'dialling';
     #heardMs: number;
+    /** The same by the clock on the wall. */
+    #heardAtMs: number;
     #saidMs: number;
     #finish: (code: number) => void = () => undefined;
     #alarm: () => void = () => undefined;
@@ -361,6 +364,7 @@ class Session {
         this.#owner = owner;
         this.#clock = owner.clock;
         this.#heardMs = this.#saidMs = this.#clock.monotonicMs();
+        this.#heardAtMs = this.#clock.nowMs();
     }
 
     /** A method, since it changes over awaits. */
@@ -416,6 +420,18 @@ class Session {
         this.#sendOn();
     }
 
+    /**
+     * Somebody came back to this device: two heartbeats that did not come by either clock are enough then. A machine that
+     * slept has a monotonic clock that slept, too, and would show a dead link as a live one for half a minute.
+     */
+    doubt(): void {
+        const quietMs = Math.max(
+            this.#clock.monotonicMs() - this.#heardMs,
+            this.#clock.nowMs() - this.#heardAtMs,
+        );
+        if (this.#phase === 'open' && quietMs > 2 * BEAT_S * 1000) this.end(CloseCode.silent);
+    }
+
     /** Nobody waits for this answer any more. What never gets one must not hold up the others for ever. */
     forget(req: number): void {
         const at = this.#waiting.findIndex((request) => request.req === req);
@@ -448,6 +464,7 @@ class Session {
     #frame(data: Bytes): void {
         if (this.#phase === 'ended') return;
         this.#heardMs = this.#clock.monotonicMs();
+        this.#heardAtMs = this.#clock.nowMs();
         let message: ServerMessage | null;
         try {
             message = decodeServer(data);
