@@ -14,7 +14,7 @@ import {
 } from '~/link/ports';
 import { type Bytes, fromBase64, fromHex, NO_BYTES, toHex } from '~/protocol/bytes';
 import { decodeClient, encode } from '~/protocol/codec';
-import { WireError, wireLabel } from '~/protocol/errors';
+import { WireError } from '~/protocol/errors';
 import {
     address,
     type AgencyId,
@@ -45,20 +45,11 @@ import { parseFrame } from '~/sealing/public/frame';
 import { encodeSigned } from '~/sealing/public/signed';
 import { certificateFor } from '~/model/engine/certificates';
 
-import { bytes, json, msgpack, none, parsed, signerOf } from './relay-answers';
+import { bytes, type Device, json, msgpack, none, parsed, Refusal, signerOf } from './relay-answers';
 
 const DAY_MS = 86_400_000;
 /** A JSON body: what is not text in it, nothing here reads. */
 type Given = Readonly<Record<string, string>>;
-
-interface Device {
-    readonly id: DeviceId;
-    readonly member: MemberId;
-    readonly publicKey: Bytes;
-    deviceKey: Bytes;
-    state: 'pending' | 'active' | 'revoked';
-    readonly createdMs: number;
-}
 
 interface Channel {
     readonly id: ChannelId;
@@ -73,16 +64,6 @@ interface Socket {
     readonly subscribed: Set<ChannelAddress>;
     say(message: ServerMessage): void;
     close(code: number): void;
-}
-
-class Refusal extends Error {
-    constructor(
-        readonly number: number,
-        readonly head = 0,
-        readonly person = '',
-    ) {
-        super('refused');
-    }
 }
 
 export class RelayDouble {
@@ -420,9 +401,7 @@ export class RelayDouble {
             return await this.answer(request);
         } catch (error) {
             if (!(error instanceof Refusal)) throw error;
-            const { number, head, person } = error;
-            const code = wireLabel(number);
-            return json({ code, number, mayRetry: number < 200, head, sealingCode: '', person }, 409);
+            return error.answer();
         }
     }
 
