@@ -24,6 +24,7 @@ export function fakeHandset(change: Partial<Handset> = {}): Handset {
         onUpdate: () => undefined,
         takeUpdate: () => undefined,
         reload: () => undefined,
+        useHere: () => undefined,
         ...change,
     };
 }

@@ -69,4 +69,6 @@ export interface Handset {
 
     /** Load the page anew. */
     reload(): void;
+    /** Load it anew as the one tab: the other one stops, and says so. */
+    useHere(): void;
 }

@@ -3,6 +3,7 @@ import type { DeviceId, Fix } from '~/model/engine';
 import type { Handset, PlaceTrouble, PushState, Setting } from '~/model/handset';
 import { lastPlace, watchPlace } from './place';
 import { pushState, subscribe, unsubscribe } from './push';
+import { stealTab } from './tab';
 import { Tone } from './tone';
 import { installed, type Updates } from './updates';
 import { AwakeScreen } from './wake-lock';
@@ -113,5 +114,12 @@ export class BrowserHandset implements Handset {
 
     reload(): void {
         location.reload();
+    }
+
+    useHere(): void {
+        // Taken first: a page that finds the other tab at work would ask once more.
+        void stealTab(() => undefined).finally(() => {
+            location.reload();
+        });
     }
 }
