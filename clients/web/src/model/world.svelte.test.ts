@@ -14,6 +14,7 @@ import {
     progress,
 } from './sample';
 import { reader, snapshot, status, text, unitId } from './sample';
+import { OVER_MS } from './typing';
 import { World } from './world.svelte';
 
 /** A world whose frames are run by hand, over a channel with these rows. */
@@ -145,6 +146,28 @@ describe('events', () => {
         expect([world.channels, world.urgent, world.positions, world.typing].map((x) => x.size)).toEqual([
             0, 0, 0, 0,
         ]);
+    });
+});
+
+describe('who writes', () => {
+    test('is over when they say so, and when they say nothing more', () => {
+        let now = 1_000_000;
+        const clock = new Clock(() => now);
+        let paint = (): void => undefined;
+        const world = new World({ history: () => Promise.resolve([]) }, (work) => (paint = work), clock);
+        world.load(snapshot());
+        function say(device: number, on: boolean): void {
+            world.receive([{ kind: 'typing', channel: channelId(1), device: deviceId(device), on }]);
+            paint();
+        }
+        say(1, true);
+        say(2, true);
+        expect(world.writers(channelId(1))).toEqual([deviceId(1), deviceId(2)]);
+        say(1, false);
+        expect(world.writers(channelId(1))).toEqual([deviceId(2)]);
+        now += OVER_MS;
+        clock.tick();
+        expect(world.writers(channelId(1))).toEqual([]);
     });
 });
 

@@ -33,6 +33,7 @@ import type {
     UnitView,
 } from './engine';
 import { RowWindow } from './row-window.svelte';
+import { OVER_MS } from './typing';
 
 /** Runs `work` when the page paints next (or soon, while it is hidden). */
 export type Frame = (work: () => void) => void;
@@ -81,8 +82,8 @@ export class World {
     /** One a device: the newest of all channels. */
     readonly positions = new SvelteMap<DeviceId, PositionView>();
     readonly alarms = new SvelteMap<number, AlarmView>();
-    /** Who writes now, by channel. */
-    readonly typing = new SvelteMap<ChannelId, ReadonlySet<DeviceId>>();
+    /** When devices last said that somebody writes there, by channel. See `writers`. */
+    readonly typing = new SvelteMap<ChannelId, ReadonlyMap<DeviceId, number>>();
     /** Urgent rows without any acknowledgement, of all channels. */
     readonly urgent = new SvelteMap<MessageId, UrgentRow>();
     /** Urgent rows that sound here, since nobody of this member acknowledged, whoever else did. */
@@ -317,9 +318,15 @@ export class World {
         if (position.live) this.#hear(position.member, position.atMs);
     }
 
+    /** Who writes in a channel now. */
+    writers(channel: ChannelId): readonly DeviceId[] {
+        const saidMs = this.typing.get(channel) ?? new Map<DeviceId, number>();
+        return [...saidMs].filter(([, ms]) => this.clock.nowMs - ms < OVER_MS).map(([device]) => device);
+    }
+
     #typing(channel: ChannelId, device: DeviceId, on: boolean): void {
-        const now = new Set(this.typing.get(channel));
-        if (on) now.add(device);
+        const now = new Map(this.typing.get(channel));
+        if (on) now.set(device, this.clock.nowMs);
         else now.delete(device);
         if (now.size > 0) this.typing.set(channel, now);
         else this.typing.delete(channel);
