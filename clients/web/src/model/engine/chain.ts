@@ -20,46 +20,30 @@ import type { Entry } from '~/protocol/messages';
 import { pack, unpack } from '~/protocol/pack';
 import { type CommitPost, commitPost as commitPostField } from '~/protocol/resources';
 import { SealingError, type SealingCode } from '~/sealing/errors';
-import { type Body, decodeBody } from '~/sealing/opening/body';
+import type { Body } from '~/sealing/opening/body';
 import { type Installed, SealedChannel } from '~/sealing/opening/channel';
 import { boxFor, type Change, Committer, type MadeCommit } from '~/sealing/opening/committer';
 import type { Delivery } from '~/sealing/opening/delivery';
-import { acceptGrant, makeGrant } from '~/sealing/opening/grants';
-import { isArchive } from '~/sealing/public/archive';
 import { live as liveReceipt, REPLAY } from '~/sealing/public/acceptance';
-import {
-    type CommitReason,
-    parseCommit,
-    REASON_MEMBER,
-    REASON_PERIODIC,
-    REASON_REVOKE,
-} from '~/sealing/public/commit';
+import { type CommitReason, parseCommit, REASON_MEMBER } from '~/sealing/public/commit';
 import { hex } from '~/sealing/public/encoding';
 import { DURABLE } from '~/sealing/public/entries';
-import { decodeSealedGrant, parseGrant } from '~/sealing/public/grant';
 import { LOG_START } from '~/sealing/public/seen';
 import { decodeSigned, type Signed } from '~/sealing/public/signed';
 
 import type { AlarmKind } from '../engine';
 import type { Draft } from '../ports';
 import { ChannelAlarmed, NotPermitted, Refused } from './errors';
+import { Grants } from './grants';
 import type { Home } from './home';
 import { noteOfNumbers, readNumbers } from './notes';
 import { Opener } from './opener';
 import { Queue } from './queue';
 import type { Reading } from './reading';
+import { Sealer } from './sealer';
 
-const COMMIT_ATTEMPTS = 8;
+export const COMMIT_ATTEMPTS = 8;
 const BOXES_PAGE = 500;
-
-/** What keeps a member from sending that a commit of its own puts right, and the commit's reason. */
-const CLEAN_UP: Partial<Record<SealingCode, CommitReason>> = {
-    E_REVOKED: REASON_REVOKE,
-    E_RECORDS: REASON_REVOKE,
-    E_EXPIRED: REASON_MEMBER,
-    E_UNKNOWN_DEVICE: REASON_MEMBER,
-    E_NO_KEY: REASON_PERIODIC,
-};
 
 const ALARM_KINDS: Partial<Record<SealingCode, AlarmKind>> = {
     E_FORK: 'fork',
@@ -75,8 +59,11 @@ export class Chain {
     readonly contentLog: ChannelAddress;
     readonly epochsLog: ChannelAddress;
     readonly grantsLog: ChannelAddress;
-    private readonly queue = new Queue();
+    /** All that changes the chain, one after the other. */
+    readonly queue = new Queue();
     private readonly opener: Opener;
+    private readonly sealer: Sealer;
+    private readonly grants: Grants;
     private broken = '';
     private looking = '';
     /** Whether what was installed is on disk: the store may have been full. */
@@ -94,6 +81,8 @@ export class Chain {
         this.epochsLog = address('epochs', id);
         this.grantsLog = address('grants', id);
         this.opener = new Opener(this, home);
+        this.sealer = new Sealer(this, home);
+        this.grants = new Grants(this, home);
     }
 
     /** From the local copy; empty before its genesis was received. `changed` hears of every commit. */
@@ -295,7 +284,8 @@ export class Chain {
         this.unboxed = epochs;
     }
 
-    private withheld(code: string): void {
+    /** Keys that the server should have given are not there, or do not hold. */
+    withheld(code: string): void {
         this.home.report({ channel: this.id, kind: 'withheld', code, stopsSending: false });
     }
 
@@ -409,63 +399,13 @@ export class Chain {
 
     // ---- sending
 
-    /**
-     * Put right what keeps this device from sending, then seal a composed body in the newest epoch. Rejects with
-     * `ChannelAlarmed`, `NotPermitted`, `Refused`, `ApiError`, `SealingError`.
-     */
+    /** Seal a composed body in the newest epoch, once nothing keeps this device from sending: see `Sealer.sealNow`. */
     async sealNow(draft: Draft, keyClass: number = DURABLE): Promise<{ frame: Bytes; epoch: number }> {
-        for (let attempt = 0; ; attempt++) {
-            await this.prepare(keyClass);
-            try {
-                return await this.seal(draft, keyClass);
-            } catch (error) {
-                // Somebody was revoked, or a commit came, between looking and sealing: that is put right, and no reason to
-                // refuse what a person wrote.
-                const mends = error instanceof SealingError && CLEAN_UP[error.code] !== undefined;
-                if (!mends || attempt >= COMMIT_ATTEMPTS) throw error;
-            }
-        }
+        return await this.sealer.sealNow(draft, keyClass);
     }
 
-    private async seal(draft: Draft, keyClass: number): Promise<{ frame: Bytes; epoch: number }> {
-        const { home } = this;
-        return await this.queue.run(async () => {
-            this.checkAlarms();
-            const written = decodeBody(draft.body);
-            const { head } = this.sealed.seen;
-            const seen = keyClass === DURABLE && head.seq > 0 ? head : null;
-            const { epoch } = this;
-            const frame = await this.sealed.seal({ ...written, seen }, home.keys, home.directories.byAgency, {
-                nowMs: home.nowMs(),
-                keyClass,
-            });
-            return { frame, epoch };
-        });
-    }
-
-    private async prepare(keyClass: number): Promise<void> {
-        for (let attempt = 0; attempt < COMMIT_ATTEMPTS; attempt++) {
-            this.checkAlarms();
-            const code = this.cannotSend(keyClass);
-            if (code === null) return;
-            if (code === 'E_FORK') throw new ChannelAlarmed(code);
-            const reason = CLEAN_UP[code];
-            if (reason === undefined) throw new NotPermitted(code);
-            await this.commit(() => (this.cannotSend(keyClass) === null ? null : { reason }));
-        }
-        throw new Refused(WireError.conflict);
-    }
-
-    private cannotSend(keyClass: number): SealingCode | null {
-        try {
-            this.sealed.canSend(this.home.directories.byAgency, this.home.nowMs(), keyClass);
-            return null;
-        } catch (error) {
-            return sealingError(error).code;
-        }
-    }
-
-    private checkAlarms(): void {
+    /** Rejects with `ChannelAlarmed` while sending is stopped here. */
+    checkAlarms(): void {
         if (this.stopped !== '') throw new ChannelAlarmed(this.stopped);
     }
 
@@ -497,69 +437,19 @@ export class Chain {
 
     /** Give a member the durable keys of all epochs that this device can read. Rejects with `NotPermitted`, `ApiError`. */
     async grant(to: DeviceId): Promise<void> {
-        const { home } = this;
-        await home.directories.learnKeys();
-        await this.queue.run(async () => {
-            let made;
-            try {
-                made = await makeGrant(this.sealed, home.keys, {
-                    to,
-                    epochs: this.sealed.epochsHeld(DURABLE),
-                    classMask: 1 << DURABLE,
-                    directories: home.directories.byAgency,
-                    deviceKeys: home.directories.book,
-                    nowMs: home.nowMs(),
-                });
-            } catch (error) {
-                throw new NotPermitted(sealingError(error).code);
-            }
-            await home.api.postGrant(this.id, { grant: made.signed, suite: made.suite, box: made.box });
-        });
+        await this.grants.give(to);
     }
 
     /** Grants that the log brought: whether any was for this device. Rejects with `ApiError`. */
     async takeGrants(entries: readonly Entry[]): Promise<boolean> {
-        let given = false;
-        for (const { payload } of entries) {
-            // Archives of an ended incident stand in this log, too; they are the custodian's.
-            if (payload.length > 0 && !isArchive(payload) && (await this.takeGrant(payload))) given = true;
-        }
-        if (given) await this.keep();
-        return given;
-    }
-
-    private async takeGrant(data: Bytes): Promise<boolean> {
-        const { home } = this;
-        for (let fetched = false; ;) {
-            try {
-                const sealed = decodeSealedGrant(data);
-                const grant = await parseGrant(sealed.signed);
-                if (grant.to !== home.keys.deviceId) return false;
-                if (grant.epoch > this.epoch && !fetched) {
-                    fetched = true;
-                    await this.sync();
-                    continue;
-                }
-                return await this.queue.run(async () => {
-                    const epochs = await acceptGrant(
-                        this.sealed,
-                        sealed,
-                        home.keys,
-                        home.directories.byAgency,
-                    );
-                    return epochs.length > 0;
-                });
-            } catch (error) {
-                this.withheld(sealingError(error).code);
-                return false;
-            }
-        }
+        return await this.grants.take(entries);
     }
 
     // ---- keeping
 
     /** Write chain and secrets down, as far as they changed. */
     async keep(): Promise<void> {
+        this.kept = false;
         const { history } = this.home;
         const generation = (await history.place(this.epochsLog))?.position.generation ?? 0;
         const unsaved = this.sealed.unsaved();
