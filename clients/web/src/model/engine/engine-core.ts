@@ -83,6 +83,8 @@ export class EngineCore implements PersonHost {
     private trouble: StoreTrouble = 'none';
     private opened: Opened | null = null;
     private atWork: Work | null = null;
+    /** As the server said last; 0: not a shared device. */
+    private shiftUntilMs = 0;
 
     constructor(readonly ports: EnginePorts) {
         const { clock, http, random } = ports;
@@ -342,6 +344,7 @@ export class EngineCore implements PersonHost {
         life.check();
         this.atWork = work;
         const known = await loadMe(opened.stores.vault);
+        this.shiftUntilMs = known.shiftUntilMs;
         const me = await this.me(known);
         const counts = await this.proofCounts(opened, work.home.nowMs());
         // What was awaited may have been overtaken by the end of this device.
@@ -353,18 +356,11 @@ export class EngineCore implements PersonHost {
 
     private stopped(code: number): void {
         const revoked = code === (CloseCode.revoked as number);
-        this.life.begin(async () => {
-            const why = revoked ? 'revoked' : 'failed';
-            await this.end((await this.shiftIsOver()) ? 'shift_over' : why);
-        });
-    }
-
-    /** A shared device is revoked when its shift ends: that is no alarm. */
-    private async shiftIsOver(): Promise<boolean> {
-        const { opened, atWork } = this;
-        if (opened === null || atWork === null) return false;
-        const { shiftUntilMs } = await loadMe(opened.stores.vault);
-        return shiftUntilMs > 0 && atWork.home.nowMs() >= shiftUntilMs - SHIFT_SLACK_MS;
+        // A shared device is revoked when its shift ends: that is no alarm. Nothing is waited for: who is revoked sees
+        // nothing any more.
+        const nowMs = this.atWork?.home.nowMs() ?? 0;
+        const over = this.shiftUntilMs > 0 && nowMs >= this.shiftUntilMs - SHIFT_SLACK_MS;
+        this.life.begin(() => this.end(over ? 'shift_over' : revoked ? 'revoked' : 'failed'));
     }
 
     // ---- who this is
@@ -384,6 +380,7 @@ export class EngineCore implements PersonHost {
                 roles,
                 shiftUntilMs,
             };
+            this.shiftUntilMs = shiftUntilMs;
             if (JSON.stringify(known) !== JSON.stringify(before)) await keepMe(opened.stores.vault, known);
             if (this.standing.kind === 'person' && known.personBy === 'device') {
                 // The agency asks for nobody any more.
