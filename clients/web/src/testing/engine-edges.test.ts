@@ -175,3 +175,21 @@ test('a store that guesses of a PIN wiped under a device at work ends it', async
     expect(eva.standing).toEqual({ kind: 'ended', why: 'signed_out' });
     await eva.engine.stop();
 });
+
+test('a call for help leaves from who is in no unit, and with a place that is none', async () => {
+    const nowhere = {
+        latE7: 4_756_210_000_000,
+        lonE7: 0,
+        accuracyM: 5,
+        fixMs: 1,
+        coarseM: 0,
+        headingDeg: null,
+        speedCmS: null,
+        batteryPercent: null,
+    };
+    await ana.engine.safety('duress', nowhere);
+    await town.until(() => ben.of('sound').length > 0, 'the sound at the other desk');
+    const rows = await ben.rows(channel);
+    expect(rows.filter((row) => row.kind === 'duress')).toMatchObject([{ unit: null, fix: null }]);
+    expect(ana.of('sound')).toEqual([]);
+});

@@ -1,6 +1,6 @@
 /** The commands of `Engine`, each handed to what holds its noun; every failure leaves as `EngineFailure`. */
 import { type Bytes, fromBase64, toBase64 } from '~/protocol/bytes';
-import { REPEAT_S } from '~/protocol/bodies';
+import { REPEAT_S, writeContent } from '~/protocol/bodies';
 import { readText, noteOfText } from './notes';
 import { Urgency } from '~/protocol/words';
 
@@ -177,9 +177,9 @@ export class Commands implements Engine {
 
     acknowledge(channel: ChannelId, id: MessageId): Promise<void> {
         return this.do(async ({ work }) => {
-            work.checkOpen(channel);
-            await work.compose(channel, { type: 'acknowledged', message: id });
             const room = work.rooms.get(channel);
+            // Where an alarm stopped sending, people talk by voice: the noise ends here, and nobody is told.
+            if (room.chain.stopped === '') await work.compose(channel, { type: 'acknowledged', message: id });
             await room.relieve(id);
             await room.tellAgain(id);
         });
@@ -215,11 +215,16 @@ export class Commands implements Engine {
         return this.do(async ({ work, sharing }) => {
             const { channels, unit } = work.safetyChannels();
             if (channels.length === 0) throw new EngineFailure('not_found');
-            for (const channel of channels) {
-                const content = { type: kind, unit, repeatS: REPEAT_S, fix } as const;
-                await work.compose(channel, content, { urgency: Urgency.urgent });
-                if (kind === 'duress') await sharing.duress(channel, fix);
-            }
+            // A place that the browser got wrong must not keep the word from leaving.
+            const place = fix !== null && fits(fix) ? fix : null;
+            const content = { type: kind, unit, repeatS: REPEAT_S, fix: place } as const;
+            await work.composeAll(
+                channels.flatMap((channel) => {
+                    const last = kind === 'duress' ? sharing.inDuress(channel, place) : null;
+                    const word = [channel, content, { urgency: Urgency.urgent }] as const;
+                    return last === null ? [word] : [word, [channel, last] as const];
+                }),
+            );
         });
     }
 
@@ -384,6 +389,16 @@ export class Commands implements Engine {
             };
         }
         return this.hands;
+    }
+}
+
+/** Whether a place is within the bounds of chapter 06. */
+function fits(fix: Fix): boolean {
+    try {
+        writeContent({ type: 'position', fix });
+        return true;
+    } catch {
+        return false;
     }
 }
 

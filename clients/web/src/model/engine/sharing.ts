@@ -2,6 +2,8 @@
  * Where this device shares its position: off until a person turns it on, per channel, ended by them, by leaving the channel,
  * by the incident's end, and with this engine. Others are told before anything is shared. Spec chapter 06.
  */
+import type { ContentOf } from '~/protocol/bodies';
+
 import type { ChannelId, Fix } from '../engine';
 import { EVERY_MS, Pacer } from './position';
 import type { Room } from './room';
@@ -36,18 +38,18 @@ export class Sharing {
         }
     }
 
-    /** Kept at once, marked: in danger, exactness and haste count more than pace. */
-    async duress(channel: ChannelId, fix: Fix | null): Promise<void> {
+    /** What is kept beside a call for help, and marked: in danger, exactness and haste count more than pace. */
+    inDuress(channel: ChannelId, fix: Fix | null): ContentOf<'last_position'> | null {
         const pacer = this.pacers.get(channel);
         const newest = fix ?? pacer?.newest ?? null;
-        if (newest === null) return;
-        await this.work.compose(channel, {
+        if (newest === null) return null;
+        return {
             type: 'last_position',
             sharing: pacer !== undefined,
             everyS: EVERY_MS / 1000,
             duress: true,
             fix: newest,
-        });
+        };
     }
 
     private async keep(room: Room, pacer: Pacer, sharing: boolean): Promise<void> {

@@ -13,7 +13,7 @@ import { placeOf, type Content, writeContent } from '~/protocol/bodies';
 import { NOWHERE, type Position } from '~/protocol/follow';
 import { address, type ChannelAddress, idOf } from '~/protocol/ids';
 import type { Batch, Online, Refused, Subscribed } from '~/protocol/messages';
-import { Lane, Mark, Urgency } from '~/protocol/words';
+import { Compartment, Lane, Mark, Urgency } from '~/protocol/words';
 import { WireError } from '~/protocol/errors';
 import { encodeBody } from '~/sealing/opening/body';
 import type { DeviceKeys } from '~/sealing/opening/keys';
@@ -236,12 +236,26 @@ export class Work {
 
     /** Put a content into the outbox: on disk when it resolves. */
     async compose(channel: ChannelId, content: Content, how: Composed = {}): Promise<MessageId> {
-        const room = this.rooms.get(channel);
-        const draft = this.draft(room.chain.contentLog, content, how);
-        await this.parts.stores.outbox.add([draft]);
-        this.tellDraft(draft);
-        this.sending.nudge(draft.channel);
+        const draft = this.draft(this.rooms.get(channel).chain.contentLog, content, how);
+        await this.post([draft]);
         return draft.id;
+    }
+
+    /** Several at once: all are written down, or none. */
+    async composeAll(all: readonly (readonly [ChannelId, Content, Composed?])[]): Promise<void> {
+        await this.post(
+            all.map(([channel, content, how]) =>
+                this.draft(this.rooms.get(channel).chain.contentLog, content, how),
+            ),
+        );
+    }
+
+    private async post(drafts: readonly Draft[]): Promise<void> {
+        await this.parts.stores.outbox.add(drafts);
+        for (const draft of drafts) {
+            this.tellDraft(draft);
+            this.sending.nudge(draft.channel);
+        }
     }
 
     draft(log: ChannelAddress, content: Content, how: Composed = {}): Draft {
@@ -329,7 +343,10 @@ export class Work {
         await this.compose(room.id, content, { mark });
     }
 
-    /** Where this person's word of safety goes: their units' channels, and the operations of those units' incidents. */
+    /**
+     * Where this person's word of safety goes: their units' channels, and the operations of those units' incidents. Who is in no
+     * unit is heard wherever people work: in every unit's, desk's and incident's channel that this device is in.
+     */
     safetyChannels(): { readonly unit: UnitId | null; readonly channels: readonly ChannelId[] } {
         const units = this.people.unitsOf(this.parts.identity.member);
         const channels = new Set<ChannelId>();
@@ -339,6 +356,13 @@ export class Work {
             for (const incident of this.incidents.ofUnit(unit.id)) {
                 const { operations } = this.incidents.channelsOf(incident.id);
                 if (operations !== null && this.rooms.find(operations) !== null) channels.add(operations);
+            }
+        }
+        if (channels.size === 0) {
+            for (const room of this.rooms.all()) {
+                const { purpose, compartment, archived } = room.info;
+                const works = purpose === 'unit' || purpose === 'desk' || purpose === 'incident';
+                if (works && compartment === Compartment.operations && !archived) channels.add(room.id);
             }
         }
         return { unit: units[0]?.id ?? null, channels: [...channels] };
