@@ -11,6 +11,7 @@ import type { Random } from '~/model/ports';
 import { systemRandom } from '~/platform/clock';
 import { BrowserStore } from '~/platform/local-store';
 
+import { cryptographyIsDone } from './cryptography';
 import { FillingStore } from './filling-store';
 import { RelayDouble } from './relay-double';
 
@@ -83,8 +84,10 @@ export class Town {
         }
     }
 
+    /** One turn of the loop, and until cryptography has caught up: time never overtakes it, however busy the machine is. */
     private async breathe(): Promise<void> {
-        await new Promise<void>((resolve) => setImmediate(resolve));
+        do await new Promise<void>((resolve) => setImmediate(resolve));
+        while (!cryptographyIsDone());
     }
 }
 
