@@ -61,6 +61,8 @@ class Shown {
         const element = document.createElement('div');
         this.#view = mount(MarkView, { target: element, props: { shown: this } });
         this.marker = make(element);
+        // Marks lie over each other, in no order. Who listens has the board and the list, which say the same in words.
+        element.setAttribute('aria-hidden', 'true');
     }
 
     remove(): void {
