@@ -30,6 +30,19 @@ describe('calls', () => {
     });
 });
 
+test('a word of safety that was said in two channels is one call, answered in both', () => {
+    const found = desk({
+        units: [a.unit(1)],
+        urgent: [
+            a.duress(1, { channel: a.channelId(1), unit: null, writtenMs: 1_000 }),
+            a.duress(2, { channel: a.channelId(2), unit: null, writtenMs: 1_003 }),
+            a.duress(3, { channel: a.channelId(1), unit: null, writtenMs: 60_000 }),
+        ],
+    });
+    const said = found.calls.map((call) => (call.kind === 'duress' ? call.rows.map((row) => row.id) : []));
+    expect(said).toEqual([[a.messageId(1), a.messageId(2)], [a.messageId(3)]]);
+});
+
 describe('strips', () => {
     const details = {
         typeCode: 'EDP',

@@ -17,10 +17,17 @@ export type Call =
           readonly key: string;
           readonly kind: 'duress';
           readonly row: UrgentRow;
+          /** The same word in every channel in which it was said, `row` among them: one answer is given to all. */
+          readonly rows: readonly UrgentRow[];
           readonly line: BoardLine | null;
       }
     /** Said to this desk, urgently: acknowledge it. */
-    | { readonly key: string; readonly kind: 'to_me'; readonly row: UrgentRow }
+    | {
+          readonly key: string;
+          readonly kind: 'to_me';
+          readonly row: UrgentRow;
+          readonly rows: readonly UrgentRow[];
+      }
     /** Said by a desk, and nobody acknowledged: `missing` are asked by name. */
     | {
           readonly key: string;
@@ -109,8 +116,11 @@ export class Desk {
         const asked: Call[] = [];
         const waiting: Call[] = [];
         const rows = new Map([...this.world.urgent, ...this.world.sounding]);
-        for (const row of [...rows.values()].sort((a, b) => a.atMs - b.atMs)) {
-            const key = row.id;
+        const inOrder = [...rows.values()].sort((a, b) => a.atMs - b.atMs);
+        for (const said of saidOnce(inOrder)) {
+            // Where it is about an incident, that is where people look.
+            const row = said.find((one) => this.incidentOf(one) !== null) ?? said[0];
+            const key = said[0].id;
             if (row.kind === 'duress') {
                 const unit = row.unit;
                 const line =
@@ -119,15 +129,37 @@ export class Desk {
                             ? row.member !== null && x.unit.members.includes(row.member)
                             : x.unit.id === unit,
                     ) ?? null;
-                danger.push({ key, kind: 'duress', row, line });
+                danger.push({ key, kind: 'duress', row, rows: said, line });
             } else if (row.mine || (me !== null && row.member === me) || !row.progress.sounding) {
                 waiting.push({ key, kind: 'unanswered', row, missing: notAcknowledged(row, this.world) });
             } else {
-                asked.push({ key, kind: 'to_me', row });
+                asked.push({ key, kind: 'to_me', row, rows: said });
             }
         }
         return [...danger, ...asked, ...waiting];
     }
+}
+
+/** Within this time a device's words of safety in several channels are one: they are written in one step. */
+const ONE_WORD_MS = 5_000;
+
+/** Rows by what was said: a call for help and a check-in go to a unit's channel and to its incidents'. */
+function saidOnce(rows: readonly UrgentRow[]): [UrgentRow, ...UrgentRow[]][] {
+    const found: [UrgentRow, ...UrgentRow[]][] = [];
+    for (const row of rows) {
+        const safety = row.kind === 'duress' || row.kind === 'check_in';
+        const same = found.find(
+            ([first, ...more]) =>
+                safety &&
+                first.kind === row.kind &&
+                first.device === row.device &&
+                Math.abs(first.writtenMs - row.writtenMs) < ONE_WORD_MS &&
+                [first, ...more].every((one) => one.channel !== row.channel),
+        );
+        if (same === undefined) found.push([row]);
+        else same.push(row);
+    }
+    return found;
 }
 
 /** What a strip is found by. */
