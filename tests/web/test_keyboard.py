@@ -9,11 +9,11 @@ import pytest
 from playwright.async_api import Browser, expect
 from playwright.async_api import TimeoutError as Late
 
-from leeside.bodies import Assignment, Fix, Urgency
+from leeside.bodies import Assignment, Fix
 from leeside.client import Leeside
 from leeside.events import Progress, Report
 from leeside_protocol.ids import ChannelId, DeviceId, UnitId
-from leeside_protocol.words import ChannelPurpose, Role
+from leeside_protocol.words import ChannelPurpose, Role, Urgency
 from tests.support.browser import DESK
 from tests.support.stage import Stage
 from tests.support.town import Person, Town, now_ms, settled, texts, until

@@ -21,6 +21,7 @@ from leeside_server.core.person import PasskeyRow
 from leeside_server.core.rows import Held
 from leeside_server.relay.http import HttpSettings, passkeys
 from leeside_server.relay.http.call import Call
+from leeside_server.relay.http.person import passkeys_of
 from leeside_server.relay.passkeys import relying_party
 from leeside_server.relay.retention import Retention, RetentionSettings
 from tests.relay.http.world import Agency, City, Person, Refusal, redeem
@@ -421,7 +422,7 @@ class TestPasskeys:
     ) -> None:
         """Each use changes the passkey's row: who has a stolen one must not keep it by using it."""
         person, authenticator = await joined(asking)
-        read, uses = passkeys.passkeys_of, iter(range(3))
+        read, uses = passkeys_of, iter(range(3))
 
         async def used_meanwhile(call: Call, agency: AgencyId, member: MemberId) -> list[Held[PasskeyRow]]:
             there = await read(call, agency, member)
