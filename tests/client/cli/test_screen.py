@@ -112,6 +112,9 @@ def test_plain_values() -> None:
         "label": "a",
         "root_pub": "01",
         "created_ms": 5,
+        "person": "device",
+        "person_hours": 12,
+        "revision": 0,
     }
     assert plain({b"\x02": (b"\x03", {1})}) == {"02": ["03", [1]]}
 
