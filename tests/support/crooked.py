@@ -42,9 +42,11 @@ _HOP: Final = frozenset(
         "transfer-encoding",
         "date",
         "server",
+        "if-none-match",
+        "if-modified-since",
     }
 )
-"""Headers of one leg of the way."""
+"""Headers of one leg of the way; and what would let a browser keep an answer that is changed here."""
 
 Says = Callable[[ServerMessage], Sequence[ServerMessage]]
 Answers = Callable[[str, bytes], bytes]

@@ -1,0 +1,82 @@
+"""The installed client: woken by a push that says nothing, and replaced by a newer version when a person says so."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from leeside_protocol.words import ChannelPurpose, Discipline, Role
+from tests.support.browser import WAIT_MS, DevTools
+from tests.support.crooked import crooked
+from tests.support.stage import Stage
+from tests.support.town import Town, settled, texts, until
+from tests.support.web_words import words
+from tests.web.screen import Screen
+
+pytestmark = pytest.mark.slow
+NOTICES = """\
+async () => {
+    const registration = await navigator.serviceWorker.ready;
+    return (await registration.getNotifications()).map(({ title, body, tag }) => [title, body, tag]);
+}
+"""
+
+
+async def test_a_push_shows_that_something_waits_and_nothing_more(browser: Browser, one: Stage) -> None:
+    async with Screen.opened(browser, one.url(0), permissions=["notifications"]) as ana:
+        tools = await DevTools.of(ana.page)
+        found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def registered(told: dict[str, Any]) -> None:
+            for one_of in told["registrations"]:
+                if not found.done():
+                    found.set_result(one_of["registrationId"])
+
+        tools.session.on("ServiceWorker.workerRegistrationUpdated", registered)
+        await tools.send("ServiceWorker.enable")
+        await ana.page.goto(ana.url)
+        await ana.page.evaluate("async () => { await navigator.serviceWorker.ready }")
+        registration = await asyncio.wait_for(found, WAIT_MS / 1_000)
+        # Whatever the push says: a push service that lied would put its own words on a locked screen.
+        for data in ("something is waiting", "Quay Street 4"):
+            await tools.send(
+                "ServiceWorker.deliverPushMessage", origin=ana.url, registrationId=registration, data=data
+            )
+        waiting = [["Leeside", "Something is waiting. Open Leeside.", "leeside-waiting"]]
+        await ana.page.wait_for_function(f"async () => (await ({NOTICES})()).length === 1")
+        assert await ana.page.evaluate(NOTICES) == waiting
+
+
+async def test_a_newer_version_waits_until_a_person_takes_it(
+    browser: Browser, one: Stage, town: Town, spare_port: int
+) -> None:
+    deniz = await town.enrol("deniz", Role.DISPATCHER)
+    async with (
+        crooked(one.url(0), spare_port) as server,
+        deniz.open(one.url(0)) as desk,
+        Screen.opened(browser, server.url) as ana,
+    ):
+        await ana.enrol(town, Role.RESPONDER, Discipline.CLINICIAN)
+        channel = await desk.openings.channel(ChannelPurpose.UNIT, [ana.device], subject=await town.unit())
+        await settled(desk, channel)
+        await ana.page.evaluate("async () => { await navigator.serviceWorker.ready }")
+        await ana.page.reload()  # the first page of an origin was not served by the worker
+        await ana.open_channel(channel)
+        await ana.writing.fill("Half a sentence")
+        await ana.page.evaluate("() => { globalThis.before = true }")
+
+        server.answers = lambda path, body: body + b"\n// newer" if path == "/service-worker.js" else body
+        await ana.page.evaluate("async () => { await (await navigator.serviceWorker.ready).update() }")
+        await expect(ana.page.get_by_text(words("notice.update"))).to_be_visible()
+        # It only says so: what is being written goes on, and leaves.
+        assert await ana.page.evaluate("() => globalThis.before === true")
+        await expect(ana.writing).to_have_value("Half a sentence")
+
+        await ana.button("notice.update_do").click()
+        await ana.page.wait_for_function("() => globalThis.before === undefined")
+        await expect(ana.writing).to_have_value("Half a sentence")
+        await ana.button("do.send").click()
+        await until(lambda: texts(desk, channel) == ["Half a sentence"], "what was written before the update")
