@@ -56,9 +56,6 @@ export const StateKind = {
 export type StateKind = keyof typeof StateKind;
 
 const ID = /^[0-9a-f]{32}$/;
-const CHANNEL_KINDS = new Map(
-    Object.entries(ChannelKind).map(([kind, byte]) => [byte as string, kind as ChannelKind]),
-);
 const STATE_KINDS = new Map(
     Object.entries(StateKind).map(([kind, byte]) => [byte as string, kind as StateKind]),
 );
@@ -86,13 +83,6 @@ export function idBytes(id: AnyId | ChannelAddress | StateKey): Bytes {
 /** Name a log. `owner` is a channel, agency or device, as the kind demands. */
 export function address(kind: ChannelKind, owner: AnyId): ChannelAddress {
     return (ChannelKind[kind] + asId(owner)) as ChannelAddress;
-}
-
-/** Take an address apart into its kind and the id of its owner; `invalid` when it is none. */
-export function splitAddress(value: ChannelAddress): { kind: ChannelKind; owner: AnyId } {
-    const kind = CHANNEL_KINDS.get(value.slice(0, 2));
-    if (kind === undefined) throw new ProtocolError(WireError.invalid, 'unknown kind of channel address');
-    return { kind, owner: asId(value.slice(2)) };
 }
 
 /** Name one value of the `state` or `stream` lane. */

@@ -5,16 +5,7 @@ import type { ChannelId, DeviceId } from '~/protocol/ids';
 import { address } from '~/protocol/ids';
 import { WireError } from '~/protocol/errors';
 
-import { type Person, Town } from './people';
-
-const DETAILS = {
-    typeCode: 'EDP',
-    district: 'Harbour',
-    address: 'Quay Street 4',
-    place: null,
-    narrative: 'The sister called.',
-    disposition: '',
-};
+import { DETAILS, type Person, Town } from './people';
 
 let town: Town;
 let ana: Person;
@@ -24,20 +15,7 @@ let channel: ChannelId;
 /** Two dispatchers in the operations channel of one incident. */
 async function together(): Promise<void> {
     town = await Town.create();
-    ana = await town.person('dispatcher');
-    ben = await town.person('dispatcher');
-    await town.rest(2);
-    // Both are listed before one opens: the desk is whom the server lists as dispatchers.
-    await ana.engine.reconnect();
-    await town.rest(2);
-    const incident = await ana.engine.openIncident(2, DETAILS);
-    const operations = (): ChannelId | null =>
-        ben.of('incident').findLast((event) => event.incident.id === incident)?.incident.operations ?? null;
-    await town.until(() => operations() !== null, 'the incident at the other dispatcher');
-    channel = operations() ?? ('' as ChannelId);
-    await town.until(
-        () => ben.channel(channel)?.caughtUp === true && ana.channel(channel)?.caughtUp === true,
-    );
+    ({ ana, ben, channel } = await town.desk());
 }
 
 const logged = () => town.relay.log(address('content', channel)).filter((entry) => entry.lane === 1);

@@ -5,15 +5,6 @@ import { address, type ChannelId } from '~/protocol/ids';
 
 import { type Person, Town } from './people';
 
-const DETAILS = {
-    typeCode: 'EDP',
-    district: 'Harbour',
-    address: 'Quay Street 4',
-    place: null,
-    narrative: 'The sister called.',
-    disposition: '',
-};
-
 let town: Town;
 let ana: Person;
 let ben: Person;
@@ -21,19 +12,7 @@ let channel: ChannelId;
 
 beforeEach(async () => {
     town = await Town.create();
-    ana = await town.person('dispatcher');
-    ben = await town.person('dispatcher');
-    await town.rest(2);
-    await ana.engine.reconnect();
-    await town.rest(2);
-    const incident = await ana.engine.openIncident(2, DETAILS);
-    const operations = (): ChannelId | null =>
-        ben.of('incident').findLast((event) => event.incident.id === incident)?.incident.operations ?? null;
-    await town.until(() => operations() !== null, 'the incident at the other dispatcher');
-    channel = operations() ?? ('' as ChannelId);
-    await town.until(
-        () => ben.channel(channel)?.caughtUp === true && ana.channel(channel)?.caughtUp === true,
-    );
+    ({ ana, ben, channel } = await town.desk());
     await town.rest(3);
 });
 

@@ -18,6 +18,16 @@ import { RelayDouble } from './relay-double';
 const LOOKS = 40_000;
 let stores = 0;
 
+/** What the incident of `Town.desk` is about. */
+export const DETAILS = {
+    typeCode: 'EDP',
+    district: 'Harbour',
+    address: 'Quay Street 4',
+    place: null,
+    narrative: 'The sister called.',
+    disposition: '',
+};
+
 /** Real chance for keys, none for delays: tests go the same way each time. */
 const CHANCE: Random = {
     bytes: (count) => systemRandom.bytes(count),
@@ -59,6 +69,26 @@ export class Town {
         const person = new Person(this, member, `store ${++stores}`);
         await person.start();
         return person;
+    }
+
+    /** Two dispatchers in the operations channel of one incident. */
+    async desk(): Promise<{ readonly ana: Person; readonly ben: Person; readonly channel: ChannelId }> {
+        const ana = await this.person('dispatcher');
+        const ben = await this.person('dispatcher');
+        await this.rest(2);
+        // Both are listed before one opens: the desk is whom the server lists as dispatchers.
+        await ana.engine.reconnect();
+        await this.rest(2);
+        const incident = await ana.engine.openIncident(2, DETAILS);
+        const operations = (): ChannelId | null =>
+            ben.of('incident').findLast((event) => event.incident.id === incident)?.incident.operations ??
+            null;
+        await this.until(() => operations() !== null, 'the incident at the other dispatcher');
+        const channel = operations() ?? ('' as ChannelId);
+        await this.until(
+            () => ben.channel(channel)?.caughtUp === true && ana.channel(channel)?.caughtUp === true,
+        );
+        return { ana, ben, channel };
     }
 
     /** As an enrolment link carries it. */
