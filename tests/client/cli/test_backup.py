@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import sqlite3
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -103,13 +104,19 @@ def test_a_manifest_that_leads_outside_is_refused(data: Path, tmp_path: Path) ->
 
 @contextlib.contextmanager
 def little_room(size_bytes: int) -> Generator[None]:
-    """No file may grow beyond this, as on a disk that is full."""
+    """No file may grow beyond this, as on a disk that is full.
+
+    The limit holds for the whole process, so nothing else is written meanwhile: Python keeps what it could
+    write of a module's bytecode and takes it for whole, and every later import of that module fails.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = bytecode
 
 
 @pytest.mark.parametrize("room_bytes", [2_000, 150_000])
