@@ -36,6 +36,7 @@ class WireError(IntEnum):
     EXPIRED = 306
     SEALING_REFUSED = 307
     REVOKED = 308
+    ALREADY_ACCEPTED = 309
 
     @property
     def label(self) -> str:
@@ -72,6 +73,7 @@ _HTTP_STATUS = {
     WireError.EXPIRED: 410,
     WireError.SEALING_REFUSED: 422,
     WireError.REVOKED: 403,
+    WireError.ALREADY_ACCEPTED: 409,
 }
 
 

@@ -20,6 +20,10 @@ IncidentId = NewType("IncidentId", bytes)
 ChannelId = NewType("ChannelId", bytes)
 MessageId = NewType("MessageId", bytes)
 BlobId = NewType("BlobId", bytes)
+RotaId = NewType("RotaId", bytes)
+LadderId = NewType("LadderId", bytes)
+ConsultId = NewType("ConsultId", bytes)
+PageId = NewType("PageId", bytes)
 
 ChannelAddress = NewType("ChannelAddress", bytes)
 """17 bytes: a `ChannelKind` byte and the id of the channel, agency or device that the log belongs to."""

@@ -74,5 +74,33 @@ BLOB_BYTES: Final = 64 * 1024 * 1024
 PUSH_ENDPOINT_CHARS: Final = 1_024
 """Longest address of a subscription at a push service; those in use have some 200."""
 
+ROTATIONS: Final = 16
+ROTA_MEMBERS: Final = 64
+ROTA_ENTRIES: Final = 400
+"""Overrides, and absences, of one rota; those that are over make room."""
+CALENDAR_CHARS: Final = 60_000
+LADDER_STEPS: Final = 10
+"""Written steps; the last one, all supervisors and the phone tree, comes behind them."""
+LADDER_PHONES: Final = 10
+
+STEP_DELAY_S: Final = 60
+HOLD_S: Final = 300
+"""How long "5 minutes" holds a consult for whoever asked for it."""
+JOIN_S: Final = 90
+"""Who accepted and has not joined by then is paged again."""
+REJOIN_S: Final = 60
+"""A psychiatrist who is gone from a session for this long is searched for again."""
+ALARM_S: Final = 30
+"""How often the alarm of an exhausted consult repeats until a person takes it."""
+CONFIRM_S: Final = 10
+"""A request that the server did not confirm by then shows the phone tree, and goes on trying."""
+UNSENT_S: Final = 120
+"""A request that found no way for so long is not sent by itself any more."""
+CONSULTS_OPEN: Final = 3
+"""Consults of one device in `CONSULTS_WINDOW_S` that page at once; more wait for a supervisor."""
+CONSULTS_WINDOW_S: Final = 600
+PUSH_BYTES: Final = 64
+"""Every push has this size, whatever it says."""
+
 INT_MAX: Final = 2**53 - 1
 """Integers on the wire stay below 2^53 so that every language reads them alike."""

@@ -148,6 +148,51 @@ class ShredReason(StrEnum):
     PERSON_ASKED = "person_asked"
 
 
+class ConsultState(StrEnum):
+    """Where a consult stands (spec 08). `REQUESTED`: held for a supervisor, nobody is paged yet."""
+
+    REQUESTED = "requested"
+    PAGING = "paging"
+    ACCEPTED = "accepted"
+    IN_SESSION = "in_session"
+    ENDED = "ended"
+    CANCELLED = "cancelled"
+    EXHAUSTED = "exhausted"
+
+
+class TargetState(StrEnum):
+    """How far a page came with one member (spec 08). Seen is not accepted."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    SEEN = "seen"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    TIMED_OUT = "timed_out"
+    UNREACHABLE = "unreachable"
+
+
+class ConsultActionKind(StrEnum):
+    """What a person does to a consult (spec 08)."""
+
+    ACCEPT = "accept"
+    DECLINE = "decline"
+    HOLD = "hold"
+    """"5 minutes": once a consult, never when it is urgent; the backup is paged meanwhile."""
+    ESCALATE = "escalate"
+    CANCEL = "cancel"
+    JOIN = "join"
+    LEAVE = "leave"
+    END = "end"
+    TAKE = "take"
+    """A person takes an exhausted consult: its alarm stops."""
+    RELEASE = "release"
+    """A held request is paged."""
+    SIDE = "side"
+    """Names the clinicians' own channel."""
+
+
 class PrimaryStatus(StrEnum):
     """A unit's availability (NENA-STA-021.1b primary unit status)."""
 

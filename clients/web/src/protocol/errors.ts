@@ -28,6 +28,7 @@ export const WireError = {
     expired: 306,
     sealing_refused: 307,
     revoked: 308,
+    already_accepted: 309,
 } as const;
 export type WireLabel = keyof typeof WireError;
 /** A number of the table above. On the wire any number from 100 to 399 may come. */
