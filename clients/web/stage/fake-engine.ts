@@ -158,4 +158,31 @@ export class FakeEngine implements Engine {
     revoke = (): Promise<void> => this.#do(undefined);
     pushKey = (): Promise<string> => this.#do('');
     pushSubscribed = (): Promise<void> => this.#do(undefined);
+
+    readonly #refuse = (): Promise<never> => Promise.reject(failure('offline'));
+    requestConsult = this.#refuse;
+    sendAgain = (): Promise<void> => this.#do(undefined);
+    actOnConsult = (): Promise<void> => this.#do(undefined);
+    recommend = this.#refuse;
+    readBack = (): Promise<void> => this.#do(undefined);
+    openSide = this.#refuse;
+    onCall = this.#refuse;
+    phoneTree = (): ReturnType<Engine['phoneTree']> => this.#do([]);
+    duty = this.#refuse;
+    setDuty = this.#refuse;
+    testPage = this.#refuse;
+    pagePaths = (): ReturnType<Engine['pagePaths']> => this.#do([]);
+    rotas = (): ReturnType<Engine['rotas']> => this.#do([]);
+    schedule = (): ReturnType<Engine['schedule']> => this.#do([]);
+    createRota = this.#refuse;
+    changeRota = (): Promise<void> => this.#do(undefined);
+    endRota = (): Promise<void> => this.#do(undefined);
+    importCalendar = (): Promise<void> => this.#do(undefined);
+    createFeed = (): ReturnType<Engine['createFeed']> => this.#do('');
+    endFeeds = (): Promise<void> => this.#do(undefined);
+    ladders = (): ReturnType<Engine['ladders']> => this.#do([]);
+    createLadder = this.#refuse;
+    changeLadder = (): Promise<void> => this.#do(undefined);
+    figures = this.#refuse;
+    figuresCsv = (): ReturnType<Engine['figuresCsv']> => this.#do('');
 }

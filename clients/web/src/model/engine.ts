@@ -14,6 +14,7 @@
  * - A command that fails rejects with `EngineFailure` as its `name`, and the code in its `message` (see `FailureCode`).
  */
 
+import type { ConsultView, OnCallCommands, OnCallEvent } from './on-call';
 import type { AgencyId, ChannelId, DeviceId, IncidentId, MemberId, MessageId, UnitId } from '~/protocol/ids';
 
 export type { AgencyId, ChannelId, DeviceId, IncidentId, MemberId, MessageId, UnitId } from '~/protocol/ids';
@@ -177,6 +178,20 @@ export type Row =
           readonly fix: Fix | null;
           readonly progress: ProgressView;
       })
+    /** What a psychiatrist recommends; it sounds until somebody of the asking unit read it back. */
+    | (RowBase & {
+          readonly kind: 'recommendation';
+          readonly text: string;
+          /** Newest last. */
+          readonly readBack: readonly {
+              readonly member: MemberId | null;
+              readonly text: string;
+              readonly atMs: number;
+          }[];
+          readonly progress: ProgressView;
+      })
+    /** The first of a consult's channel: what is asked. */
+    | (RowBase & { readonly kind: 'consult'; readonly summary: string; readonly urgency: Urgency })
     /** A mark of the incident's timeline (product.md, "Timeline"). */
     | (RowBase & {
           readonly kind: 'timeline';
@@ -390,9 +405,12 @@ export interface Snapshot {
      */
     readonly urgent: readonly Row[];
     readonly pending: readonly PendingDevice[];
+    /** Those under way that concern this person, and those of the last day. */
+    readonly consults: readonly ConsultView[];
 }
 
 export type EngineEvent =
+    | OnCallEvent
     | { readonly kind: 'standing'; readonly standing: Standing }
     | { readonly kind: 'link'; readonly link: Link }
     | { readonly kind: 'store'; readonly store: StoreTrouble }
@@ -440,12 +458,13 @@ export type FailureCode =
     | 'wrong_root'
     | 'conflict'
     | 'not_found'
+    | 'already_accepted'
     | 'unfit_browser'
     | 'failed';
 
 // ---- commands
 
-export interface Engine {
+export interface Engine extends OnCallCommands {
     /** Begin; `listen` is called with every batch that follows the snapshot. Once per engine. */
     start(listen: (events: readonly EngineEvent[]) => void): Promise<Snapshot>;
     /** Close sockets and stores, keep everything. For a tab that gives way to another. */

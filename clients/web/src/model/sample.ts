@@ -188,6 +188,7 @@ export function snapshot(change: Partial<Snapshot> = {}): Snapshot {
         alarms: [],
         urgent: [],
         pending: [],
+        consults: [],
         ...change,
     };
 }

@@ -32,6 +32,7 @@ import type {
     UnitId,
     UnitView,
 } from './engine';
+import type { ConsultId, ConsultView, DutyView, OnCallEvent, OnCallView } from './on-call';
 import { RowWindow } from './row-window.svelte';
 import { OVER_MS } from './typing';
 
@@ -44,6 +45,9 @@ export interface Sound {
     readonly id: MessageId;
     readonly times: number;
 }
+
+/** A consult rings, or its alarm is up: make a noise now. */
+export type Ring = Extract<OnCallEvent, { readonly kind: 'ring' }>;
 
 export type UrgentRow = Extract<Row, { readonly kind: 'text' | 'assignment' | 'check_in' | 'duress' }>;
 
@@ -82,6 +86,10 @@ export class World {
     /** One a device: the newest of all channels. */
     readonly positions = new SvelteMap<DeviceId, PositionView>();
     readonly alarms = new SvelteMap<number, AlarmView>();
+    readonly consults = new SvelteMap<ConsultId, ConsultView>();
+    /** Who is on call now; null: not asked for yet. */
+    onCall = $state.raw<OnCallView | null>(null);
+    duty = $state.raw<DutyView | null>(null);
     /** When devices last said that somebody writes there, by channel. See `writers`. */
     readonly typing = new SvelteMap<ChannelId, ReadonlyMap<DeviceId, number>>();
     /** Urgent rows without any acknowledgement, of all channels. */
@@ -96,6 +104,7 @@ export class World {
     readonly #frame: Frame;
     readonly #windows = new Map<ChannelId, { readonly window: RowWindow; users: number }>();
     readonly #listeners = new Set<(sound: Sound) => void>();
+    readonly #ringers = new Set<(ring: Ring) => void>();
     #queue: EngineEvent[] = [];
 
     constructor(engine: Reading, frame: Frame = (work) => queueMicrotask(work), clock = new Clock()) {
@@ -120,6 +129,7 @@ export class World {
         refill(this.channels, snapshot.channels, (x) => x.id);
         refill(this.incidents, snapshot.incidents, (x) => x.id);
         refill(this.alarms, snapshot.alarms, (x) => x.seq);
+        refill(this.consults, snapshot.consults, (x) => x.id);
         const urgent = snapshot.urgent.filter(isUrgent).filter((row) => !this.#isOver(row.channel));
         const unanswered = urgent.filter((x) => x.progress.acknowledged.length === 0);
         refill(this.urgent, unanswered, (x) => x.id);
@@ -144,6 +154,8 @@ export class World {
         for (const event of events) {
             if (event.kind === 'sound') {
                 for (const listen of this.#listeners) listen(event);
+            } else if (event.kind === 'ring') {
+                for (const listen of this.#ringers) listen(event);
             }
         }
         if (this.#queue.length === 0) this.#frame(() => this.#flush());
@@ -154,6 +166,12 @@ export class World {
     onSound(listen: (sound: Sound) => void): () => void {
         this.#listeners.add(listen);
         return () => this.#listeners.delete(listen);
+    }
+
+    /** Hear of rings at once, as of sounds. */
+    onRing(listen: (ring: Ring) => void): () => void {
+        this.#ringers.add(listen);
+        return () => this.#ringers.delete(listen);
     }
 
     /** The rows of a channel, shared by all who look at it; `closeChannel` once for each call. */
@@ -274,6 +292,19 @@ export class World {
             case 'pending':
                 this.pending = event.pending;
                 break;
+            case 'consult':
+                this.consults.set(event.consult.id, event.consult);
+                break;
+            case 'consult_gone':
+                this.consults.delete(event.consult);
+                break;
+            case 'on_call':
+                this.onCall = event.onCall;
+                break;
+            case 'duty':
+                this.duty = event.duty;
+                break;
+            case 'ring':
             case 'sound':
                 break;
             default:

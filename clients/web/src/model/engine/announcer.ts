@@ -113,5 +113,14 @@ function keyOf(event: EngineEvent): string {
             return `sound ${event.id}`;
         case 'alarm':
             return `alarm ${event.alarm.seq}`;
+        case 'consult':
+            return `consult ${event.consult.id}`;
+        case 'consult_gone':
+            return `consult ${event.consult}`;
+        case 'ring':
+            return `ring ${event.consult}`;
+        case 'on_call':
+        case 'duty':
+            return event.kind;
     }
 }

@@ -27,6 +27,7 @@ import type {
     UnitId,
     Urgency as UrgencyName,
 } from '../engine';
+import type { OnCallCommands } from '../on-call';
 import { StoreFull } from '../ports';
 import { Administration } from './administration';
 import { takeAuthority } from './authority';
@@ -34,6 +35,8 @@ import { EngineCore, type EnginePorts } from './engine-core';
 import { EngineFailure, failureOf } from './errors';
 import { IncidentWork } from './incident-work';
 import { readAgain } from './reading';
+import { OnCallDoor } from './on-call-door';
+import { OnCallWork } from './on-call-work';
 import { Sharing } from './sharing';
 import { contentOf, markNumber, urgencyNumber } from './telling';
 import type { Work } from './work';
@@ -46,13 +49,15 @@ interface Hands {
     readonly incidents: IncidentWork;
     readonly sharing: Sharing;
     readonly administration: Administration;
+    readonly onCall: OnCallWork;
 }
 
-export class Commands implements Engine {
+export class Commands extends OnCallDoor implements Engine {
     private readonly core: EngineCore;
     private hands: Hands | null = null;
 
     constructor(private readonly ports: EnginePorts) {
+        super();
         this.core = new EngineCore(ports);
     }
 
@@ -367,6 +372,10 @@ export class Commands implements Engine {
         });
     }
 
+    protected onCallHands<T>(act: (hands: OnCallCommands) => Promise<T>): Promise<T> {
+        return this.do(({ onCall }) => act(onCall));
+    }
+
     /** Something that only a device at work can do. */
     private do<T>(act: (hands: Hands) => Promise<T>): Promise<T> {
         return told(async () => {
@@ -385,6 +394,7 @@ export class Commands implements Engine {
                 work,
                 incidents: new IncidentWork(work),
                 sharing: new Sharing(work),
+                onCall: new OnCallWork(work),
                 administration: new Administration(work, this.core.vault, this.ports.origin),
             };
         }

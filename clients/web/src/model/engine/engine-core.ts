@@ -440,6 +440,7 @@ export class EngineCore implements PersonHost {
             alarms: work.alarms.views(),
             urgent: await work.urgentRows(),
             pending: work.pending,
+            consults: [],
         };
     }
 
@@ -534,6 +535,7 @@ const EMPTY = {
     alarms: [],
     urgent: [],
     pending: [],
+    consults: [],
 } as const;
 
 function unlessApi(error: unknown): void {

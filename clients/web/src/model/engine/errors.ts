@@ -94,6 +94,8 @@ function codeOfWire(code: number): FailureCode {
         case WireError.forbidden:
         case WireError.sealing_refused:
             return 'not_permitted';
+        case WireError.already_accepted:
+            return 'already_accepted';
         case WireError.too_large:
             return 'too_large';
         case WireError.expired:
