@@ -503,6 +503,14 @@ class HttpDouble:
         from leeside_protocol.sealing.public.commit import parse_commit
 
         channel = parse_commit(signed).channel_id
+        for other, standing in self.relay.rooms.items():
+            if (
+                body.purpose == "unit"
+                and body.subject == standing.subject
+                and not standing.archived
+                and other != channel
+            ):
+                raise ApiError(WireError.CONFLICT)
         room = self.relay.rooms.setdefault(channel, Room(ChannelLine(channel), body.purpose, body.subject))
         self.relay.commit(room, body.genesis)
         if body.first is not None:

@@ -8,12 +8,14 @@ from typing import Final
 
 import msgspec
 
+from leeside.api import ApiError
 from leeside.bodies import REPEAT_S, Text, encode_content
 from leeside.channels import Channel, commit_post
 from leeside.errors import NotPermitted
 from leeside.outbox import Draft
 from leeside.switchboard import Switchboard
 from leeside_protocol import resources as r
+from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId, DeviceId, IncidentId, MessageId, UnitId
 from leeside_protocol.sealing.errors import SealingError
 from leeside_protocol.sealing.opening.channel import Delivery, SealedChannel
@@ -43,11 +45,21 @@ class Openings:
     ) -> ChannelId:
         """Open a channel for these devices and this one. `auth` is the ground for compartments 1 to 3.
 
-        Raises `NotPermitted` when the certificate of this or another device does not allow it.
+        Where somebody has opened the only one there may be (the agency's, a unit's, an incident's), gives that one, with
+        the members it has: `admit` whom you miss. Raises `NotPermitted` when the certificate of this or another device
+        does not allow it, `ApiError` (`conflict`) when this device is not in the one that stands (spec 03, "Places").
         """
         made = await self._genesis(devices, compartment, incident, auth)
         post = r.ChannelPost(purpose, subject, commit_post(made))
-        await self._inside.api.create_channel(post)
+        try:
+            await self._inside.api.create_channel(post)
+        except ApiError as error:
+            standing = None
+            if error.code is WireError.CONFLICT:
+                standing = await self._standing(purpose, subject, compartment)
+            if standing is None:
+                raise
+            return standing
         return self._join(made, post.genesis).id
 
     async def incident(
@@ -101,6 +113,17 @@ class Openings:
         return self._inside.channel(channel).sealed.export()
 
     # ---- making
+
+    async def _standing(
+        self, purpose: ChannelPurpose, subject: bytes, compartment: Compartment
+    ) -> ChannelId | None:
+        """The channel that this device is in at a place that only one may hold."""
+        await self._inside.refresh()
+        wanted = (purpose, subject.hex() or None, compartment)
+        for channel, info in self._inside.infos.items():
+            if not info.archived and (info.purpose, info.subject, info.compartment) == wanted:
+                return channel
+        return None
 
     async def _genesis(
         self,

@@ -44,8 +44,8 @@ from leeside_server.core.writes import Object, Remove, Save
 
 
 class SlotRow(msgspec.Struct, frozen=True):
-    """The channel that holds a place: the agency's own, or an incident's of one compartment. Or the one that was
-    opened last in an incident, zeros once it ended."""
+    """The channel that holds a place: the agency's own, a unit's, or an incident's of one compartment. Or the one that
+    was opened last in an incident, zeros once it ended."""
 
     channel: ChannelId
 

@@ -454,16 +454,6 @@ async def test_a_units_lead_opens_its_channel_and_another_responder_does_not(age
     assert refused.value.code is WireError.NOT_FOUND
 
 
-async def test_an_agency_has_one_channel_of_its_own(agency: Agency) -> None:
-    room = await agency.open(ChannelPurpose.AGENCY, agency.admin)
-    with pytest.raises(Refusal) as refused:
-        await agency.open(ChannelPurpose.AGENCY, agency.admin)
-    assert refused.value.code is WireError.CONFLICT
-    info = await agency.admin.ask("archive_channel", id=room.id.hex())
-    assert info.archived
-    await agency.open(ChannelPurpose.AGENCY, agency.admin)
-
-
 async def test_an_archived_channel_takes_no_commit(agency: Agency) -> None:
     room = await agency.open(ChannelPurpose.AGENCY, agency.admin)
     await agency.admin.ask("archive_channel", id=room.id.hex())

@@ -12,7 +12,7 @@ import {
     HttpFailed,
     type HttpRequest,
 } from '~/link/ports';
-import { type Bytes, fromBase64, fromHex, NO_BYTES, toHex } from '~/protocol/bytes';
+import { type Bytes, fromBase64, NO_BYTES, toHex } from '~/protocol/bytes';
 import { decodeClient, encode } from '~/protocol/codec';
 import { WireError } from '~/protocol/errors';
 import {
@@ -26,13 +26,11 @@ import {
 import type { MemberId, MessageId } from '~/protocol/ids';
 import { NO_KEY, SERVER_DEVICE } from '~/protocol/ids';
 import type { ClientMessage, Entry, Publish, ServerMessage } from '~/protocol/messages';
-import { pack, unpack, type Value } from '~/protocol/pack';
+import { unpack } from '~/protocol/pack';
 import * as r from '~/protocol/resources';
 import { Lane, type PersonBy, type Role } from '~/protocol/words';
 import { AuthorityKey } from '~/sealing/opening/authority';
 import { SigningKey } from '~/sealing/opening/signing-key';
-import { hashOfBox } from '~/sealing/public/boxes';
-import { type Commit, parseCommit } from '~/sealing/public/commit';
 import { Directory } from '~/sealing/public/directory';
 import {
     authorityIdOf,
@@ -42,22 +40,14 @@ import {
     parseEntry,
 } from '~/sealing/public/entries';
 import { parseFrame } from '~/sealing/public/frame';
-import { encodeSigned } from '~/sealing/public/signed';
 import { certificateFor } from '~/model/engine/certificates';
 
 import { bytes, type Device, json, msgpack, none, parsed, Refusal, signerOf } from './relay-answers';
+import { type Channel, inRoster, RelayChannels } from './relay-channels';
 
 const DAY_MS = 86_400_000;
 /** A JSON body: what is not text in it, nothing here reads. */
 type Given = Readonly<Record<string, string>>;
-
-interface Channel {
-    readonly id: ChannelId;
-    readonly purpose: string;
-    readonly subject: string;
-    archived: boolean;
-    readonly commits: { readonly commit: Commit; readonly post: r.CommitPost }[];
-}
 
 interface Socket {
     readonly device: DeviceId;
@@ -82,6 +72,7 @@ export class RelayDouble {
     readonly published: Publish[] = [];
     readonly devices = new Map<DeviceId, Device>();
     readonly channels = new Map<ChannelId, Channel>();
+    private readonly rooms = new RelayChannels(this);
     readonly units: Record<string, unknown>[] = [];
     readonly incidents = new Map<string, Record<string, unknown>>();
     readonly blobs = new Map<string, { sizeBytes: number; chunks: Map<number, Bytes> }>();
@@ -169,6 +160,10 @@ export class RelayDouble {
     }
 
     // ---- what a bad or unlucky server does
+
+    head(log: ChannelAddress): number {
+        return this.heads.get(log) ?? 0;
+    }
 
     log(log: ChannelAddress): readonly Entry[] {
         return this.logs.get(log) ?? [];
@@ -382,11 +377,7 @@ export class RelayDouble {
 
     private mayRead(device: DeviceId, log: ChannelAddress): boolean {
         const channel = this.channels.get(log.slice(2) as ChannelId);
-        return channel === undefined || this.inRoster(channel, device);
-    }
-
-    private inRoster(channel: Channel, device: DeviceId): boolean {
-        return channel.commits.at(-1)?.commit.roster.some((entry) => entry.deviceId === device) ?? false;
+        return channel === undefined || inRoster(channel, device);
     }
 
     // ---- HTTP
@@ -480,22 +471,16 @@ export class RelayDouble {
             case 'POST directory':
                 for (const data of r.directoryPost.read(unpack(body)).entries) await this.takeEntry(data);
                 return none();
-            case 'GET channels': {
-                const mine = [...this.channels.values()].filter((one) => this.inRoster(one, caller.id));
-                return json({ items: mine.map((one) => this.channelInfo(one)), next: '' });
-            }
+            case 'GET channels':
+                return this.rooms.list(caller.id);
             case 'POST channels':
-                return await this.createChannel(r.channelPost.read(unpack(body)));
+                return await this.rooms.create(r.channelPost.read(unpack(body)));
             case 'POST channels commits':
-                return await this.commit(id as ChannelId, r.commitPost.read(unpack(body)));
+                return await this.rooms.commit(id as ChannelId, r.commitPost.read(unpack(body)));
             case 'GET channels boxes':
-                return await this.boxes(id as ChannelId, parameters, caller.id);
-            case 'POST channels grants': {
-                const { grant, suite, box } = r.grantPost.read(unpack(body));
-                const signed = [grant.payload, fromHex(grant.signer), grant.signature];
-                this.append(address('grants', id as ChannelId), pack([signed, suite, box]));
-                return none();
-            }
+                return await this.rooms.boxes(id as ChannelId, parameters, caller.id);
+            case 'POST channels grants':
+                return this.rooms.grant(id as ChannelId, body);
             case 'POST channels blobs':
                 return this.createBlob(given);
             case 'GET blobs':
@@ -560,19 +545,7 @@ export class RelayDouble {
         if (device !== undefined) device.state = 'active';
     }
 
-    // ---- channels
-
-    private async createChannel(post: r.ChannelPost): Promise<HttpAnswer> {
-        const commit = await parseCommit(post.genesis.commit);
-        this.channels.set(commit.channelId, {
-            id: commit.channelId,
-            purpose: post.purpose,
-            subject: post.subject,
-            archived: false,
-            commits: [],
-        });
-        return await this.commit(commit.channelId, post.genesis);
-    }
+    // ---- incidents and files
 
     private async openIncident(post: r.IncidentPost): Promise<HttpAnswer> {
         this.incidents.set(post.incident, {
@@ -584,46 +557,7 @@ export class RelayDouble {
             closedMs: 0,
             revision: 1,
         });
-        return await this.createChannel(post.channel);
-    }
-
-    private async commit(id: ChannelId, post: r.CommitPost): Promise<HttpAnswer> {
-        const channel = this.channels.get(id);
-        const commit = await parseCommit(post.commit);
-        if (channel === undefined) throw new Refusal(WireError.not_found);
-        const head = channel.commits.at(-1)?.commit;
-        const next = (head?.epoch ?? -1) + 1;
-        if (commit.epoch !== next || (head !== undefined && commit.prevHash !== head.hash)) {
-            throw new Refusal(WireError.conflict, next - 1);
-        }
-        channel.commits.push({ commit, post });
-        this.append(address('epochs', id), encodeSigned(post.commit));
-        this.tell(commit);
-        return msgpack([fromHex(id), commit.epoch, fromHex(commit.hash), false], 201);
-    }
-
-    /** The notice that a channel holds somebody now, in each one's inbox. */
-    private tell(commit: Commit): void {
-        for (const { deviceId } of commit.roster) {
-            this.append(address('inbox', deviceId), pack([4, fromHex(commit.channelId)]));
-        }
-    }
-
-    private async boxes(id: ChannelId, parameters: URLSearchParams, device: DeviceId): Promise<HttpAnswer> {
-        const from = Number(parameters.get('from_epoch'));
-        const found: Value[] = [];
-        for (const { commit, post } of this.channels.get(id)?.commits ?? []) {
-            if (commit.epoch < from) continue;
-            const box = post.boxes.find((one) => one.recipient === (device as string as never)) ?? null;
-            const hashes = await Promise.all(post.boxes.map((one) => hashOfBox(one as never)));
-            found.push([
-                commit.epoch,
-                box === null ? null : r.box.write(box),
-                hashes.map((hash) => fromHex(hash)),
-                post.boxListSignature,
-            ]);
-        }
-        return msgpack(found);
+        return await this.rooms.create(post.channel);
     }
 
     private page(log: ChannelAddress, after: number): HttpAnswer {
@@ -644,22 +578,6 @@ export class RelayDouble {
         const have = [...blob.chunks.keys()];
         const chunks = Math.ceil(blob.sizeBytes / 65_552);
         return { id, sizeBytes: blob.sizeBytes, chunkBytes: 65_552, chunks, have, complete: false };
-    }
-
-    private channelInfo({ id, purpose, subject, archived, commits }: Channel): object {
-        const head = commits.at(-1)?.commit;
-        return {
-            id,
-            purpose,
-            compartment: head?.compartment ?? 0,
-            subject: subject === '' ? null : subject,
-            epoch: head?.epoch ?? 0,
-            commitHash: fromHex(head?.hash ?? ''),
-            devices: head?.roster.map((entry) => entry.deviceId) ?? [],
-            archived,
-            generation: this.generation,
-            head: this.heads.get(address('content', id)) ?? 0,
-        };
     }
 
     private memberInfo(id: MemberId): object {

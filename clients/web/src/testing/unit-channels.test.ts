@@ -47,3 +47,47 @@ test('the desk opens it, once, and lets in and takes out whom the lists say, by 
     expect(ana.channel(channel)).toMatchObject({ outside: [], leftover: [] });
     for (const person of [ana, ben, eva]) await person.engine.stop();
 });
+
+test('two who open it at once come to one channel, and a channel that is archived gives its place up', async () => {
+    const town = await Town.create();
+    const ana = await town.person('dispatcher');
+    const ben = await town.person('dispatcher');
+    makeUnit(town, []);
+    await fresh(town, ana);
+    await fresh(town, ben);
+
+    const [one, other] = await Promise.all([
+        ana.engine.openUnitChannel(UNIT),
+        ben.engine.openUnitChannel(UNIT),
+    ]);
+    expect(one).toBe(other);
+    expect([...town.relay.channels.keys()]).toEqual([one]);
+
+    const standing = town.relay.channels.get(one);
+    if (standing !== undefined) standing.archived = true;
+    await fresh(town, ana);
+    expect(ana.of('unit').at(-1)?.unit).toMatchObject({ id: UNIT, channel: null });
+    const next = await ana.engine.openUnitChannel(UNIT);
+    expect(next).not.toBe(one);
+    await fresh(town, ana);
+    expect(ana.of('unit').at(-1)?.unit).toMatchObject({ channel: next });
+    await ana.reload();
+    expect(ana.snapshot?.units.find((unit) => unit.id === UNIT)?.channel).toBe(next);
+    for (const person of [ana, ben]) await person.engine.stop();
+});
+
+test('a channel that this desk is not in is not opened a second time', async () => {
+    const town = await Town.create();
+    const ana = await town.person('dispatcher');
+    makeUnit(town, []);
+    await fresh(town, ana);
+    const channel = await ana.engine.openUnitChannel(UNIT);
+    const ben = await town.person('dispatcher');
+    await fresh(town, ben);
+    await expect(ben.engine.openUnitChannel(UNIT)).rejects.toThrow('conflict');
+
+    await fresh(town, ana);
+    await ana.engine.admit(channel, [ben.member]);
+    expect(await ben.engine.openUnitChannel(UNIT)).toBe(channel);
+    for (const person of [ana, ben]) await person.engine.stop();
+});

@@ -22,7 +22,7 @@ from leeside_protocol.sealing.public.entries import CAP_GRANT, RecordsId
 from leeside_protocol.sealing.public.grant import parse_grant
 from leeside_protocol.sealing.public.signed import Signed
 from leeside_protocol.words import ChannelPurpose, Compartment
-from leeside_server.core.channels import ChannelRow
+from leeside_server.core.channels import ACTIVE, ChannelRow
 from leeside_server.core.commits import (
     Checked,
     archive_entry,
@@ -135,21 +135,30 @@ async def genesis_parts(call: Call, genesis: Genesis) -> tuple[Part, ...]:
 
 
 async def _slot_part(call: Call, genesis: Genesis) -> tuple[Part, ...]:
-    """One agency channel, and one channel an incident and compartment: two at once would split the talk.
+    """One agency channel, one a unit, and one an incident and compartment: two at once would split the talk.
 
     An archived channel gives its place up, as after a fork.
     """
-    if genesis.purpose not in {ChannelPurpose.AGENCY, ChannelPurpose.INCIDENT}:
+    purpose, subject = genesis.purpose, genesis.post.subject
+    if purpose not in {ChannelPurpose.AGENCY, ChannelPurpose.UNIT, ChannelPurpose.INCIDENT}:
         return ()
-    key = slot_id(genesis.purpose, genesis.post.subject, genesis.commit.compartment)
+    key = slot_id(purpose, subject, genesis.commit.compartment)
     row = SlotRow(genesis.commit.channel_id)
     held = await call.find(call.actor.agency, SlotRow, key)
-    if held is None:
-        return (create(key, row),)
-    taken = await call.find(call.actor.agency, ChannelRow, held.row.channel)
-    if taken is not None and not taken.row.archived:
+    if held is not None:
+        taken = await call.find(call.actor.agency, ChannelRow, held.row.channel)
+        stands = taken is not None and not taken.row.archived
+    else:
+        stands = purpose is ChannelPurpose.UNIT and await _stands_from_before(call, subject)
+    if stands:
         raise Refused(WireError.CONFLICT, "this channel was opened already")
-    return (change(held, row),)
+    return (create(key, row) if held is None else change(held, row),)
+
+
+async def _stands_from_before(call: Call, unit: bytes) -> bool:
+    """Whether a unit has a channel from the time when units held no place, and might have had several."""
+    active = await call.every(call.actor.agency, ChannelRow, ACTIVE)
+    return any(held.row.purpose is ChannelPurpose.UNIT and held.row.subject == unit.hex() for held in active)
 
 
 async def verify(call: Call, post: r.CommitPost, prev: Commit | None, purpose: ChannelPurpose) -> Checked:

@@ -86,15 +86,24 @@ export class Administration {
         return unit.id;
     }
 
-    /** For a unit that was made by somebody who may not sit in its channel. */
+    /** For a unit that was made by somebody who may not sit in its channel. `conflict`: it has one, without this device. */
     async openUnitChannel(id: UnitId): Promise<ChannelId> {
-        // Another person may have opened it a moment ago: the server would take a second one.
+        const { rooms, people } = this.work;
+        // Another person may have opened it a moment ago.
         await this.work.refresh();
-        const standing = this.work.rooms.of('unit', id);
+        const standing = rooms.ofUnit(id);
         if (standing !== undefined) return standing.id;
-        const unit = this.work.people.unit(id);
+        const unit = people.unit(id);
         if (unit === null || unit.endedMs > 0) throw new EngineFailure('not_found');
-        return (await this.openings.openUnit(id, unit.members, this.work.people.withRoles(DESK))).id;
+        try {
+            return (await this.openings.openUnit(id, unit.members, people.withRoles(DESK))).id;
+        } catch (error) {
+            if (!(error instanceof ApiError) || error.number !== WireError.conflict) throw error;
+            await this.work.refresh();
+            const first = rooms.ofUnit(id);
+            if (first === undefined) throw error;
+            return first.id;
+        }
     }
 
     /** `shift`: for a shared device, which ends by itself when the shift does. */

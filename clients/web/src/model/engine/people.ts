@@ -109,6 +109,7 @@ export class People {
 
     /** This device is in a unit's channel, or (null) no longer. */
     setUnitChannel(id: UnitId, channel: ChannelId | null): void {
+        if (channel === (this.unitChannels.get(id) ?? null)) return;
         if (channel === null) this.unitChannels.delete(id);
         else this.unitChannels.set(id, channel);
         const unit = this.units.get(id);

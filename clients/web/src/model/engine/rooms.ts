@@ -52,9 +52,12 @@ export class Rooms {
         return room;
     }
 
-    /** The channel of a unit or an incident. */
-    of(purpose: RoomInfo['purpose'], subject: string): Room | undefined {
-        return this.all().find(({ info }) => info.purpose === purpose && info.subject === (subject as never));
+    /** A unit's channel in service. Of several from an earlier server (spec 03, "Places") everybody takes the same. */
+    ofUnit(unit: UnitId): Room | undefined {
+        const all = this.all().filter(
+            ({ info }) => info.purpose === 'unit' && info.subject === unit && !info.archived,
+        );
+        return all.sort((a, b) => (a.id < b.id ? -1 : 1))[0];
     }
 
     /** The channel whose log this is; null for whatever else a server may name. */
@@ -83,8 +86,10 @@ export class Rooms {
             }
             for (const info of kept) {
                 const room = this.rooms.get(info.id);
-                if (room !== undefined) room.setInfo(info);
-                else if (!(await isForgotten(this.host.home.history, info.id))) await this.enter(info);
+                if (room !== undefined) {
+                    room.setInfo(info);
+                    this.place(info);
+                } else if (!(await isForgotten(this.host.home.history, info.id))) await this.enter(info);
             }
         });
     }
@@ -105,7 +110,7 @@ export class Rooms {
         if (known !== undefined) return known;
         const room = await Room.restore(info, this.host);
         this.rooms.set(info.id, room);
-        this.place(info, info.id);
+        this.place(info);
         room.start();
         if (this.online) room.follow.up();
         room.tellView();
@@ -118,21 +123,23 @@ export class Rooms {
         if (room === undefined) return;
         this.rooms.delete(id);
         room.leave();
-        this.place(room.info, null);
+        this.place(room.info);
         this.host.put({ kind: 'channel_gone', channel: id, why });
         this.host.soundsChanged();
     }
 
-    /** Its unit or incident shows it, or (null) no longer. */
-    private place({ purpose, compartment, subject }: RoomInfo, channel: ChannelId | null): void {
-        if (subject === null) return;
-        if (purpose === 'unit') this.host.people.setUnitChannel(subject as UnitId, channel);
-        const incident = subject as IncidentId;
+    /** Its unit or incident shows it, or no longer. */
+    private place({ id, purpose, compartment, subject }: RoomInfo): void {
+        const { people, incidents } = this.host;
+        if (purpose === 'unit') {
+            const unit = subject as UnitId;
+            people.setUnitChannel(unit, this.ofUnit(unit)?.id ?? null);
+        }
         if (purpose !== 'incident') return;
-        if (compartment === Compartment.operations)
-            this.host.incidents.setChannel(incident, 'operations', channel);
-        if (compartment === Compartment.clinical)
-            this.host.incidents.setChannel(incident, 'clinical', channel);
+        const channel = this.rooms.has(id) ? id : null;
+        const incident = subject as IncidentId;
+        if (compartment === Compartment.operations) incidents.setChannel(incident, 'operations', channel);
+        if (compartment === Compartment.clinical) incidents.setChannel(incident, 'clinical', channel);
     }
 }
 

@@ -325,8 +325,7 @@ export class Work {
         note: string,
         mark: Mark,
     ): Promise<void> {
-        const room =
-            this.rooms.of('unit', unit) ?? this.rooms.all().find(({ info }) => info.purpose === 'desk');
+        const room = this.rooms.ofUnit(unit) ?? this.rooms.all().find(({ info }) => info.purpose === 'desk');
         if (room === undefined) throw new EngineFailure('not_found');
         const sinceMs = this.home.nowMs();
         const destination = '';
@@ -351,7 +350,7 @@ export class Work {
         const units = this.people.unitsOf(this.parts.identity.member);
         const channels = new Set<ChannelId>();
         for (const unit of units) {
-            const room = this.rooms.of('unit', unit.id);
+            const room = this.rooms.ofUnit(unit.id);
             if (room !== undefined) channels.add(room.id);
             for (const incident of this.incidents.ofUnit(unit.id)) {
                 const { operations } = this.incidents.channelsOf(incident.id);
