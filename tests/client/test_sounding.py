@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from leeside.bodies import Incident
+from leeside.bodies import BodyError, ConsultAsked, Incident
 from leeside.client import Leeside
 from leeside.events import Progress, Repeat, Report
 from leeside.feeds import Feed
 from leeside_protocol import resources as r
 from leeside_protocol.ids import (
     ChannelId,
+    ConsultId,
     IncidentId,
     UnitId,
 )
-from leeside_protocol.words import Mark, Urgency
+from leeside_protocol.words import Lane, Mark, Urgency
 from tests.client.people import Person, channel_of, person, texts
 from tests.client.relay_double import RelayDouble
 from tests.client.virtual_time import eventually, play
@@ -187,6 +188,52 @@ async def sounds(one: Leeside, channel: ChannelId) -> None:
     async with asyncio.timeout(60):
         while not isinstance(await feed.next(), Repeat):
             pass
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_recommendation_sounds_until_the_unit_that_asked_reads_it_back(
+    tmp_path: Path,
+    asked: bool,
+) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben, priya, deniz = (person(relay, tmp_path) for _ in range(4))
+        unit = UnitId(bytes([9]) * 16)
+        relay.units.append(r.Unit(unit.hex(), (ana.member.hex(), ben.member.hex()), None, 1, 0, 1))
+        async with ana.open() as a, ben.open() as b, priya.open() as p, deniz.open() as d:
+            channel = await channel_of(a, b, p, d)
+            if asked:
+                say(a, channel, ConsultAsked(ConsultId(bytes([5]) * 16), Urgency.URGENT, "He hears voices."))
+                # Whoever names another asker later changes nothing.
+                await eventually(lambda: len(p.history(channel)) == 1)
+                say(d, channel, ConsultAsked(ConsultId(bytes([6]) * 16), Urgency.URGENT))
+                await eventually(lambda: all(len(x.history(channel)) == 2 for x in (a, b, p, d)))
+            given = await p.recommend(channel, "Stay with him, lights down.")
+            for listener in (a, b, d):
+                await sounds(listener, channel)
+            # Taking note of it is not saying it again; nor does whoever gave it, or who only listens, act on it.
+            await a.acknowledge(channel, given.id)
+            await p.read_back(channel, given.id, "Stay with him.")
+            if asked:
+                await d.read_back(channel, given.id, "They stay with him.")
+            await given.wait(Progress.ACKNOWLEDGED, devices=2 if asked else 1, timeout_s=30)
+            for listener in (a, b, d):
+                await sounds(listener, channel)
+            with pytest.raises(BodyError):
+                await b.read_back(channel, given.id, " ")
+            await b.read_back(channel, given.id, "We stay with him, and dim the lights.")
+            await given.wait(Progress.ACKNOWLEDGED, devices=3 if asked else 2, timeout_s=30)
+            await asyncio.sleep(1)
+            quiet = [x.follow(channel) for x in (a, b, d, p)]
+            await asyncio.sleep(60)
+            assert [await repeats(feed) for feed in quiet] == [[], [], [], []]
+
+    play(story())
+
+
+def say(who: Leeside, channel: ChannelId, content: ConsultAsked) -> None:
+    """What no command of the client sends by itself: the first word of a consult."""
+    who._inside.compose(channel, content, lane=Lane.LOG)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_channel_that_was_left_does_not_sound_for_ever(tmp_path: Path) -> None:

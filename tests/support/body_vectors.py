@@ -11,10 +11,21 @@ import msgpack
 MESSAGE = bytes(range(16))
 OTHER = bytes(range(16, 32))
 UNIT = bytes(range(32, 48))
+CONSULT = bytes(range(48, 64))
 HASH = bytes(range(64, 96))
 PLACE = [473_768_866, -85_417_000]
 TS = 1_795_000_000_000
 FIX = [473_768_866, -85_417_000, 12, TS, 0, 90, 1_500, 80]
+ROLES = [
+    "responder",
+    "dispatcher",
+    "psychiatrist",
+    "interpreter",
+    "receiving_facility",
+    "supervisor",
+    "records_officer",
+    "admin",
+]
 PATH = Path(__file__).parents[2] / "protocol" / "vectors" / "bodies.json"
 
 
@@ -60,7 +71,8 @@ def _valid_cases() -> list[dict[str, Any]]:
         _valid("text, a reply", "text", [1, "yes", 0, OTHER]),
         _valid("text, longest", "text", [0, "x" * 8_000], [0, "x" * 8_000, 0, None]),
         _valid("text with an element of the future", "text", [0, "hi", 0, None, "later"], [0, "hi", 0, None]),
-        _valid("acknowledged", "acknowledged", [OTHER]),
+        _valid("acknowledged", "acknowledged", [OTHER], [OTHER, ""]),
+        _valid("acknowledged, a recommendation read back", "acknowledged", [OTHER, "two of the white ones, then wait"]),
         _valid("attachment", "attachment", attachment, [*attachment, "", ""]),
         _valid("attachment with caption", "attachment", [*attachment, "image/jpeg", "the door"]),
         _valid("context wanted", "context_wanted", [0], [0, ""]),
@@ -86,6 +98,11 @@ def _valid_cases() -> list[dict[str, Any]]:
         _valid("check-in of a unit, with a place", "check_in", [UNIT, 15, FIX]),
         _valid("duress, shortest", "duress", [], [None, 15, None]),
         _valid("duress of a unit, with a place", "duress", [UNIT, 5, FIX]),
+        _valid("consult, shortest", "consult", [CONSULT, 2], [CONSULT, 2, "", []]),
+        _valid("consult with a summary, its context for psychiatrists", "consult", [CONSULT, 1, "He hears voices.", ["psychiatrist"]]),
+        _valid("consult, longest", "consult", [CONSULT, 0, "x" * 500, ROLES]),
+        _valid("recommendation, shortest", "recommendation", ["Stay."], ["Stay.", 15]),
+        _valid("recommendation that does not repeat", "recommendation", ["x" * 8_000, 0]),
         _valid("a type of the future", "hologram", [1, 2, 3]),
     ]  # fmt: skip
 
@@ -140,6 +157,18 @@ def _invalid_cases() -> list[dict[str, Any]]:
         _data("a timeline with a mark that does not exist", "timeline", [17]),
         _data("a check-in with half a fix", "check_in", [UNIT, 15, [1, 2]]),
         _data("a duress of a short unit", "duress", [UNIT[:15]]),
+        _data("a consult without an urgency", "consult", [CONSULT]),
+        _data("a consult of a short id", "consult", [CONSULT[:15], 1]),
+        _data("a consult with an urgency that does not exist", "consult", [CONSULT, 3]),
+        _data("a summary that is too long", "consult", [CONSULT, 1, "x" * 501]),
+        _data("context for a role that does not exist", "consult", [CONSULT, 1, "", ["everybody"]]),
+        _data("context for a role that is no list", "consult", [CONSULT, 1, "", "psychiatrist"]),
+        _data("context for more roles than there are", "consult", [CONSULT, 1, "", ["psychiatrist"] * 9]),
+        _data("a recommendation that is empty", "recommendation", [""]),
+        _data("a recommendation that is too long", "recommendation", ["x" * 8_001]),
+        _data("a recommendation that repeats once in a while", "recommendation", ["Stay.", 3_601]),
+        _data("a read-back that is too long", "acknowledged", [OTHER, "x" * 8_001]),
+        _data("a read-back as bytes", "acknowledged", [OTHER, b"stay"]),
         _data("typing as a number", "typing", [1]),
     ]  # fmt: skip
 
@@ -147,7 +176,7 @@ def _invalid_cases() -> list[dict[str, Any]]:
 def vectors() -> dict[str, Any]:
     """The content of the file."""
     return {
-        "chapter": "05-messages, 06-location, 07-status, 10-incident",
+        "chapter": "05-messages, 06-location, 07-status, 08-consult, 10-incident",
         "valid": _valid_cases(),
         "invalid": _invalid_cases(),
     }

@@ -17,12 +17,12 @@ from typing import Annotated, Final, TypeAlias, cast
 import msgspec
 from msgspec import Meta
 
-from leeside_protocol.ids import ID_BYTES, BlobId, IncidentId, MemberId, MessageId, UnitId
+from leeside_protocol.ids import ID_BYTES, BlobId, ConsultId, IncidentId, MemberId, MessageId, UnitId
 from leeside_protocol.limits import BLOB_BYTES, INT_MAX
 from leeside_protocol.sealing.opening.body import Body, encode_body
 from leeside_protocol.sealing.public.encoding import Value
 from leeside_protocol.sealing.public.seen import LogHead
-from leeside_protocol.words import Disposition, Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
+from leeside_protocol.words import Disposition, Lane, Mark, PrimaryStatus, Role, SecondaryStatus, Urgency
 
 TEXT_CHARS: Final = 8_000
 NOTE_CHARS: Final = 500
@@ -65,9 +65,11 @@ class Text(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Acknowledged(msgspec.Struct, frozen=True, array_like=True):
-    """`acknowledged`: the person at this device acknowledged a message; ends its repeating there, and is kept for all."""
+    """`acknowledged`: the person at this device acknowledged a message; ends its repeating there, and is kept for all.
+    `read_back` is a recommendation in the words of who will act on it (spec 08); empty for everything else."""
 
     message: Annotated[MessageId, _Id16]
+    read_back: Annotated[str, Meta(max_length=TEXT_CHARS)] = ""
 
 
 class Attachment(msgspec.Struct, frozen=True, array_like=True):
@@ -108,6 +110,23 @@ class TimelineMark(msgspec.Struct, frozen=True, array_like=True):
     mark: Annotated[int, Meta(ge=1, le=16)]
     unit: Annotated[UnitId, _Id16] | None = None
     note: Annotated[str, Meta(max_length=NOTE_CHARS)] = ""
+
+
+class ConsultAsked(msgspec.Struct, frozen=True, array_like=True):
+    """`consult`: what a consult is about, the first message of its channel (spec 08). To the roles in `grant_to`, and to no
+    others, a member's client gives the incident's earlier context by itself."""
+
+    consult: Annotated[ConsultId, _Id16]
+    urgency: Urgency
+    summary: Annotated[str, Meta(max_length=NOTE_CHARS)] = ""
+    grant_to: Annotated[tuple[Role, ...], Meta(max_length=len(Role))] = ()
+
+
+class Recommendation(msgspec.Struct, frozen=True, array_like=True):
+    """`recommendation`: a clinician's, which sounds until the requester's unit has read it back (spec 08)."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS)]
+    repeat_s: _RepeatS = REPEAT_S
 
 
 # ---- state lane
@@ -231,6 +250,8 @@ Content: TypeAlias = (
     | TimelineMark
     | CheckIn
     | Duress
+    | ConsultAsked
+    | Recommendation
     | Status
     | MemberName
     | UnitName
@@ -250,6 +271,8 @@ LOG_TYPES: Final[dict[str, type[Content]]] = {
     "timeline": TimelineMark,
     "check_in": CheckIn,
     "duress": Duress,
+    "consult": ConsultAsked,
+    "recommendation": Recommendation,
 }
 STATE_TYPES: Final[dict[str, type[Content]]] = {
     "status": Status,

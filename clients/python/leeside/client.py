@@ -27,6 +27,7 @@ from leeside.bodies import (
     Acknowledged,
     Assignment,
     Attachment,
+    BodyError,
     CheckIn,
     Content,
     ContextWanted,
@@ -36,6 +37,7 @@ from leeside.bodies import (
     LastPosition,
     LivePosition,
     MemberName,
+    Recommendation,
     Status,
     Text,
     TimelineMark,
@@ -333,9 +335,12 @@ class Leeside:
     async def acknowledge(self, channel: ChannelId, message: MessageId) -> Sent:
         """Say before all that this person has taken note; the message stops sounding on their devices."""
         self._check(channel)
-        acknowledged = self._inside.compose(channel, Acknowledged(message), lane=Lane.LOG)
-        self._inside.sounding.relieve(channel, message)
-        return Sent(channel, acknowledged, self._inside)
+        return self._answer(channel, Acknowledged(message))
+
+    def _answer(self, channel: ChannelId, said: Acknowledged) -> Sent:
+        sent = self._inside.compose(channel, said, lane=Lane.LOG)
+        self._inside.sounding.acknowledged(channel, self.member, said.message, said.read_back)
+        return Sent(channel, sent, self._inside)
 
     def mark_read(self, channel: ChannelId, offset: int) -> None:
         """The person has seen everything up to this offset; told to the others within a second or so."""
@@ -439,6 +444,20 @@ class Leeside:
         self._check(channel)
         message = self._inside.compose(channel, content, lane=lane, key=key, urgency=urgency)
         return Sent(channel, message, self._inside)
+
+    # ---- consults (spec 08); requesting and answering them: `consults`
+
+    async def recommend(self, channel: ChannelId, text: str) -> Sent:
+        """What the people on scene should do: sounds at everybody else of the consult until its unit has read it back."""
+        return self._write(channel, Recommendation(text))
+
+    async def read_back(self, channel: ChannelId, message: MessageId, text: str) -> Sent:
+        """Say a recommendation again in one's own words, so that whoever gave it hears what was understood. Raises `BodyError`
+        without words."""
+        if not text.strip():
+            raise BodyError
+        self._check(channel)
+        return self._answer(channel, Acknowledged(message, text))
 
     # ---- position
 

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from leeside.bodies import Assignment, Attachment, CheckIn, Duress, Fix, Incident, Status, TimelineMark
+from leeside.bodies import (
+    Assignment,
+    Attachment,
+    CheckIn,
+    ConsultAsked,
+    Duress,
+    Fix,
+    Incident,
+    Recommendation,
+    Status,
+    TimelineMark,
+)
 from leeside.connection import LinkStatus
 from leeside_protocol.ids import ChannelId, DeviceId, MemberId, MessageId, UnitId
 from leeside_protocol.words import Mark, Urgency
@@ -46,13 +57,14 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """A device acknowledged a message, before all."""
+    """A device acknowledged a message, before all; a recommendation in its own words (`read_back`)."""
 
     channel: ChannelId
     message: MessageId
     device: DeviceId
     member: MemberId | None
     at_ms: int
+    read_back: str = ""
 
 
 class Progress(StrEnum):
@@ -89,10 +101,13 @@ class StatusChange:
     mark: Mark
 
 
+Reported: TypeAlias = Assignment | TimelineMark | CheckIn | Duress | ConsultAsked | Recommendation
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Something that a person or a program said about an incident in a form of its own (spec 10): an assignment, a mark of
-    its timeline, a check-in, duress. Times as in `Message`."""
+    """Something that a person or a program said in a form of its own (spec 08 and 10): an assignment, a mark of the
+    timeline, a check-in, duress, what a consult is about, a recommendation. Times as in `Message`."""
 
     channel: ChannelId
     id: MessageId
@@ -101,7 +116,7 @@ class Report:
     member: MemberId | None
     at_ms: int
     written_ms: int
-    content: Assignment | TimelineMark | CheckIn | Duress
+    content: Reported
     mine: bool
 
 

@@ -573,7 +573,7 @@ class Switchboard:
             case Marks():
                 self._tell_receipts(channel.id, self.receipts.marked(channel.id, row.device, content))
             case Acknowledged():
-                self._acknowledged(channel, row.device, content.message)
+                self._acknowledged(channel, row.device, content)
             case _:
                 self.sounding.take(channel.id, row, content)
         if event is not None:
@@ -591,9 +591,10 @@ class Switchboard:
         del channel
         return self.sounding.pressing(readings)
 
-    def _acknowledged(self, channel: Channel, device: DeviceId, message: MessageId) -> None:
-        self._tell_receipts(channel.id, self.receipts.acknowledged(channel.id, device, message))
-        self.sounding.acknowledged(channel.id, device, message)
+    def _acknowledged(self, channel: Channel, device: DeviceId, said: Acknowledged) -> None:
+        self._tell_receipts(channel.id, self.receipts.acknowledged(channel.id, device, said.message))
+        member = self.directories.member_of(device)
+        self.sounding.acknowledged(channel.id, member, said.message, said.read_back)
 
     def _tell_receipts(self, channel: ChannelId, news: tuple[Receipt, ...]) -> None:
         for receipt in news:

@@ -15,6 +15,7 @@ from leeside.bodies import (
     Attachment,
     BodyError,
     CheckIn,
+    ConsultAsked,
     Content,
     ContextWanted,
     Duress,
@@ -23,6 +24,7 @@ from leeside.bodies import (
     LivePosition,
     Marks,
     MemberName,
+    Recommendation,
     Status,
     Text,
     TimelineMark,
@@ -41,6 +43,7 @@ from leeside.events import (
     NameChange,
     PositionChange,
     Report,
+    Reported,
     StatusChange,
     TypingChange,
     Unreadable,
@@ -117,8 +120,10 @@ class Teller:
                 return self._message(row, body, content.caption, content)
             case Acknowledged():
                 member = self.member_of(row.device)
-                return Acknowledgement(self.channel, content.message, row.device, member, row.at_ms)
-            case Assignment() | TimelineMark() | CheckIn() | Duress():
+                return Acknowledgement(
+                    self.channel, content.message, row.device, member, row.at_ms, content.read_back
+                )
+            case Assignment() | TimelineMark() | CheckIn() | Duress() | ConsultAsked() | Recommendation():
                 return self._report(row, body, content)
             case Incident():
                 return IncidentChange(self.channel, content, row.device, row.at_ms)
@@ -160,7 +165,7 @@ class Teller:
             content if isinstance(content, Attachment) else None,
         )
 
-    def _report(self, row: Row, body: Body, content: Assignment | TimelineMark | CheckIn | Duress) -> Report:
+    def _report(self, row: Row, body: Body, content: Reported) -> Report:
         member = self.member_of(row.device)
         mine = member == self.me
         return Report(

@@ -15,7 +15,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from rich.text import Text
 
 from leeside import events as e
-from leeside.bodies import BodyError, CheckIn, TimelineMark
+from leeside.bodies import BodyError, CheckIn, ConsultAsked, Recommendation, TimelineMark
 from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.cli.files import Files
 from leeside.cli.invocation import Invocation, invocation, wait
@@ -42,6 +42,8 @@ HELP: Final = (
     "/ack           acknowledge what is urgent\n"
     "/check-in      all is well: sounds at the others until one acknowledges\n"
     "/duress        you are in danger: nothing shows here\n"
+    "/recommend TEXT   what the people on scene should do: sounds until their unit read it back\n"
+    "/read-back TEXT   say the newest recommendation again, in your own words\n"
     "/who           who can read, and who is connected\n"
     "/status PRIMARY [SECONDARY] [NOTE]   this unit's status\n"
     "/attach FILE   send a file\n"
@@ -239,7 +241,7 @@ class Conversation:
         match event:
             case e.Message() if event.urgency is Urgency.URGENT and not event.mine:
                 self._pressing[event.id] = event
-            case e.Report() if not event.mine and not isinstance(event.content, TimelineMark):
+            case e.Report() if not event.mine and not isinstance(event.content, TimelineMark | ConsultAsked):
                 self._reports[event.id] = event
             case e.Acknowledgement():
                 self._answered(event)
@@ -258,11 +260,17 @@ class Conversation:
             self._live.client.mark_read(self._channel, event.offset)
 
     def _answered(self, event: e.Acknowledgement) -> None:
-        """Stop asking for what this person answered; and for a check-in that anybody but its sender did."""
+        """Stop asking for what this person answered; for a check-in that anybody but its sender did; for a recommendation
+        once it was read back."""
         answered = event.member == self._live.client.member
         match self._reports.get(event.message):
             case e.Report(content=CheckIn(), member=sender) if event.member != sender:
                 answered = True
+            case e.Report(content=Recommendation()):
+                if event.read_back:
+                    self._pressing.pop(event.message, None)
+                # Whether those count who read it back, the client knows: otherwise it sounds again.
+                return
             case _:
                 pass
         if answered:
@@ -279,7 +287,8 @@ class Conversation:
             return False
         line = line_of(message, self._live)
         text = message.text if isinstance(message, e.Message) else "" if line is None else line.text
-        show(self._screen, Line(f"NOT ACKNOWLEDGED ({event.times}): {text}  /ack", "loud"))
+        how = "/read-back TEXT" if _is_recommendation(message) else "/ack"
+        show(self._screen, Line(f"NOT ACKNOWLEDGED ({event.times}): {text}  {how}", "loud"))
         return True
 
     def _sent(self, sent: Sent) -> None:
@@ -336,6 +345,8 @@ class Conversation:
                 self._last = await client.send(self._channel, rest, urgency)
             case "/ack":
                 await self._acknowledge()
+            case "/recommend" | "/read-back" if rest:
+                await self._advise(command, rest)
             case "/check-in" | "/duress":
                 send = client.check_in if command == "/check-in" else client.duress
                 self._last = await send(self._channel)
@@ -371,9 +382,24 @@ class Conversation:
     async def _acknowledge(self) -> None:
         if not self._pressing:
             show(self._screen, Line("Nothing waits to be acknowledged.", "quiet"))
-        for message in list(self._pressing):
+        for message, event in list(self._pressing.items()):
+            if _is_recommendation(event):
+                show(self._screen, Line("A recommendation is read back: /read-back TEXT", "warn"))
+                continue
             await self._live.client.acknowledge(self._channel, message)
             self._pressing.pop(message, None)
+
+    async def _advise(self, command: str, text: str) -> None:
+        if command == "/recommend":
+            self._last = await self._live.client.recommend(self._channel, text)
+            return
+        given = [r_ for r_ in self._reports.values() if _is_recommendation(r_)]
+        if not given:
+            show(self._screen, Line("Nothing was recommended here.", "warn"))
+            return
+        newest = max(given, key=lambda event: event.offset)
+        self._pressing.pop(newest.id, None)
+        self._last = await self._live.client.read_back(self._channel, newest.id, text)
 
     async def _who(self) -> None:
         client = self._live.client
@@ -402,6 +428,10 @@ class Conversation:
         note = words[2] if len(words) > 2 else ""
         unit = UnitId(bytes.fromhex(self._info.subject))
         self._last = await self._live.client.set_status(self._channel, unit, primary, secondary, note=note)
+
+
+def _is_recommendation(event: e.Message | e.Report) -> bool:
+    return isinstance(event, e.Report) and isinstance(event.content, Recommendation)
 
 
 def word(text: str, kind: type[_Word]) -> _Word:

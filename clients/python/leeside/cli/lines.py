@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from leeside import events as e
-from leeside.bodies import Assignment, CheckIn, Duress, TimelineMark
+from leeside.bodies import Assignment, CheckIn, ConsultAsked, Duress, Recommendation, TimelineMark
 from leeside.cli.live import Live
 from leeside.cli.screen import plain, short
 from leeside.connection import LinkState
@@ -57,6 +57,9 @@ def line_of(event: e.Event, live: Live) -> Line | None:
             return _message(event, live)
         case e.Repeat():
             return Line(f"NOT ACKNOWLEDGED ({event.times}): an urgent message waits. /ack", "loud")
+        case e.Acknowledgement() if event.read_back:
+            who = live.who(event.device, event.member)
+            return Line(f"{clock(event.at_ms)} {who} reads back {short(event.message)}: {event.read_back}")
         case e.Acknowledgement():
             return Line(
                 f"{clock(event.at_ms)} ✔ {live.who(event.device, event.member)} acknowledged {short(event.message)}",
@@ -121,6 +124,11 @@ def _report(event: e.Report, live: Live) -> Line:
                 if event.mine
                 else Line(f"DURESS {start} is in danger.", tone)
             )
+        case ConsultAsked():
+            about = content.summary or "nothing was said about it yet."
+            return Line(f"{start} asks for a consult ({content.urgency.name.lower()}): {about}", tone)
+        case Recommendation():
+            return Line(f"{start} recommends, to be read back: {content.text}", tone)
         case TimelineMark():
             mark = Mark(content.mark).name.lower().replace("_", " ")
             return Line(f"{start} ◆ {mark} {content.note}".rstrip())

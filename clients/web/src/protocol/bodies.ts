@@ -1,5 +1,5 @@
 /**
- * What stands inside a sealed message: a type and its data (spec 05, 06, 07, 10).
+ * What stands inside a sealed message: a type and its data (spec 05, 06, 07, 08, 10).
  *
  * A body is `[type, ts_ms, msg_id, seen, data]`; sealing reads and writes the whole, this module its `data`, an array whose
  * form the type gives. A type that this version does not know is `unsupported`: shown as such and never dropped in
@@ -18,6 +18,7 @@ import {
     flag,
     id,
     integer,
+    list,
     or,
     orNil,
     positional,
@@ -27,6 +28,7 @@ import {
 } from '~/protocol/fields';
 import {
     type BlobId,
+    type ConsultId,
     type DeviceId,
     type IncidentId,
     type MemberId,
@@ -44,6 +46,7 @@ import {
     Mark,
     MARK_MAX,
     PRIMARY_STATUSES,
+    ROLES,
     SECONDARY_STATUSES,
     Urgency,
 } from '~/protocol/words';
@@ -107,8 +110,11 @@ const bodies = {
         repeatS: or(repeatS, 0),
         replyTo: or(orNil(id<MessageId>()), null),
     },
-    /** The person at this device acknowledged a message; ends its repeating there, and is kept for all. */
-    acknowledged: { message: id<MessageId>() },
+    /**
+     * The person at this device acknowledged a message; ends its repeating there, and is kept for all. `readBack` is a
+     * recommendation in the words of who will act on it; empty for everything else.
+     */
+    acknowledged: { message: id<MessageId>(), readBack: or(text(0, TEXT_CHARS), '') },
     /** A file: where its sealed chunks stand, and the key that opens them. `sizeBytes` is of the plain file. */
     attachment: {
         blob: id<BlobId>(),
@@ -130,6 +136,18 @@ const bodies = {
     check_in: { unit: unitOrNil, repeatS: or(repeatS, REPEAT_S), fix: fixOrNil },
     /** Whoever sent this is in danger. Silent at the sender; only another member's acknowledgement clears it. */
     duress: { unit: unitOrNil, repeatS: or(repeatS, REPEAT_S), fix: fixOrNil },
+    /**
+     * What a consult is about, the first message of its channel. To the roles in `grantTo`, and to no others, a member's
+     * client gives the incident's earlier context by itself.
+     */
+    consult: {
+        consult: id<ConsultId>(),
+        urgency: choice(Urgency),
+        summary: note,
+        grantTo: or(list(word(ROLES), ROLES.length), []),
+    },
+    /** A clinician's: sounds until the requester's unit has read it back. */
+    recommendation: { text: text(1, TEXT_CHARS), repeatS: or(repeatS, REPEAT_S) },
 
     /** A unit's status (NENA-STA-021.1b). `sinceMs` is when it began. */
     status: {
@@ -201,6 +219,8 @@ export function placeOf(content: Content, device: DeviceId): { readonly lane: La
         case 'timeline':
         case 'check_in':
         case 'duress':
+        case 'consult':
+        case 'recommendation':
             return { lane: Lane.log, key: NO_KEY };
         case 'status':
             return { lane: Lane.state, key: stateKey('status', content.unit) };

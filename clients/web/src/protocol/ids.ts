@@ -18,9 +18,11 @@ export type DeviceId = Id<'device'>;
 export type UnitId = Id<'unit'>;
 export type IncidentId = Id<'incident'>;
 export type ChannelId = Id<'channel'>;
+export type ConsultId = Id<'consult'>;
 export type MessageId = Id<'message'>;
 export type BlobId = Id<'blob'>;
-export type AnyId = AgencyId | MemberId | DeviceId | UnitId | IncidentId | ChannelId | MessageId | BlobId;
+export type AnyId =
+    AgencyId | MemberId | DeviceId | UnitId | IncidentId | ConsultId | ChannelId | MessageId | BlobId;
 
 /** 34 digits: a kind byte (`ChannelKind`) and the id of the channel, agency or device that the log belongs to. */
 export type ChannelAddress = Id<'address'>;

@@ -184,7 +184,8 @@ export class Commands extends OnCallDoor implements Engine {
         return this.do(async ({ work }) => {
             const room = work.rooms.get(channel);
             // Where an alarm stopped sending, people talk by voice: the noise ends here, and nobody is told.
-            if (room.chain.stopped === '') await work.compose(channel, { type: 'acknowledged', message: id });
+            if (room.chain.stopped === '')
+                await work.compose(channel, { type: 'acknowledged', message: id, readBack: '' });
             await room.relieve(id);
             await room.tellAgain(id);
         });
