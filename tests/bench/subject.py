@@ -22,9 +22,10 @@ from leeside_protocol.sealing.public.seen import LogHead
 from leeside_protocol.words import Lane, Urgency
 from tests.bench.dial import BEAT, LeesideOpening, dial
 from tests.bench.programs import mark
+from tests.faults.agency import Device, now_ms
 from tests.faults.node import Node
 from tests.faults.wire import masked
-from tests.faults.world import Device, Entropy, Room, World, now_ms, open_world
+from tests.faults.world import Entropy, Room, World, open_world
 
 ACK_BASE: Final = 0x10000
 """Requests are numbered from here, so that the load finds each answer by its five-byte integer."""

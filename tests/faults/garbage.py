@@ -16,6 +16,7 @@ from typing import Final
 from leeside_protocol.codec import decode_server, encode
 from leeside_protocol.messages import Challenge, Hello, Refused, Welcome
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
+from tests.faults.agency import Device
 from tests.faults.checks import Minimum, conclude, no_traceback
 from tests.faults.disk import MB
 from tests.faults.installation import embedded, workplace
@@ -25,7 +26,7 @@ from tests.faults.outcome import Findings, percentile, seconds
 from tests.faults.rubbish import BROKEN, FOREIGN, HALF_HEADERS, REQUESTS, into_channel
 from tests.faults.scene import Load, Scene, under_load
 from tests.faults.wire import Wire, connect, masked
-from tests.faults.world import Device, Room
+from tests.faults.world import Room
 from tests.support.services import HOST
 
 GROWTH_BYTES: Final = 16 * MB

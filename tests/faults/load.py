@@ -36,10 +36,11 @@ from leeside_protocol.messages import (
     Welcome,
 )
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
+from tests.faults.agency import Device
 from tests.faults.diary import Diary, Outbox
 from tests.faults.history import Entry as FinalEntry
 from tests.faults.wire import Wire, connect, masked
-from tests.faults.world import Device, Sealed, digest_of
+from tests.faults.world import Sealed, digest_of
 from tests.support.services import HOST
 
 WINDOW: Final = 32

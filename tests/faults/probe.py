@@ -23,11 +23,12 @@ from leeside_protocol.ids import ChannelAddress
 from leeside_protocol.messages import Accepted, Batch, Challenge, Hello, Subscribe, Subscribed, Welcome
 from leeside_protocol.sealing.opening.keys import SigningKey
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
+from tests.faults.agency import Device
 from tests.faults.load import LoadFailed
 from tests.faults.machine import load_cores, pin
 from tests.faults.node import Node
 from tests.faults.wire import Wire, connect, masked
-from tests.faults.world import Device, Room, Sealed
+from tests.faults.world import Room, Sealed
 from tests.support.services import HOST
 
 PACE_S: Final = 0.02

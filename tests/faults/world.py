@@ -9,20 +9,16 @@ is kept on disk. Bodies are sealed beforehand, so that a run measures the server
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import random
 import secrets
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from leeside.api import Api
-from leeside.authority import authority_key, device_added, found, root_key, sign
-from leeside.session import Session
 from leeside_protocol import resources as r
 from leeside_protocol.codec import encode
 from leeside_protocol.ids import (
@@ -30,47 +26,28 @@ from leeside_protocol.ids import (
     ChannelAddress,
     ChannelKind,
     DeviceId,
-    MemberId,
     MessageId,
     UnitId,
     address,
 )
 from leeside_protocol.messages import Publish
-from leeside_protocol.sealing.opening.authority import AuthorityKey
 from leeside_protocol.sealing.opening.body import Body
 from leeside_protocol.sealing.opening.boxes import open_box
 from leeside_protocol.sealing.opening.committer import Committer, Genesis, MadeCommit, seats_of
 from leeside_protocol.sealing.opening.frames import SID_BYTES, FrameSender
-from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.opening.schedule import ClassSecrets
 from leeside_protocol.sealing.public.commit import Commit, Policy
-from leeside_protocol.sealing.public.device_key import DeviceKeyBook
 from leeside_protocol.sealing.public.directory import Directory
 from leeside_protocol.sealing.public.encoding import Value
 from leeside_protocol.sealing.public.entries import DURABLE, EPHEMERAL
 from leeside_protocol.sealing.public.seen import LogHead
 from leeside_protocol.words import ChannelPurpose, Lane, Role, Urgency
-from leeside_server.core.identity import bootstrap_hash
+from tests.faults.agency import Agency, Device, found_agency, now_ms
 from tests.faults.node import Node
 from tests.faults.wire import masked
 
 ROSTER: Final = 200
-AT_ONCE: Final = 6
-"""Requests in flight while the agency is made."""
-ENTRIES_A_POST: Final = 50
 DIGEST_BYTES: Final = 16
-
-
-@dataclass(slots=True, repr=False)
-class Device:
-    """A certified device: its keys, and the session that keeps it signed in."""
-
-    keys: DeviceKeys
-    session: Session
-
-    @property
-    def id(self) -> DeviceId:
-        return self.keys.device_id
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,11 +85,6 @@ class World:
         return tuple(room for room in self.rooms if any(d is device for d in room.devices))
 
 
-def now_ms() -> int:
-    """Unix time."""
-    return time.time_ns() // 1_000_000
-
-
 def digest_of(payload: bytes) -> bytes:
     """How a payload stands in a history."""
     return hashlib.sha256(payload).digest()[:DIGEST_BYTES]
@@ -139,87 +111,29 @@ async def open_world(node: Node, devices: int, rooms: Sequence[Sequence[int]]) -
 
 
 async def _make(api: Api, node: Node, devices: int, rooms: Sequence[Sequence[int]]) -> World:
-    root, authority = root_key(os.urandom(32)), authority_key(os.urandom(32))
-    admin = DeviceKeys.create(os.urandom, now_ms())
-    directory = await _found(api, node, root, authority, admin)
-    admin_session = _session(api, admin)
-    async with Api(node.url, admin_session) as office:
+    agency = await found_agency(api, node)
+    async with agency.office as office:
         supervisor = await office.create_member(r.NewMember((Role.SUPERVISOR,)))
         responder = await office.create_member(r.NewMember((Role.RESPONDER,)))
-        gate = asyncio.Semaphore(AT_ONCE)
-
-        async def enrol(index: int) -> DeviceKeys:
-            async with gate:
-                member = supervisor if index == 0 else responder
-                code = (await office.create_enrolment(member.id, r.NewEnrolment())).code
-                keys = DeviceKeys.create(os.urandom, now_ms())
-                proof = keys.enrolment_proof(code)
-                await api.redeem(r.Redeem(code, keys.identity.public, proof, keys.newest.encode()))
-                return keys
-
-        held = await asyncio.gather(*(enrol(index) for index in range(devices)))
-        entries: list[bytes] = []
-        for index, keys in enumerate(held):
-            role, member = (Role.SUPERVISOR, supervisor) if index == 0 else (Role.RESPONDER, responder)
-            added = device_added(keys.identity.public, MemberId(bytes.fromhex(member.id)), role, now_ms())
-            entries.append(sign(directory, added, [authority], now_ms()).encode())
-        for start in range(0, len(entries), ENTRIES_A_POST):
-            await office.post_directory(r.DirectoryPost(tuple(entries[start : start + ENTRIES_A_POST])))
-        people = tuple(Device(keys, _session(api, keys)) for keys in held)
-        book = DeviceKeyBook()
-        for device in people:
-            book.add(device.keys.newest, directory.live_device(device.id))
+        people = await agency.enrol(
+            [(supervisor, Role.SUPERVISOR), *[(responder, Role.RESPONDER)] * (devices - 1)]
+        )
         opened: list[Room] = []
         async with Api(node.url, people[0].session) as desk:
             for members in rooms:
                 unit = await office.create_unit(r.NewUnit())
                 seated = (people[0], *(people[i] for i in members if i != 0))
-                opened.append(await _open_room(desk, directory, book, UnitId(bytes.fromhex(unit.id)), seated))
-
-        async def sign_in(device: Device) -> None:
-            async with gate:
-                await device.session.token()
-
-        await asyncio.gather(*(sign_in(device) for device in people))
-    return World(directory.agency_id, directory, people, tuple(opened))
+                opened.append(await _open_room(desk, agency, UnitId(bytes.fromhex(unit.id)), seated))
+    return World(agency.directory.agency_id, agency.directory, people, tuple(opened))
 
 
-def _session(api: Api, keys: DeviceKeys) -> Session:
-    return Session(api, keys.device_id, keys.identity.sign_raw)
-
-
-async def _found(
-    api: Api, node: Node, root: AuthorityKey, authority: AuthorityKey, admin: DeviceKeys
-) -> Directory:
-    code = secrets.token_hex(16).upper()
-    with node.codes.open("a") as codes:
-        codes.write(bootstrap_hash(code).hex() + "\n")
-    member = MemberId(os.urandom(16))
-    added = device_added(admin.identity.public, member, Role.ADMIN, now_ms())
-    founding = found(root, [authority], added, code, now_ms())
-    await api.create_agency(
-        r.NewAgency(
-            code,
-            root.key.public,
-            founding.proof,
-            "faults",
-            founding.entries,
-            member.hex(),
-            admin.newest.encode(),
-        )
-    )
-    return founding.directory
-
-
-async def _open_room(
-    desk: Api, directory: Directory, book: DeviceKeyBook, unit: UnitId, seated: tuple[Device, ...]
-) -> Room:
-    opener = seated[0]
+async def _open_room(desk: Api, agency: Agency, unit: UnitId, seated: tuple[Device, ...]) -> Room:
+    opener, directory = seated[0], agency.directory
     directories = {directory.agency_id: directory}
-    committer = Committer(opener.keys, directories, book, os.urandom)
+    committer = Committer(opener.keys, directories, agency.book, os.urandom)
     seats = seats_of(directories, directory.agency_id, [device.id for device in seated])
     made = committer.create(Genesis(seats, Policy((directory.agency_id,))), now_ms=now_ms())
-    await desk.create_channel(r.ChannelPost(ChannelPurpose.UNIT, unit, _post(made)))
+    await desk.create_channel(r.ChannelPost(ChannelPurpose.UNIT, unit, commit_post(made)))
     commit = made.commit
     box, entry = made.box_for(opener.id), commit.entry(opener.id)
     assert box is not None
@@ -228,7 +142,8 @@ async def _open_room(
     return Room(address(ChannelKind.CONTENT, commit.channel_id), commit, secret.classes, seated)
 
 
-def _post(made: MadeCommit) -> r.CommitPost:
+def commit_post(made: MadeCommit) -> r.CommitPost:
+    """A commit as it goes to the server."""
     signed = made.commit.signed
     boxes = tuple(r.Box(box.recipient, box.kid, box.suite, box.sealed) for box in made.boxes)
     return r.CommitPost(
