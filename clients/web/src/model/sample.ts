@@ -19,6 +19,16 @@ import type {
     UnitId,
     UnitView,
 } from './engine';
+import type {
+    ConsultId,
+    ConsultView,
+    FigureCell,
+    LadderId,
+    LadderView,
+    PageId,
+    RotaId,
+    RotaView,
+} from './on-call';
 
 /** An id of any kind: a number in lowercase hexadecimal, 16 bytes long. */
 const id = (n: number): string => n.toString(16).padStart(32, '0');
@@ -28,6 +38,10 @@ export const unitId = (n: number): UnitId => id(n) as UnitId;
 export const channelId = (n: number): ChannelId => id(n) as ChannelId;
 export const incidentId = (n: number): IncidentId => id(n) as IncidentId;
 export const messageId = (n: number): MessageId => id(n) as MessageId;
+export const consultId = (n: number): ConsultId => id(n) as ConsultId;
+export const rotaId = (n: number): RotaId => id(n) as RotaId;
+export const ladderId = (n: number): LadderId => id(n) as LadderId;
+export const pageId = (n: number): PageId => id(n) as PageId;
 
 export function progress(change: Partial<ProgressView> = {}): ProgressView {
     return {
@@ -195,4 +209,74 @@ export function snapshot(change: Partial<Snapshot> = {}): Snapshot {
 
 export function reader(n: number): Reader {
     return { device: deviceId(n), member: memberId(n), kind: 'member', untilMs: 0 };
+}
+
+export function consult(n: number, change: Partial<ConsultView> = {}): ConsultView {
+    return {
+        id: consultId(n),
+        incident: incidentId(n),
+        unit: unitId(1),
+        member: memberId(1),
+        mine: false,
+        urgency: 'important',
+        language: '',
+        interpreter: false,
+        specialty: '',
+        state: 'paging',
+        channel: channelId(700 + n),
+        side: null,
+        summary: '',
+        opened: true,
+        context: false,
+        step: 0,
+        steps: 3,
+        requestedMs: 0,
+        stepMs: 0,
+        nextMs: 60_000,
+        acceptedBy: null,
+        acceptedMs: 0,
+        joinedMs: 0,
+        endedMs: 0,
+        heldUntilMs: 0,
+        alarms: 0,
+        takenBy: null,
+        targets: [],
+        tried: [],
+        may: [],
+        ringing: false,
+        ...change,
+    };
+}
+
+export function rota(n: number, change: Partial<RotaView> = {}): RotaView {
+    return {
+        id: rotaId(n),
+        label: `Rota ${n}`,
+        rotations: [],
+        overrides: [],
+        absences: [],
+        owners: [],
+        fallback: null,
+        revision: 1,
+        ...change,
+    };
+}
+
+export function ladder(n: number, change: Partial<LadderView> = {}): LadderView {
+    return { id: ladderId(n), label: `Ladder ${n}`, steps: [], phones: [], revision: 1, ...change };
+}
+
+export function figure(label: string, change: Partial<FigureCell> = {}): FigureCell {
+    return {
+        label,
+        consults: null,
+        toPageP50Ms: null,
+        toAcceptP50Ms: null,
+        toAcceptP90Ms: null,
+        toJoinP50Ms: null,
+        toJoinP90Ms: null,
+        unanswered: null,
+        depth: null,
+        ...change,
+    };
 }
