@@ -127,6 +127,8 @@ def test_free_text_is_counted_where_people_are_warned_of_it() -> None:
     assert texts == {
         # what an administrator types
         "agency.label", "member.login", "device.label", "enrolment.label",
+        # what a supervisor types
+        "rota.label", "ladder.label", "ladder.phones",
         "NewAgency.label", "NewMember.login", "MemberChange.login", "NewEnrolment.label",
         "AuthorityRemoved.reason", "DeviceRemoved.reason", "RecordsRemoved.reason",
         # what programs say

@@ -10,6 +10,7 @@
 | `passkey` | what shows that a member is at a device; the parent is the member | `person` |
 | `ticket` | a ticket of an agency's own sign-in that was used | `person` |
 | `vapid_key` | the key that push services know this server by | `identity` |
+| `rota`, `ladder` | who is on call, and in which order they are paged | `rota` |
 | `blob` | an attachment's announcement; the parent is its channel | `attachments` |
 
 A row is JSON. Fields may be added with a default: a row of the version before must still be readable.
@@ -40,6 +41,7 @@ from leeside_server.core.identity import (
 from leeside_server.core.incidents import IncidentRow, UnitRow
 from leeside_server.core.person import PasskeyRow, TicketRow
 from leeside_server.core.records import HELD, RecordsRow
+from leeside_server.core.rota import LadderRow, RotaRow
 from leeside_server.core.writes import Object, Remove, Save
 
 
@@ -77,6 +79,8 @@ Row = (
     | VapidKeyRow
     | PasskeyRow
     | TicketRow
+    | RotaRow
+    | LadderRow
 )
 R = TypeVar("R", bound=Row)
 
@@ -97,6 +101,8 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     VapidKeyRow: "vapid_key",
     PasskeyRow: "passkey",
     TicketRow: "ticket",
+    RotaRow: "rota",
+    LadderRow: "ladder",
 }
 
 
