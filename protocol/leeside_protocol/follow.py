@@ -168,6 +168,15 @@ class Follower:
         self._beaten_at = self.position.offset
         return ()
 
+    def on_unnamed(self) -> tuple[Step, ...]:
+        """A heartbeat did not name this log: the server pushes it no more, because the right to it was lost, or has not
+        come yet. It may be back: ask, unless an answer is still awaited."""
+        if self._awaiting:
+            return ()
+        self._live = False
+        self._caught_up = False
+        return self._again()
+
     def on_overflow(self) -> tuple[Step, ...]:
         """The caller itself had to throw a batch away: ask again once there is room."""
         return self._again() if self._live else ()

@@ -1,19 +1,26 @@
-"""Following one channel: nobody is told that all is here before the channel's first commit was processed."""
+"""Following one channel: nobody is told that all is here before the channel's first commit was processed, and a right
+that was lost and is back is taken up on the same link."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any, cast
+
+import pytest
 
 from leeside.channels import Channel
 from leeside.follow import ChannelFollow
 from leeside.history import History
 from leeside.lockbox import Lockbox
+from leeside_protocol import resources as r
 from leeside_protocol.follow import Position
 from leeside_protocol.ids import ChannelAddress, ChannelId, ChannelKind, DeviceId, MessageId, address
 from leeside_protocol.messages import Batch, Entry, Subscribed
 from leeside_protocol.words import Lane
+from tests.client.people import channel_of, person, texts
+from tests.client.relay_double import RelayDouble
 from tests.client.virtual_time import VirtualClock, eventually, play
 from tests.support.town import MemoryKeystore
 
@@ -103,3 +110,30 @@ def test_an_empty_log_says_nothing_before_the_first_commit() -> None:
         assert told.times == 1
 
     following(story)
+
+
+def test_who_is_let_in_again_before_the_list_was_read_hears_what_is_said_on_the_same_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            again = asyncio.Event()
+            listed = ben.http.channels
+
+            async def late(after: str = "", limit: int = 100) -> r.Channels:
+                await again.wait()
+                return await listed(after, limit)
+
+            monkeypatch.setattr(ben.http, "channels", late)
+            assert await a.openings.remove(channel, [b.device])
+            assert await a.openings.admit(channel, [b.device])
+            again.set()
+            await a.send(channel, "back again")
+            await eventually(lambda: texts(b, channel) == ["back again"])
+            assert b.caught_up(channel)
+            assert [wire.device for wire in relay.wires].count(b.device) == 1
+
+    play(story())

@@ -300,6 +300,8 @@ def feed(follower: Follower, kind: str, value: Any) -> tuple[Step, ...]:
             return follower.on_batch(Batch(CHANNEL, after, to, tuple(entry(o) for o in offsets)))
         case "head":
             return follower.on_head(value)
+        case "unnamed":
+            return follower.on_unnamed()
         case "overflow":
             return follower.on_overflow()
         case "disconnected":

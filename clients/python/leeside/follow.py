@@ -54,6 +54,10 @@ class Head:
         self.offset = offset
 
 
+class Unnamed:
+    """A heartbeat did not name a log."""
+
+
 class Up:
     """A session stands: subscribe."""
 
@@ -66,7 +70,7 @@ class Again:
     """A person wants to go on after a refused commit."""
 
 
-Item: TypeAlias = Subscribed | Batch | Head | Up | Down | Again
+Item: TypeAlias = Subscribed | Batch | Head | Unnamed | Up | Down | Again
 _T = TypeVar("_T")
 
 
@@ -154,7 +158,7 @@ class ChannelFollow:
     def push(self, log: ChannelAddress, item: Item) -> None:
         """Hand over what arrived; never waits. A full queue forgets batches and asks again later."""
         queue = self._content if log == self.channel.content else self._keys
-        if len(queue) >= QUEUE_PUSHES and isinstance(item, Batch | Head):
+        if len(queue) >= QUEUE_PUSHES and isinstance(item, Batch | Head | Unnamed):
             self._overflowed.add(log)
             return
         queue.append((log, item))
@@ -220,6 +224,8 @@ class ChannelFollow:
                 return follower.on_batch(item)
             case Head():
                 return follower.on_head(item.offset)
+            case Unnamed():
+                return follower.on_unnamed()
             case Up() | Again():
                 follower.on_disconnected()
                 return (SubscribeAgain(),)

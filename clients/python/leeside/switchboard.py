@@ -40,7 +40,7 @@ from leeside.events import (
     Reset,
 )
 from leeside.feeds import Feeds
-from leeside.follow import ChannelFollow, Head
+from leeside.follow import ChannelFollow, Head, Unnamed
 from leeside.history import History, Place, Verdict
 from leeside.home import Home
 from leeside.link import Clock, Dialer
@@ -373,6 +373,11 @@ class Switchboard:
             case m.Beat():
                 for log, head in push.heads:
                     self._route(log, Head(head))
+                named = dict(push.heads)
+                for follow in self._follows.values():
+                    for log in follow.logs:
+                        if log not in named:
+                            follow.push(log, Unnamed())
             case m.Live():
                 self._take_live(push)
             case m.Refused():

@@ -67,6 +67,8 @@ function put(follower: Follower, input: object): readonly FollowStep[] {
         }
         case 'head':
             return follower.onHead(value as number);
+        case 'unnamed':
+            return follower.onUnnamed();
         case 'overflow':
             return follower.onOverflow();
         case 'disconnected':

@@ -139,6 +139,17 @@ export class Follower {
         return [];
     }
 
+    /**
+     * A heartbeat did not name this log: the server pushes it no more, because the right to it was lost, or has not come
+     * yet. It may be back: ask, unless an answer is still awaited.
+     */
+    onUnnamed(): readonly FollowStep[] {
+        if (this.#awaiting) return [];
+        this.#live = false;
+        this.#caughtUp = false;
+        return this.#again();
+    }
+
     /** The caller itself had to throw a batch away: ask again once there is room. */
     onOverflow(): readonly FollowStep[] {
         return this.#live ? this.#again() : [];

@@ -172,3 +172,20 @@ test('a call for help leaves from who is in no unit, and with a place that is no
     expect(rows.filter((row) => row.kind === 'duress')).toMatchObject([{ unit: null, fix: null }]);
     expect(ana.of('sound')).toEqual([]);
 });
+
+test('who is let in again before the list was read hears what is said, on the same link', async () => {
+    town.relay.forbidden.add('channels');
+    await ana.engine.remove(channel, [ben.member]);
+    await ana.engine.admit(channel, [ben.member]);
+    await town.rest(2);
+    town.relay.forbidden.delete('channels');
+    const { hellos } = town.relay;
+    const id = await ana.engine.send(channel, 'Back again.', 'routine');
+    await town.rest(3);
+    expect(await ben.texts(channel)).toEqual([]);
+    town.relay.beat();
+    await town.until(() => ben.row(id) !== undefined, 'what was said');
+    await town.until(() => ben.channel(channel)?.caughtUp === true);
+    expect(await ben.texts(channel)).toEqual(['Back again.']);
+    expect(town.relay.hellos).toBe(hellos);
+});

@@ -28,6 +28,8 @@ interface Relay {
     readonly channels: Map<ChannelId, Channel>;
     append(log: ChannelAddress, payload: Bytes): unknown;
     head(log: ChannelAddress): number;
+    /** A roster changed. */
+    recheck(): void;
 }
 
 export class RelayChannels {
@@ -70,6 +72,7 @@ export class RelayChannels {
         channel.commits.push({ commit, post });
         this.relay.append(address('epochs', channel.id), encodeSigned(post.commit));
         this.tell(commit);
+        this.relay.recheck();
         return msgpack([fromHex(channel.id), commit.epoch, fromHex(commit.hash), false], 201);
     }
 

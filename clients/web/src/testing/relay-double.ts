@@ -375,6 +375,18 @@ export class RelayDouble {
         if (meddled !== 'lost') socket.say({ kind: 'accepted', req, offset, generation, repeat: 0 });
     }
 
+    /** Who is in a roster no more hears nothing of its logs from here on (spec 03, "Losing the right to a log"). */
+    recheck(): void {
+        for (const socket of this.sockets) {
+            for (const log of socket.subscribed) {
+                if (this.mayRead(socket.device, log)) continue;
+                socket.subscribed.delete(log);
+                const error = WireError.not_found;
+                socket.say({ kind: 'refused', req: 0, error, head: 0, retryMs: 0, detail: '' });
+            }
+        }
+    }
+
     private mayRead(device: DeviceId, log: ChannelAddress): boolean {
         const channel = this.channels.get(log.slice(2) as ChannelId);
         return channel === undefined || inRoster(channel, device);

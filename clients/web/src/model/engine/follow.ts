@@ -28,14 +28,15 @@ const AGAIN_MS = 2_000;
 const AGAIN_CAP_MS = 30_000;
 const STORE_ENTRIES = 100;
 
-/** A session stands; it is over; a person wants to go on after a refused commit; a heartbeat's word about a log. */
+/** A session stands; it is over; a person wants to go on after a refused commit; a heartbeat's word about a log, or none. */
 type Item =
     | Subscribed
     | Batch
     | { readonly kind: 'up' }
     | { readonly kind: 'down' }
     | { readonly kind: 'look_again' }
-    | { readonly kind: 'head'; readonly offset: number };
+    | { readonly kind: 'head'; readonly offset: number }
+    | { readonly kind: 'unnamed' };
 
 /** How a follower asks the server for a log: `Subscribed` was also pushed, before its batches. Rejects with `Offline`. */
 export type Subscribe = (log: ChannelAddress, position: Position) => Promise<Subscribed | Refused>;
@@ -123,7 +124,8 @@ export class ChannelFollow {
     push(log: ChannelAddress, item: Item): void {
         const isContent = log === this.chain.contentLog;
         const queue: readonly unknown[] = isContent ? this.content : this.keys;
-        if (queue.length >= QUEUE_PUSHES && (item.kind === 'batch' || item.kind === 'head')) {
+        const comesAgain = item.kind === 'batch' || item.kind === 'head' || item.kind === 'unnamed';
+        if (queue.length >= QUEUE_PUSHES && comesAgain) {
             this.overflowed.add(log);
             return;
         }
@@ -191,6 +193,8 @@ export class ChannelFollow {
                 return follower.onBatch(item);
             case 'head':
                 return follower.onHead(item.offset);
+            case 'unnamed':
+                return follower.onUnnamed();
             case 'up':
             case 'look_again':
                 follower.onDisconnected();

@@ -74,6 +74,13 @@ export class Rooms {
         }
     }
 
+    /** A heartbeat named these logs: what it did not name is not followed there. */
+    beaten(named: ReadonlySet<ChannelAddress>): void {
+        for (const { follow } of this.rooms.values()) {
+            for (const log of follow.logs) if (!named.has(log)) follow.push(log, { kind: 'unnamed' });
+        }
+    }
+
     /** What the server lists now. */
     async set(infos: readonly ChannelInfo[]): Promise<void> {
         await this.queue.run(async () => {

@@ -448,6 +448,7 @@ export class Work {
                 break;
             case 'beat':
                 for (const { log, offset } of push.heads) this.route(log, { kind: 'head', offset });
+                this.rooms.beaten(new Set(push.heads.map(({ log }) => log)));
                 this.tellFresh();
                 break;
             case 'live': {
