@@ -4,12 +4,10 @@
  * Times are milliseconds by the server's clock. A ring is a level and not an edge: `ConsultView.ringing` says it, after a
  * reload too, and the event `ring` only tells when to make a noise.
  */
+import type { ConsultId, LadderId, PageId, RotaId } from '~/protocol/ids';
 import type { ChannelId, IncidentId, MemberId, MessageId, UnitId, Urgency } from './engine';
 
-export type ConsultId = string & { readonly __consult: never };
-export type RotaId = string & { readonly __rota: never };
-export type LadderId = string & { readonly __ladder: never };
-export type PageId = string & { readonly __page: never };
+export type { ConsultId, LadderId, PageId, RotaId } from '~/protocol/ids';
 
 // ---- the consult
 

@@ -19,10 +19,24 @@ export type UnitId = Id<'unit'>;
 export type IncidentId = Id<'incident'>;
 export type ChannelId = Id<'channel'>;
 export type ConsultId = Id<'consult'>;
+export type RotaId = Id<'rota'>;
+export type LadderId = Id<'ladder'>;
+export type PageId = Id<'page'>;
 export type MessageId = Id<'message'>;
 export type BlobId = Id<'blob'>;
 export type AnyId =
-    AgencyId | MemberId | DeviceId | UnitId | IncidentId | ConsultId | ChannelId | MessageId | BlobId;
+    | AgencyId
+    | MemberId
+    | DeviceId
+    | UnitId
+    | IncidentId
+    | ChannelId
+    | MessageId
+    | BlobId
+    | ConsultId
+    | RotaId
+    | LadderId
+    | PageId;
 
 /** 34 digits: a kind byte (`ChannelKind`) and the id of the channel, agency or device that the log belongs to. */
 export type ChannelAddress = Id<'address'>;

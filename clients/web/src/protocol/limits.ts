@@ -45,5 +45,10 @@ export const BLOB_CHUNK_BYTES = 65_536 + 16;
 /** Largest attachment, sealed. */
 export const BLOB_BYTES = 64 * 1024 * 1024;
 
+/** A consult that the server did not confirm by then shows the phone tree, and goes on trying. */
+export const CONFIRM_S = 10;
+/** One that found no way for so long is not sent by itself any more. */
+export const UNSENT_S = 120;
+
 /** Integers on the wire stay below 2^53 so that every language reads them alike. */
 export const INT_MAX = Number.MAX_SAFE_INTEGER;

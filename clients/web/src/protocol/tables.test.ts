@@ -63,6 +63,9 @@ describe('words', () => {
         ['PrimaryStatus', words.PRIMARY_STATUSES],
         ['SecondaryStatus', words.SECONDARY_STATUSES],
         ['Disposition', words.DISPOSITIONS],
+        ['ConsultState', words.CONSULT_STATES],
+        ['TargetState', words.TARGET_STATES],
+        ['ConsultActionKind', words.CONSULT_ACTIONS],
     ];
     test.each(lists)('%s', (name, list) => {
         expect(list).toEqual(members(source, name).map(([, value]) => value));

@@ -78,6 +78,47 @@ export const MARK_MAX = 16;
 export const INCIDENT_STATES = ['open', 'assigned', 'on_scene', 'closed', 'cancelled'] as const;
 export type IncidentState = (typeof INCIDENT_STATES)[number];
 
+/** Where a consult stands (spec 08). `requested`: held for a supervisor, nobody is paged yet. */
+export const CONSULT_STATES = [
+    'requested',
+    'paging',
+    'accepted',
+    'in_session',
+    'ended',
+    'cancelled',
+    'exhausted',
+] as const;
+export type ConsultState = (typeof CONSULT_STATES)[number];
+
+/** How far a page came with one member (spec 08). */
+export const TARGET_STATES = [
+    'queued',
+    'sent',
+    'delivered',
+    'seen',
+    'accepted',
+    'declined',
+    'timed_out',
+    'unreachable',
+] as const;
+export type TargetState = (typeof TARGET_STATES)[number];
+
+/** What a person does to a consult (spec 08). `side` names the clinicians' own channel. */
+export const CONSULT_ACTIONS = [
+    'accept',
+    'decline',
+    'hold',
+    'escalate',
+    'cancel',
+    'join',
+    'leave',
+    'end',
+    'take',
+    'release',
+    'side',
+] as const;
+export type ConsultAction = (typeof CONSULT_ACTIONS)[number];
+
 /** How an incident ended; sealed, and empty while it goes on (spec 10). */
 export const DISPOSITIONS = [
     '',
