@@ -26,12 +26,6 @@ from leeside_protocol.words import ConsultActionKind, ConsultState, TargetState,
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
 """A name of the IANA time zone database."""
 WallTime = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}$")]
-Language = Annotated[str, Meta(pattern=r"^[a-z]{2,3}$")]
-"""A primary language subtag of BCP 47."""
-Skill = Annotated[str, Meta(min_length=1, max_length=40)]
-"""A specialty, or a licence such as a state's code."""
-PhoneNumber = Annotated[str, Meta(pattern=r"^(\+[1-9][0-9]{6,14})?$")]
-"""E.164, or empty for none."""
 Why = Literal["override", "rotation", "fallback", "gap"]
 
 

@@ -37,6 +37,12 @@ Count = Annotated[int, Meta(ge=0, le=INT_MAX)]
 PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Code = Annotated[str, Meta(min_length=8, max_length=80)]
+Language = Annotated[str, Meta(pattern=r"^[a-z]{2,3}$")]
+"""A primary language subtag of BCP 47."""
+Skill = Annotated[str, Meta(min_length=1, max_length=40)]
+"""A specialty, or a licence such as a state's code."""
+PhoneNumber = Annotated[str, Meta(pattern=r"^(\+[1-9][0-9]{6,14})?$")]
+"""E.164, or empty for none."""
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,20 +129,30 @@ class NewMember(Body, frozen=True):
     roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=8)]
     discipline: Discipline | None = None
     login: Annotated[str, Meta(max_length=200)] = ""
+    languages: Annotated[tuple[Language, ...], Meta(max_length=8)] = ()
+    specialties: Annotated[tuple[Skill, ...], Meta(max_length=8)] = ()
+    licences: Annotated[tuple[Skill, ...], Meta(max_length=8)] = ()
+    phone: PhoneNumber = ""
 
 
 class MemberChange(Body, frozen=True, omit_defaults=True):
-    """PATCH /v1/members/{id}: other roles, another discipline or login, or the end of the membership."""
+    """PATCH /v1/members/{id}: other roles, another discipline or login, what a consult may ask for (each list as a whole;
+    an empty `phone` is none), or the end of the membership."""
 
     revision: Count
     roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=8)] | None = None
     discipline: Discipline | None = None
     login: Annotated[str, Meta(max_length=200)] | None = None
     ended: bool = False
+    languages: Annotated[tuple[Language, ...], Meta(max_length=8)] | None = None
+    specialties: Annotated[tuple[Skill, ...], Meta(max_length=8)] | None = None
+    licences: Annotated[tuple[Skill, ...], Meta(max_length=8)] | None = None
+    phone: PhoneNumber | None = None
 
 
 class Member(Answer, frozen=True):
-    """A member: pseudonymous, with roles. `ended_ms` is 0 while the membership lasts."""
+    """A member: pseudonymous, with roles. `ended_ms` is 0 while the membership lasts. `phone` is where they are called by voice
+    when nothing else woke them; empty for others than themselves, supervisors and administrators."""
 
     id: HexId
     roles: tuple[Role, ...]
@@ -145,6 +161,10 @@ class Member(Answer, frozen=True):
     created_ms: int
     ended_ms: int
     revision: int
+    languages: tuple[str, ...] = ()
+    specialties: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+    phone: str = ""
 
 
 class NewEnrolment(Body, frozen=True, omit_defaults=True):

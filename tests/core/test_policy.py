@@ -25,6 +25,8 @@ read_members                   x    x    x    -    -    x    x    x
 read_logins                    -    -    -    -    -    -    -    x
 create_member                  -    -    -    -    -    x    -    x
 change_member                  -    -    -    -    -    -    -    x
+change_skills                  -    -    -    -    -    x    -    x
+read_phones                    -    -    -    -    -    x    -    x
 end_member                     -    -    -    -    -    x    -    x
 create_enrolment               -    -    -    -    -    x    -    x
 read_devices                   x    x    x    -    -    x    x    x
@@ -34,6 +36,9 @@ read_directory                 x    x    x    x    x    x    x    x
 post_directory                 -    -    -    -    -    x    -    x
 read_units                     x    x    x    -    -    x    -    x
 change_units                   -    x    -    -    -    x    -    x
+read_on_call                   x    x    x    -    -    x    x    x
+change_on_call                 -    -    -    -    -    x    -    x
+offer_shifts                   -    -    x    -    -    -    -    -
 read_incidents                 x    x    x    -    -    x    x    -
 open_incident                  -    x    -    -    -    x    -    -
 change_incident                -    x    -    -    -    x    -    -

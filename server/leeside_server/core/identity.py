@@ -60,13 +60,18 @@ class AgencyRow(msgspec.Struct, frozen=True):
 
 
 class MemberRow(msgspec.Struct, frozen=True):
-    """A person, pseudonymous. `ended_ms` 0: the membership lasts."""
+    """A person, pseudonymous. `ended_ms` 0: the membership lasts. `languages`, `specialties` and `licences` are what steps of a
+    ladder ask for; `phone` is where they are called by voice (E.164), empty for nowhere."""
 
     roles: tuple[Role, ...]
     created_ms: int
     discipline: Discipline | None = None
     login: str = ""
     ended_ms: int = 0
+    languages: tuple[str, ...] = ()
+    specialties: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+    phone: str = ""
 
 
 class DeviceState(StrEnum):

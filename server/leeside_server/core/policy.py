@@ -24,6 +24,9 @@ class Action(StrEnum):
     READ_LOGINS = "read_logins"
     CREATE_MEMBER = "create_member"
     CHANGE_MEMBER = "change_member"
+    CHANGE_SKILLS = "change_skills"
+    """What a consult may ask of a member (languages, specialties, licences), and their telephone."""
+    READ_PHONES = "read_phones"
     END_MEMBER = "end_member"
     CREATE_ENROLMENT = "create_enrolment"
     READ_DEVICES = "read_devices"
@@ -33,6 +36,11 @@ class Action(StrEnum):
     POST_DIRECTORY = "post_directory"
     READ_UNITS = "read_units"
     CHANGE_UNITS = "change_units"
+    READ_ON_CALL = "read_on_call"
+    """Rotas, ladders, who is on call."""
+    CHANGE_ON_CALL = "change_on_call"
+    OFFER_SHIFTS = "offer_shifts"
+    """Give an own shift to another member, or take one of theirs."""
     READ_INCIDENTS = "read_incidents"
     OPEN_INCIDENT = "open_incident"
     CHANGE_INCIDENT = "change_incident"
@@ -82,6 +90,8 @@ PERMITTED: Final[dict[Action, frozenset[Role]]] = {
     Action.READ_LOGINS: frozenset({_ADMIN}),
     Action.CREATE_MEMBER: frozenset({_SUPERVISOR, _ADMIN}),
     Action.CHANGE_MEMBER: frozenset({_ADMIN}),
+    Action.CHANGE_SKILLS: frozenset({_SUPERVISOR, _ADMIN}),
+    Action.READ_PHONES: frozenset({_SUPERVISOR, _ADMIN}),
     Action.END_MEMBER: frozenset({_SUPERVISOR, _ADMIN}),
     Action.CREATE_ENROLMENT: frozenset({_SUPERVISOR, _ADMIN}),
     Action.READ_DEVICES: _STAFF,
@@ -91,6 +101,9 @@ PERMITTED: Final[dict[Action, frozenset[Role]]] = {
     Action.POST_DIRECTORY: frozenset({_SUPERVISOR, _ADMIN}),
     Action.READ_UNITS: _FIELD | {_ADMIN},
     Action.CHANGE_UNITS: _DESK | {_ADMIN},
+    Action.READ_ON_CALL: _STAFF,
+    Action.CHANGE_ON_CALL: frozenset({_SUPERVISOR, _ADMIN}),
+    Action.OFFER_SHIFTS: frozenset({_PSYCHIATRIST}),
     Action.READ_INCIDENTS: _FIELD | {_RECORDS},
     Action.OPEN_INCIDENT: _DESK,
     Action.CHANGE_INCIDENT: _DESK,

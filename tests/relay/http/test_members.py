@@ -111,3 +111,40 @@ async def test_two_administrators_who_leave_at_the_same_moment_do_not_both_leave
     left = other if isinstance(results[1], Refusal) else agency.admin
     rows = (await left.ask("members")).items
     assert [row.id for row in rows if Role.ADMIN in row.roles and not row.ended_ms] == [left.member]
+
+
+async def test_a_supervisor_says_what_a_consult_may_ask_of_anybody(agency: Agency) -> None:
+    """Of an administrator too: it lifts nobody. What somebody may do stays an administrator's."""
+    supervisor, psychiatrist = await agency.join(Role.SUPERVISOR), await agency.join(Role.PSYCHIATRIST)
+    responder = await agency.join(Role.RESPONDER)
+    skills = r.MemberChange(
+        1, languages=("es", "en", "es"), specialties=("child",), licences=("NY",), phone="+12125550100"
+    )
+    for asked in (psychiatrist, responder):
+        with pytest.raises(Refusal) as refused:
+            await asked.ask("change_member", skills, id=psychiatrist.member)
+        assert refused.value.code is WireError.FORBIDDEN
+    for member in (psychiatrist.member, agency.admin.member):
+        changed = await supervisor.ask("change_member", skills, id=member)
+        assert (changed.languages, changed.specialties, changed.licences) == (
+            ("es", "en"),
+            ("child",),
+            ("NY",),
+        )
+    for more in (r.MemberChange(2, phone="", login="x"), r.MemberChange(2, phone="", ended=True)):
+        with pytest.raises(Refusal) as refused:
+            await supervisor.ask("change_member", more, id=psychiatrist.member)
+        assert refused.value.code is WireError.FORBIDDEN
+    phones = [
+        (await asked.ask("member", id=psychiatrist.member)).phone
+        for asked in (supervisor, agency.admin, psychiatrist, responder)
+    ]
+    assert phones == ["+12125550100", "+12125550100", "+12125550100", ""]
+    emptied = await supervisor.ask(
+        "change_member", r.MemberChange(2, phone="", languages=()), id=psychiatrist.member
+    )
+    assert (emptied.phone, emptied.languages, emptied.licences) == ("", (), ("NY",))
+    for wrong in ("5550100", "+0123456789", "+1 212 555"):
+        with pytest.raises(Refusal) as refused:
+            await supervisor.ask("change_member", r.MemberChange(3, phone=wrong), id=psychiatrist.member)
+        assert refused.value.code is WireError.INVALID

@@ -82,7 +82,7 @@ async def change_agency(call: Call) -> r.Agency:
 
 async def me(call: Call) -> r.Member:
     """GET /v1/me."""
-    return member_answer(await call.need(MemberRow, call.actor.member), logins=True)
+    return member_answer(call.actor, await call.need(MemberRow, call.actor.member))
 
 
 async def create_agency(call: Call) -> r.Agency:

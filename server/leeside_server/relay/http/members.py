@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -29,10 +29,11 @@ from leeside_server.core.person import PasskeyRow
 from leeside_server.core.policy import Action
 from leeside_server.core.rows import Held, change, create, remove
 from leeside_server.core.writes import Audit, Item, Part
-from leeside_server.relay.http.call import Call
+from leeside_server.relay.http.call import Actor, Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.refusals import Refused, stored
 
+T = TypeVar("T")
 WATCHER_ROLES: Final = frozenset({Role.SUPERVISOR, Role.ADMIN})
 
 
@@ -40,15 +41,13 @@ async def members(call: Call) -> r.Members:
     """GET /v1/members."""
     call.actor.require(Action.READ_MEMBERS)
     rows, following = await call.page(MemberRow)
-    logins = call.actor.permits(Action.READ_LOGINS)
-    return r.Members(following, tuple(member_answer(held, logins=logins) for held in rows))
+    return r.Members(following, tuple(member_answer(call.actor, held) for held in rows))
 
 
 async def member(call: Call) -> r.Member:
     """GET /v1/members/{id}."""
     call.actor.require(Action.READ_MEMBERS)
-    held = await call.need(MemberRow, call.id)
-    return member_answer(held, logins=call.actor.permits(Action.READ_LOGINS))
+    return member_answer(call.actor, await call.need(MemberRow, call.id))
 
 
 async def create_member(call: Call) -> r.Member:
@@ -56,20 +55,29 @@ async def create_member(call: Call) -> r.Member:
     call.actor.require(Action.CREATE_MEMBER)
     body = call.body(r.NewMember)
     _check_gives(call, body.roles)
-    row = MemberRow(_once(body.roles), call.now_ms, body.discipline, body.login)
+    row = MemberRow(
+        _once(body.roles),
+        call.now_ms,
+        body.discipline,
+        body.login,
+        languages=_once(body.languages),
+        specialties=_once(body.specialties),
+        licences=_once(body.licences),
+        phone=body.phone,
+    )
     member_id = MemberId(call.random(16))
     await call.write(
         call.actor.agency,
         create(member_id, row),
         Audit("member_created", call.actor.device, member_id, ",".join(row.roles)),
     )
-    return member_answer(Held(member_id, row, 1), logins=call.actor.permits(Action.READ_LOGINS))
+    return member_answer(call.actor, Held(member_id, row, 1))
 
 
 async def change_member(call: Call) -> r.Member:
     """PATCH /v1/members/{id}: the end of a membership revokes all its devices in the same item."""
     body = call.body(r.MemberChange)
-    call.actor.require(Action.END_MEMBER if _ends_only(body) else Action.CHANGE_MEMBER)
+    call.actor.require(_asked(body))
     told = await watchers(call, call.actor.agency) if body.ended else ()
     return await call.write_anew(call.actor.agency, lambda: _changed(call, body, told))
 
@@ -78,7 +86,8 @@ async def _changed(
     call: Call, body: r.MemberChange, told: Sequence[DeviceId]
 ) -> tuple[Sequence[Part], r.Member]:
     held = await call.need(MemberRow, call.id)
-    _check_gives(call, held.row.roles)
+    if _asked(body) is not Action.CHANGE_SKILLS:
+        _check_gives(call, held.row.roles)
     if body.roles is not None:
         _check_gives(call, body.roles)
     if held.row.ended_ms:
@@ -90,6 +99,10 @@ async def _changed(
         roles=held.row.roles if body.roles is None else _once(body.roles),
         discipline=held.row.discipline if body.discipline is None else body.discipline,
         login=held.row.login if body.login is None else body.login,
+        languages=held.row.languages if body.languages is None else _once(body.languages),
+        specialties=held.row.specialties if body.specialties is None else _once(body.specialties),
+        licences=held.row.licences if body.licences is None else _once(body.licences),
+        phone=held.row.phone if body.phone is None else body.phone,
     )
     parts: list[Part] = []
     if Role.ADMIN in held.row.roles and (body.ended or Role.ADMIN not in row.roles):
@@ -102,8 +115,7 @@ async def _changed(
     else:
         parts.append(Audit("member_changed", call.actor.device, held.id, ",".join(row.roles)))
     after = Held(held.id, row, held.revision + 1)
-    answer = member_answer(after, logins=call.actor.permits(Action.READ_LOGINS))
-    return (change(held, row), *parts), answer
+    return (change(held, row), *parts), member_answer(call.actor, after)
 
 
 async def _another_admin(call: Call, leaving: bytes) -> Held[MemberRow]:
@@ -114,8 +126,14 @@ async def _another_admin(call: Call, leaving: bytes) -> Held[MemberRow]:
     raise ProtocolError(WireError.FORBIDDEN, "an agency keeps one administrator")
 
 
-def _ends_only(body: r.MemberChange) -> bool:
-    return body.ended and body.roles is None and body.discipline is None and body.login is None
+def _asked(body: r.MemberChange) -> Action:
+    """What a change is: of what somebody may do, the end alone, or of what a consult may ask of them alone."""
+    skills = any(x is not None for x in (body.languages, body.specialties, body.licences, body.phone))
+    if not (body.roles is None and body.discipline is None and body.login is None) or (skills and body.ended):
+        return Action.CHANGE_MEMBER
+    if body.ended:
+        return Action.END_MEMBER
+    return Action.CHANGE_SKILLS if skills else Action.CHANGE_MEMBER
 
 
 async def _end(call: Call, member_id: MemberId, told: Sequence[DeviceId]) -> list[Part]:
@@ -161,17 +179,22 @@ async def watchers(call: Call, agency: AgencyId) -> list[DeviceId]:
     return found
 
 
-def member_answer(held: Held[MemberRow], *, logins: bool) -> r.Member:
-    """A member as others see it; the login is for who may read logins."""
+def member_answer(actor: Actor, held: Held[MemberRow]) -> r.Member:
+    """A member as the actor sees them: logins and telephones are for those who may read them, and one's own."""
     row = held.row
+    own = held.id == actor.member
     return r.Member(
         held.id.hex(),
         row.roles,
         row.discipline,
-        row.login if logins else "",
+        row.login if own or actor.permits(Action.READ_LOGINS) else "",
         row.created_ms,
         row.ended_ms,
         held.revision,
+        row.languages,
+        row.specialties,
+        row.licences,
+        row.phone if own or actor.permits(Action.READ_PHONES) else "",
     )
 
 
@@ -180,8 +203,8 @@ def _check_gives(call: Call, roles: tuple[Role, ...]) -> None:
         raise ProtocolError(WireError.FORBIDDEN, "your role does not permit this for these roles")
 
 
-def _once(roles: tuple[Role, ...]) -> tuple[Role, ...]:
-    return tuple(dict.fromkeys(roles))
+def _once(given: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(given))
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {
