@@ -28,6 +28,7 @@ export type Sign = (data: Bytes) => Promise<Bytes>;
 export interface KeptSession {
     readonly token: string;
     readonly freshUntilMs: number;
+    /** Empty when its answer was lost: then it may be spent. */
     readonly refresh: string;
     readonly refreshUntilMs: number;
     /** Until when the person's proof counts, by the server's clock; 0 where the device's key is enough. */
@@ -144,7 +145,13 @@ export class Session implements TokenSource {
             const renewed = await this.#refresh(kept);
             if (renewed !== null) return renewed;
         }
-        return this.#signIn();
+        try {
+            return await this.#signIn();
+        } catch (error) {
+            // Then what is left of the last session shows nobody any more.
+            if (error instanceof ApiError && error.person !== null) await this.#keep(null);
+            throw error;
+        }
     }
 
     async #refresh(kept: KeptSession): Promise<string | null> {
@@ -155,8 +162,10 @@ export class Session implements TokenSource {
         } catch (error) {
             if (!(error instanceof ApiError)) throw error;
             if (error instanceof Unreachable && !error.sent) throw error;
-            // The secret may be spent, and a second use would look like a thief's: it is not used again.
-            await this.#keep(null);
+            // The secret may be spent, and a second use would look like a thief's: it is not used again. Unless a server
+            // said so the session may stand all the same, and who showed themselves need not do so again without a link.
+            const isOver = error.told && !error.mayRetry;
+            await this.#keep(isOver ? null : { ...kept, refresh: '', refreshUntilMs: 0 });
             if (FINAL.has(error.number) || error.mayRetry) throw error;
             return null;
         }

@@ -95,3 +95,22 @@ test('an agency that asks for nobody any more lets the device go on by itself', 
     expect(ana.standing.kind).toBe('person');
     await town.until(() => ana.standing.kind === 'active', 'nobody is asked for');
 });
+
+test('a lost answer takes nothing from a proof that counts, and a server that asks anew does', async () => {
+    town.relay.personMs = 12 * 3_600_000;
+    await town.rest(2 * MINUTE_S + 15);
+    await shown(ana);
+    town.relay.losesRefresh = true;
+    await town.rest(5 * MINUTE_S);
+    expect(town.relay.down).toBe(true);
+    await ana.reload();
+    expect(ana.standing.kind).toBe('active');
+    town.relay.losesRefresh = false;
+    town.relay.down = false;
+    await town.until(() => ana.standing.kind === 'person', 'the server asks');
+    town.relay.down = true;
+    await ana.reload();
+    expect(ana.standing.kind).toBe('person');
+    town.relay.down = false;
+    await shown(ana);
+});

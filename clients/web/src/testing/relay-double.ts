@@ -65,6 +65,8 @@ export class RelayDouble {
     /** What this agency asks for besides the device's key, and how long a proof counts. Any proof will do. */
     person: PersonBy = 'device';
     personMs = 12 * 3_600_000;
+    /** The answer of a session's refresh is lost on its way, and the network with it. */
+    losesRefresh = false;
     /** How often a socket was opened with a proof of its token. */
     hellos = 0;
     /** Called with each publish before it is stored; an error number refuses it, `lost` stores it and says nothing. */
@@ -77,6 +79,8 @@ export class RelayDouble {
     readonly incidents = new Map<string, Record<string, unknown>>();
     readonly blobs = new Map<string, { sizeBytes: number; chunks: Map<number, Bytes> }>();
     private readonly members = new Map<MemberId, { roles: readonly Role[] }>();
+    /** Until when the person's proof counts, of each device with a session. */
+    private readonly shown = new Map<DeviceId, number>();
     private readonly codes = new Map<string, MemberId>();
     private readonly logs = new Map<ChannelAddress, Entry[]>();
     private readonly heads = new Map<ChannelAddress, number>();
@@ -426,6 +430,7 @@ export class RelayDouble {
             case 'POST sessions':
                 if (parts[1] === 'options')
                     return json({ by: this.person, purpose: 'sign_in', options: '{}' });
+                if (parts[1] === 'refresh') return this.refresh(given);
                 return this.signIn(given);
             case 'DELETE sessions':
                 return none();
@@ -522,6 +527,19 @@ export class RelayDouble {
         return json({ agency, member, device: id, shortCode: '', rootPub }, 201);
     }
 
+    /** The secret is the device's: spent only where its answer is lost. */
+    private refresh(given: Given): HttpAnswer {
+        const device = (given.refresh ?? '') as DeviceId;
+        const until = this.shown.get(device);
+        if (this.losesRefresh) {
+            this.shown.delete(device);
+            this.down = true;
+            throw new HttpFailed(true);
+        }
+        if (until === undefined) throw new Refusal(WireError.unauthenticated);
+        return this.session(this.device(device), until);
+    }
+
     private signIn(given: Given): HttpAnswer {
         const device = this.device((given.device ?? '') as DeviceId);
         if (device.state === 'pending') throw new Refusal(WireError.pending);
@@ -531,17 +549,25 @@ export class RelayDouble {
         if (asks && given.person === undefined) {
             throw new Refusal(WireError.unauthenticated, 0, this.person);
         }
+        const personUntilMs = asks ? nowMs + this.personMs : 0;
+        this.shown.set(device.id, personUntilMs);
+        return this.session(device, personUntilMs);
+    }
+
+    private session(device: Device, personUntilMs: number): HttpAnswer {
+        const nowMs = this.clock.nowMs();
+        const roles = this.members.get(device.member)?.roles ?? [];
         return json(
             {
                 token: `t:${device.id}`,
                 tokenUntilMs: nowMs + 300_000,
-                refresh: 'r',
-                refreshUntilMs: nowMs,
+                refresh: device.id,
+                refreshUntilMs: nowMs + DAY_MS,
                 agency: this.agency,
                 member: device.member,
                 device: device.id,
-                roles: this.members.get(device.member)?.roles ?? [],
-                personUntilMs: asks ? nowMs + this.personMs : 0,
+                roles,
+                personUntilMs,
             },
             201,
         );
