@@ -88,14 +88,21 @@ HOLD_S: Final = 300
 """How long "5 minutes" holds a consult for whoever asked for it."""
 JOIN_S: Final = 90
 """Who accepted and has not joined by then is paged again."""
+JOIN_AGAIN_S: Final = 60
+"""Who did not join after that page either has not come: the ladder goes on."""
 REJOIN_S: Final = 60
 """A psychiatrist who is gone from a session for this long is searched for again."""
 ALARM_S: Final = 30
 """How often the alarm of an exhausted consult repeats until a person takes it."""
+DECIDED_S: Final = (60, 120, 180)
+"""When the requester is told who was tried, though nothing else happened."""
 CONFIRM_S: Final = 10
 """A request that the server did not confirm by then shows the phone tree, and goes on trying."""
 UNSENT_S: Final = 120
 """A request that found no way for so long is not sent by itself any more."""
+CONSULT_TARGETS: Final = 200
+CONSULT_TRIED: Final = 200
+"""Lines that are kept of who was tried: the first half and the newest."""
 CONSULTS_OPEN: Final = 3
 """Consults of one device in `CONSULTS_WINDOW_S` that page at once; more wait for a supervisor."""
 CONSULTS_WINDOW_S: Final = 600

@@ -193,6 +193,29 @@ class ConsultActionKind(StrEnum):
     """Names the clinicians' own channel."""
 
 
+class ConsultEvent(StrEnum):
+    """What was done to reach somebody, a line each (spec 08, "What the requester sees")."""
+
+    PAGED = "paged"
+    UNREACHABLE = "unreachable"
+    NO_ONE_ON_CALL = "no_one_on_call"
+    DECLINED = "declined"
+    TIMED_OUT = "timed_out"
+    HELD = "held"
+    ESCALATED = "escalated"
+    ACCEPTED = "accepted"
+    NOT_JOINED = "not_joined"
+    JOINED = "joined"
+    LEFT = "left"
+    REJOINED = "rejoined"
+    EXHAUSTED = "exhausted"
+    ALARMED = "alarmed"
+    TAKEN = "taken"
+    CANCELLED = "cancelled"
+    ENDED = "ended"
+    RELEASED = "released"
+
+
 class PrimaryStatus(StrEnum):
     """A unit's availability (NENA-STA-021.1b primary unit status)."""
 

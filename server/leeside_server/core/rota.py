@@ -23,7 +23,6 @@ import msgspec
 
 from leeside_protocol.errors import ProtocolError
 from leeside_protocol.ids import MemberId, RotaId
-from leeside_protocol.limits import STEP_DELAY_S
 from leeside_server.core.recurrence import MARGIN, Rule, instant_ms, parse_rule, parse_wall, wall_time, zone
 
 FALLBACKS: Final = 8
@@ -72,35 +71,6 @@ class RotaRow(msgspec.Struct, frozen=True):
     absences: tuple[AbsenceRow, ...] = ()
     owners: tuple[MemberId, ...] = ()
     fallback: RotaId | None = None
-    ended_ms: int = 0
-
-
-class StepRow(msgspec.Struct, frozen=True, array_like=True):
-    """A step of a ladder; as `leeside_protocol.oncall.LadderStep`."""
-
-    rotas: tuple[RotaId, ...] = ()
-    members: tuple[MemberId, ...] = ()
-    delay_s: int = STEP_DELAY_S
-    repeats: int = 0
-    language: bool = False
-    specialty: str = ""
-    licence: str = ""
-
-
-class PhoneRow(msgspec.Struct, frozen=True, array_like=True):
-    """A number of the phone tree."""
-
-    label: str
-    number: str
-
-
-class LadderRow(msgspec.Struct, frozen=True):
-    """An escalation policy, without its last step, which is the same for all. `ended_ms` 0: it is in use."""
-
-    label: str
-    created_ms: int
-    steps: tuple[StepRow, ...] = ()
-    phones: tuple[PhoneRow, ...] = ()
     ended_ms: int = 0
 
 

@@ -10,7 +10,9 @@
 | `passkey` | what shows that a member is at a device; the parent is the member | `person` |
 | `ticket` | a ticket of an agency's own sign-in that was used | `person` |
 | `vapid_key` | the key that push services know this server by | `identity` |
-| `rota`, `ladder` | who is on call, and in which order they are paged | `rota` |
+| `rota` | who is on call | `rota` |
+| `ladder` | an escalation policy | `ladder` |
+| `consult` | a consult; the parent is `active` or `ended`, due at its next deadline | `consult_row` |
 | `blob` | an attachment's announcement; the parent is its channel | `attachments` |
 
 A row is JSON. Fields may be added with a default: a row of the version before must still be readable.
@@ -27,6 +29,9 @@ from leeside_protocol.sealing.public.encoding import digest
 from leeside_protocol.words import ChannelPurpose
 from leeside_server.core.attachments import BlobRow
 from leeside_server.core.channels import ACTIVE, ARCHIVED, CHANNEL, ChannelRow
+from leeside_server.core.consult_row import ConsultRow
+from leeside_server.core.consult_row import due_ms as consult_due_ms
+from leeside_server.core.consult_row import parent as consult_parent
 from leeside_server.core.identity import (
     AgencyRow,
     BootstrapRow,
@@ -39,9 +44,10 @@ from leeside_server.core.identity import (
     VapidKeyRow,
 )
 from leeside_server.core.incidents import IncidentRow, UnitRow
+from leeside_server.core.ladder import LadderRow
 from leeside_server.core.person import PasskeyRow, TicketRow
 from leeside_server.core.records import HELD, RecordsRow
-from leeside_server.core.rota import LadderRow, RotaRow
+from leeside_server.core.rota import RotaRow
 from leeside_server.core.writes import Object, Remove, Save
 
 
@@ -75,12 +81,13 @@ Row = (
     | RecordsRow
     | ChannelRow
     | BlobRow
+    | LadderRow
+    | ConsultRow
     | SlotRow
     | VapidKeyRow
     | PasskeyRow
     | TicketRow
     | RotaRow
-    | LadderRow
 )
 R = TypeVar("R", bound=Row)
 
@@ -97,12 +104,13 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     RecordsRow: "records",
     ChannelRow: CHANNEL,
     BlobRow: "blob",
+    LadderRow: "ladder",
+    ConsultRow: "consult",
     SlotRow: "slot",
     VapidKeyRow: "vapid_key",
     PasskeyRow: "passkey",
     TicketRow: "ticket",
     RotaRow: "rota",
-    LadderRow: "ladder",
 }
 
 
@@ -138,6 +146,9 @@ def _save(id: bytes, expect: int, row: Row, due_ms: int | None) -> Save:  # noqa
     if isinstance(row, DeviceRow) and row.shift_until_ms and row.state is not DeviceState.REVOKED:
         # Whatever else is changed of a shared device, its shift ends.
         due_ms = row.shift_until_ms
+    if isinstance(row, ConsultRow):
+        # A consult that nobody is due to look at would end in silence.
+        due_ms = consult_due_ms(row)
     return Save(KINDS[type(row)], id, expect, msgspec.json.encode(row), _parent(row), due_ms)
 
 
@@ -151,6 +162,8 @@ def _parent(row: Row) -> bytes:
             return ARCHIVED if row.archived else ACTIVE
         case BlobRow():
             return row.channel
+        case ConsultRow():
+            return consult_parent(row)
         case RecordsRow():
             return HELD if row.holds else b""
         case _:
