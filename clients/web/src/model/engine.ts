@@ -426,6 +426,8 @@ export type EngineEvent =
     /** The server's history is another one: forget this channel's rows and read `history` again. */
     | { readonly kind: 'reset'; readonly channel: ChannelId }
     | { readonly kind: 'status'; readonly status: StatusView }
+    /** The server deleted it, as it does when its time to keep is over. */
+    | { readonly kind: 'status_gone'; readonly channel: ChannelId; readonly unit: UnitId }
     | { readonly kind: 'position'; readonly position: PositionView }
     | { readonly kind: 'position_gone'; readonly channel: ChannelId; readonly device: DeviceId }
     | {

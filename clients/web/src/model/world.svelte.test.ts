@@ -103,6 +103,20 @@ describe('events', () => {
         expect(world.positions.get(deviceId(1))?.atMs).toBe(9);
     });
 
+    test('that take a status back take no newer one of another channel', () => {
+        const { world, paint } = setUp();
+        const away = channelId(9);
+        world.receive([
+            { kind: 'status', status: status(1) },
+            { kind: 'status_gone', channel: away, unit: unitId(1) },
+        ]);
+        paint();
+        expect(world.statuses.has(unitId(1))).toBe(true);
+        world.receive([{ kind: 'status_gone', channel: status(1).channel, unit: unitId(1) }]);
+        paint();
+        expect(world.statuses.has(unitId(1))).toBe(false);
+    });
+
     test('of a channel that is archived leave nothing that asks to be answered', () => {
         const { world, paint } = setUp();
         world.receive([

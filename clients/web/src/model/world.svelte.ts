@@ -272,6 +272,10 @@ export class World {
             case 'status':
                 this.#status(event.status);
                 break;
+            case 'status_gone':
+                if (this.statuses.get(event.unit)?.channel === event.channel)
+                    this.statuses.delete(event.unit);
+                break;
             case 'position':
                 this.#position(event.position);
                 break;

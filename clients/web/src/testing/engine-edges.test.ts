@@ -6,7 +6,14 @@ import { encodeBody } from '~/sealing/opening/body';
 import { SealedChannel } from '~/sealing/opening/channel';
 import { SealingError } from '~/sealing/errors';
 import { NO_BYTES } from '~/protocol/bytes';
-import { address, type ChannelId, type IncidentId, stateKey, type UnitId } from '~/protocol/ids';
+import {
+    address,
+    type ChannelId,
+    type IncidentId,
+    type StateKey,
+    stateKey,
+    type UnitId,
+} from '~/protocol/ids';
 import { Lane } from '~/protocol/words';
 
 import { DETAILS, type Person, Town } from './people';
@@ -189,3 +196,44 @@ test('who is let in again before the list was read hears what is said, on the sa
     expect(await ben.texts(channel)).toEqual(['Back again.']);
     expect(town.relay.hellos).toBe(hellos);
 });
+
+test('what the server deletes is on no screen any more: a description, a status, a name', async () => {
+    const incident = ben.of('incident').at(-1)?.incident.id ?? ('' as IncidentId);
+    const details = () => ben.of('incident').findLast((event) => event.incident.id === incident)?.incident;
+    await town.until(() => details()?.details !== null, 'the description');
+    const agency = await ana.engine.openUnitChannel(await anyUnit());
+    Object.assign(town.relay.channels.get(agency) ?? {}, { purpose: 'agency', subject: '' });
+    for (const person of [ana, ben]) await person.engine.reconnect();
+    await town.rest(2);
+    const unit = await ana.engine.createUnit('Crisis 7', []);
+    await ana.engine.setStatus(unit, 'Available', null, '', null);
+    await town.until(() => ana.of('status').some((event) => event.status.unit === unit), 'the status');
+    await ben.engine.reconnect();
+    const name = () => ben.of('unit').findLast((event) => event.unit.id === unit)?.unit.name;
+    await town.until(() => name() === 'Crisis 7', 'the name');
+
+    const own = ana.of('unit').findLast((event) => event.unit.id === unit)?.unit.channel ?? ('' as ChannelId);
+    forget(channel, stateKey('incident', incident));
+    forget(own, stateKey('status', unit));
+    forget(agency, stateKey('name', unit));
+    await town.until(() => details()?.details === null, 'no description');
+    await town.until(() => ana.of('status_gone').some((event) => event.unit === unit), 'no status');
+    await town.until(() => name() === unit.slice(0, 8), 'no name');
+    await ben.reload();
+    expect(ben.snapshot?.incidents.find((one) => one.id === incident)?.details).toBeNull();
+    expect(ben.snapshot?.units.find((one) => one.id === unit)?.name).toBe(unit.slice(0, 8));
+});
+
+/** A unit that has no channel. */
+async function anyUnit(): Promise<UnitId> {
+    const id = 'e1'.repeat(16) as UnitId;
+    town.relay.units.push({ id, members: [], lead: null, createdMs: 1, endedMs: 0, revision: 1 });
+    await ana.engine.reconnect();
+    await town.rest(2);
+    return id;
+}
+
+/** A value that the server deleted. */
+function forget(log: ChannelId, key: StateKey): void {
+    town.relay.append(address('content', log), NO_BYTES, { lane: Lane.state, key });
+}

@@ -464,6 +464,11 @@ export class RelayDouble {
                 return json({ items: [...this.members.keys()].map((m) => this.memberInfo(m)), next: '' });
             case 'GET units':
                 return json({ items: this.units, next: '' });
+            case 'POST units': {
+                const row = { ...given, id: this.id(), createdMs: 1, endedMs: 0, revision: 1 };
+                this.units.push(row);
+                return json(row, 201);
+            }
             case 'GET incidents':
                 if (id !== '') return json(this.incidents.get(id) ?? {});
                 return json({ items: [...this.incidents.values()], next: '' });

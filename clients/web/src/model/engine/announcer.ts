@@ -68,6 +68,7 @@ function channelOf(event: EngineEvent): string | null {
         case 'row_gone':
         case 'typing':
         case 'sound':
+        case 'status_gone':
         case 'position_gone':
             return event.channel;
         case 'position':
@@ -101,6 +102,8 @@ function keyOf(event: EngineEvent): string {
             return `row ${event.channel} ${event.id}`;
         case 'status':
             return `status ${event.status.channel} ${event.status.unit}`;
+        case 'status_gone':
+            return `status ${event.channel} ${event.unit}`;
         case 'position':
             return `position ${event.position.channel} ${event.position.device}`;
         case 'position_gone':

@@ -74,9 +74,14 @@ export class Incidents {
         this.tell(row.id);
     }
 
-    described(id: IncidentId, content: ContentOf<'incident'>): void {
-        const { typeCode, district, address, place, narrative, disposition } = content;
-        this.details.set(id, { typeCode, district, address, place, narrative, disposition });
+    /** What its channel says of it now; null: nothing any more. */
+    described(id: IncidentId, content: ContentOf<'incident'> | null): void {
+        if (content === null) {
+            if (!this.details.delete(id)) return;
+        } else {
+            const { typeCode, district, address, place, narrative, disposition } = content;
+            this.details.set(id, { typeCode, district, address, place, narrative, disposition });
+        }
         this.tell(id);
     }
 

@@ -97,10 +97,11 @@ export class People {
         this.put({ kind: 'unit', unit: this.unitView(unit) });
     }
 
-    /** The agency's channel says what a member or a unit is called. */
-    named(id: string, name: string): void {
-        if (this.names.get(id) === name) return;
-        this.names.set(id, name);
+    /** The agency's channel says what a member or a unit is called; null: nothing any more. */
+    named(id: string, name: string | null): void {
+        if ((this.names.get(id) ?? null) === name) return;
+        if (name === null) this.names.delete(id);
+        else this.names.set(id, name);
         const member = this.members.get(id as MemberId);
         if (member !== undefined) this.put({ kind: 'member', member: this.memberView(member) });
         const unit = this.units.get(id as UnitId);

@@ -478,15 +478,34 @@ export class Room implements FollowListener, SendingChannel {
         if (row !== null) this.host.put({ kind: 'row', row });
     }
 
+    /** The server deleted a value: what it said is on no screen any more. */
     private forgetValue(key: Reading['entry']['key']): void {
+        const { people, incidents } = this.host;
         const name = splitKey(key);
-        if (name?.kind === 'position') {
-            const device = name.owner as DeviceId;
-            if (this.present.forgetPlace(device)) {
-                this.host.put({ kind: 'position_gone', channel: this.id, device });
+        switch (name?.kind) {
+            case 'position': {
+                const device = name.owner as DeviceId;
+                if (this.present.forgetPlace(device)) {
+                    this.host.put({ kind: 'position_gone', channel: this.id, device });
+                }
+                break;
             }
-        } else if (name?.kind === 'status') {
-            this.present.statuses.delete(name.owner as UnitId);
+            case 'status': {
+                const unit = name.owner as UnitId;
+                if (this.present.statuses.delete(unit)) {
+                    this.host.put({ kind: 'status_gone', channel: this.id, unit });
+                }
+                break;
+            }
+            case 'name':
+                if (this.info.purpose === 'agency') people.named(name.owner, null);
+                break;
+            case 'incident':
+                if (this.info.subject === (name.owner as string)) {
+                    incidents.described(name.owner as IncidentId, null);
+                }
+                break;
+            default:
         }
     }
 
