@@ -15,7 +15,7 @@ from typing import Final
 from leeside_protocol.ids import AgencyId
 from leeside_server.adapters.blobs_files import FileBlobs
 from leeside_server.adapters.clock import SystemClock
-from leeside_server.adapters.memory import MemoryBus, MemoryLatest, MemoryPresence, MemoryPush
+from leeside_server.adapters.memory import MemoryBus, MemoryGateway, MemoryLatest, MemoryPresence, MemoryPush
 from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.config import Config
 from leeside_server.errors import NotReachable, Problem, StartRefused
@@ -25,6 +25,7 @@ from leeside_server.ports import (
     Blobs,
     Bus,
     Clock,
+    Gateway,
     Latest,
     Presence,
     Push,
@@ -94,6 +95,8 @@ async def started(config: Config) -> AsyncGenerator[Node]:
                 stack.push_async_callback(port.close)
             push = await open_push(config, store, secret, clock)
             stack.push_async_callback(push.close)
+            gateway = open_gateway(config)
+            stack.push_async_callback(gateway.close)
             node = Node(
                 relay_settings(config),
                 store=store,
@@ -102,6 +105,7 @@ async def started(config: Config) -> AsyncGenerator[Node]:
                 presence=presence,
                 blobs=blobs,
                 push=push,
+                gateway=gateway,
                 clock=clock,
                 secret=secret,
             )
@@ -147,6 +151,11 @@ async def open_push(config: Config, store: Store, secret: bytes, clock: Clock) -
     contact = config.push.contact or next(origins, "")
     private = await load_vapid_key(store, secret, clock.now_ms(), os.urandom)
     return WebPush(private, config.push.hosts, contact, clock)
+
+
+def open_gateway(config: Config) -> Gateway:  # noqa: ARG001
+    """What sends text messages and calls people."""
+    return MemoryGateway()
 
 
 def open_bus(config: Config, clock: Clock) -> tuple[Bus, Latest, Presence]:

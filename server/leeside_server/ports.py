@@ -8,7 +8,7 @@ named here; an adapter translates its library's own and never lets their texts o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -268,6 +268,10 @@ class PushUnavailable(Exception):
     """The push service did not take it now; the same may succeed later. It may also have arrived."""
 
 
+WAITING: Final = "leeside"
+"""The topic of pushes that say that something waits."""
+
+
 class Push(Protocol):
     """Tells a browser, over its maker's push service, that something waits. May be lost, late or doubled."""
 
@@ -280,9 +284,52 @@ class Push(Protocol):
         """Whether this server would ever connect there."""
         ...
 
-    async def send(self, to: Subscription, payload: bytes, ttl_s: int) -> None:
+    async def send(self, to: Subscription, payload: bytes, ttl_s: int, topic: str = WAITING) -> None:
         """Returns once the push service has taken it. Ends within 15 s. Raises `PushGone`, `PushRefused`,
-        `PushUnavailable`."""
+        `PushUnavailable`. One that waits for a phone without a network takes the place of the one before of the same
+        `topic`: 32 letters or digits at most, which the push service reads."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Calling(msgspec.Struct, frozen=True):
+    """A text message or a call to a telephone. `id` is the idempotency key: a repeat has the same. `to` is E.164."""
+
+    id: str
+    kind: Literal["sms", "voice"]
+    to: str
+    page: str
+    text: str
+
+    def __repr__(self) -> str:
+        return "Calling(...)"
+
+
+class GatewayRefused(Exception):
+    """The gateway does not take this, and would not if it were sent again. `status` is its HTTP status, 0 for an address
+    that this server does not connect to."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class GatewayUnavailable(Exception):
+    """The gateway did not take it now; the same may succeed later. It may also have arrived."""
+
+
+class Gateway(Protocol):
+    """Sends text messages and calls people, by what the operator has for it. May be late or doubled: then with the same
+    `id`, by which the gateway knows a repeat."""
+
+    @property
+    def on(self) -> bool:
+        """Whether there is one: else no number counts as a way to anybody."""
+        ...
+
+    async def send(self, calling: Calling) -> None:
+        """Returns once the gateway has taken it. Ends within 15 s. Raises `GatewayRefused`, `GatewayUnavailable`."""
         ...
 
     async def close(self) -> None: ...

@@ -132,7 +132,7 @@ def test_free_text_is_counted_where_people_are_warned_of_it() -> None:
         *(f"{row}.{field}" for row in ("member", "NewMember", "MemberChange") for field in ("specialties", "licences", "phone")),
         "NewAgency.label", "NewMember.login", "MemberChange.login", "NewEnrolment.label",
         "AuthorityRemoved.reason", "DeviceRemoved.reason", "RecordsRemoved.reason",
-        "consult.phones",
+        "consult.phones", "page.phones",
         # what a responder chooses from the agency's own words
         "consult.specialty",
         # what programs say

@@ -32,7 +32,14 @@ from leeside_protocol.ids import (
 from leeside_protocol.messages import Batch, Beat, Refused, ServerMessage, Subscribe, Subscribed, Unsubscribe
 from leeside_protocol.session import Phase
 from leeside_protocol.words import Lane, Role
-from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence, MemoryPush
+from leeside_server.adapters.memory import (
+    MemoryBus,
+    MemoryExchange,
+    MemoryGateway,
+    MemoryLatest,
+    MemoryPresence,
+    MemoryPush,
+)
 from leeside_server.core.channels import frame_epoch
 from leeside_server.core.writes import Append, Item
 from leeside_server.ports import StoreUnavailable
@@ -175,6 +182,7 @@ class HubMachine(RuleBasedStateMachine):
                 presence=presence,
                 blobs=NO_BLOBS,
                 push=MemoryPush(),
+                gateway=MemoryGateway(),
                 clock=self.clock,
                 secret=SECRET,
                 random=random.Random(number).randbytes,

@@ -45,13 +45,20 @@ from leeside_protocol.messages import (
 )
 from leeside_protocol.sealing.public.frame import FrameHeader
 from leeside_protocol.words import ChannelPurpose, Compartment, Lane, Role
-from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence, MemoryPush
+from leeside_server.adapters.memory import (
+    MemoryBus,
+    MemoryExchange,
+    MemoryGateway,
+    MemoryLatest,
+    MemoryPresence,
+    MemoryPush,
+)
 from leeside_server.core.channels import ACTIVE, CHANNEL, ChannelRow, RosterDevice
 from leeside_server.core.identity import DeviceRow, DeviceState
 from leeside_server.core.notices import Access, access_entry
 from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import NO_DEVICE, Append, Fence, Item, Outcome, Save, Stored
-from leeside_server.ports import Blobs, Bus, Push, Store
+from leeside_server.ports import Blobs, Bus, Gateway, Push, Store
 from leeside_server.relay.app import build_app
 from leeside_server.relay.direct import DirectSocket
 from leeside_server.relay.handshake import HeaderDeadline
@@ -231,6 +238,7 @@ async def world(
     buses: Sequence[Bus] | None = None,
     settings: RelaySettings | None = None,
     push: Push | None = None,
+    gateway: Gateway | None = None,
 ) -> AsyncGenerator[World]:
     """Nodes over one SQLite store (or the one given) and one exchange."""
     clock = SteadyClock()
@@ -247,6 +255,7 @@ async def world(
             presence=presence,
             blobs=NO_BLOBS,
             push=push or MemoryPush(),
+            gateway=gateway or MemoryGateway(),
             clock=clock,
             secret=SECRET,
         )

@@ -1,4 +1,4 @@
-"""The ports `Bus`, `Latest`, `Presence` and `Push` inside one process: the embedded default, and what tests run on.
+"""The ports `Bus`, `Latest`, `Presence`, `Push` and `Gateway` inside one process: the embedded default, and what tests run on.
 
 Nothing here survives the process, and nothing has to: a bus carries hints, a stream value lasts two minutes,
 and presence is renewed every ten seconds. Several nodes of one process share a `MemoryExchange`, one
@@ -15,8 +15,11 @@ from leeside_protocol.ids import AgencyId, ChannelAddress, DeviceId
 from leeside_protocol.limits import NODE_LEASE_S, STREAM_TTL_S
 from leeside_server.log import get_logger
 from leeside_server.ports import (
+    WAITING,
     BusUnavailable,
+    Calling,
     Clock,
+    GatewayRefused,
     Hint,
     LatestValue,
     OnlineView,
@@ -219,12 +222,37 @@ class MemoryPush:
     def permits(self, endpoint: str) -> bool:
         return bool(self._key) and endpoint.startswith("https://push.test/")
 
-    async def send(self, to: Subscription, payload: bytes, ttl_s: int) -> None:
+    async def send(self, to: Subscription, payload: bytes, ttl_s: int, topic: str = WAITING) -> None:  # noqa: ARG002
         if not self.permits(to.endpoint):
             raise PushRefused(0)
         answers = self.answers.get(to.endpoint)
         if answers:
             raise answers.pop(0)
         self.sent.append((to.endpoint, payload, ttl_s))
+
+    async def close(self) -> None: ...
+
+
+class MemoryGateway:
+    """The `Gateway` port that reaches nobody: it keeps what was sent, or does what it was told for a number. Without
+    `on` it is the gateway of a node that has none."""
+
+    def __init__(self, *, on: bool = False) -> None:
+        self._on = on
+        self.sent: list[Calling] = []
+        self.answers: dict[str, list[Exception]] = {}
+        """What the next messages to a number raise, in order."""
+
+    @property
+    def on(self) -> bool:
+        return self._on
+
+    async def send(self, calling: Calling) -> None:
+        if not self._on:
+            raise GatewayRefused(0)
+        answers = self.answers.get(calling.to)
+        if answers:
+            raise answers.pop(0)
+        self.sent.append(calling)
 
     async def close(self) -> None: ...

@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from leeside_server.ports import Clock, PushGone, PushRefused, PushUnavailable, Subscription
+from leeside_server.ports import WAITING, Clock, PushGone, PushRefused, PushUnavailable, Subscription
 
 if TYPE_CHECKING:
     import httpcore
@@ -82,7 +82,7 @@ class WebPush:
     def permits(self, endpoint: str) -> bool:
         return self._read(endpoint) is not None
 
-    async def send(self, to: Subscription, payload: bytes, ttl_s: int) -> None:
+    async def send(self, to: Subscription, payload: bytes, ttl_s: int, topic: str = WAITING) -> None:
         parts = self._read(to.endpoint)
         if parts is None:
             raise PushRefused(0)
@@ -98,7 +98,7 @@ class WebPush:
             ("TTL", str(ttl_s)),
             ("Urgency", "high"),
             # One that waits for a phone without a network takes the place of the one before (RFC 8030, section 5.4).
-            ("Topic", "leeside"),
+            ("Topic", topic),
         ]
         try:
             async with (

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from leeside_protocol.ids import AgencyId, ChannelKind, DeviceId, MessageId, address
-from leeside_protocol.words import Lane
+from leeside_protocol.words import Lane, Urgency
 from leeside_server.core.writes import NO_DEVICE, Append
 
 Random = Callable[[int], bytes]
@@ -36,6 +36,16 @@ class Notice(IntEnum):
     """[5, channel]: it is no longer."""
     CHANNEL_ARCHIVED = 6
     """[6, channel]: nothing more can be published there."""
+    PAGE = 7
+    """[7, page, consult]: this member is asked for (spec 08, "Paging"). Urgent, as 9 and 11 are."""
+    CONSULT_CHANGED = 8
+    """[8, consult]: fetch it."""
+    CONSULT_ALARM = 9
+    """[9, consult]: nobody answered; repeats until somebody takes it."""
+    GUEST_WAITS = 10
+    """[10, link]: a guest waits to be admitted."""
+    TEST_PAGE = 11
+    """[11, page]: the test that this device asked for."""
 
 
 class Access(IntEnum):
@@ -49,13 +59,25 @@ class Access(IntEnum):
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
+URGENT: Final = frozenset({Notice.PAGE, Notice.CONSULT_ALARM, Notice.TEST_PAGE})
+
+
 def notices(
     kind: Notice, ids: tuple[bytes, ...], to: Iterable[DeviceId], random: Random
 ) -> tuple[Append, ...]:
     """The same notice for several devices."""
     payload = _encode([int(kind), *ids])
+    urgency = Urgency.URGENT if kind in URGENT else Urgency.ROUTINE
     return tuple(
-        Append(address(ChannelKind.INBOX, device), Lane.LOG, b"", NO_DEVICE, MessageId(random(16)), payload)
+        Append(
+            address(ChannelKind.INBOX, device),
+            Lane.LOG,
+            b"",
+            NO_DEVICE,
+            MessageId(random(16)),
+            payload,
+            urgency,
+        )
         for device in to
     )
 

@@ -14,6 +14,9 @@
 | `ladder` | an escalation policy | `ladder` |
 | `consult` | a consult; the parent is `active` or `ended`, due at its next deadline | `consult_row` |
 | `blob` | an attachment's announcement; the parent is its channel | `attachments` |
+| `page` | a page to one member, in the outbox until it is over; the parent is its consult | `paging` |
+| `duty` | whether a device takes pages, and its probes; the id is the device's, the parent the member | `duty` |
+| `steady` | of `NO_AGENCY`: what steady time is | `steady` |
 
 A row is JSON. Fields may be added with a default: a row of the version before must still be readable.
 """
@@ -32,6 +35,7 @@ from leeside_server.core.channels import ACTIVE, ARCHIVED, CHANNEL, ChannelRow
 from leeside_server.core.consult_row import ConsultRow
 from leeside_server.core.consult_row import due_ms as consult_due_ms
 from leeside_server.core.consult_row import parent as consult_parent
+from leeside_server.core.duty import DutyRow
 from leeside_server.core.identity import (
     AgencyRow,
     BootstrapRow,
@@ -45,9 +49,12 @@ from leeside_server.core.identity import (
 )
 from leeside_server.core.incidents import IncidentRow, UnitRow
 from leeside_server.core.ladder import LadderRow
+from leeside_server.core.paging import PageRow
+from leeside_server.core.paging import due_ms as page_due_ms
 from leeside_server.core.person import PasskeyRow, TicketRow
 from leeside_server.core.records import HELD, RecordsRow
 from leeside_server.core.rota import RotaRow
+from leeside_server.core.steady import SteadyRow
 from leeside_server.core.writes import Object, Remove, Save
 
 
@@ -88,6 +95,9 @@ Row = (
     | PasskeyRow
     | TicketRow
     | RotaRow
+    | PageRow
+    | DutyRow
+    | SteadyRow
 )
 R = TypeVar("R", bound=Row)
 
@@ -111,6 +121,9 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     PasskeyRow: "passkey",
     TicketRow: "ticket",
     RotaRow: "rota",
+    PageRow: "page",
+    DutyRow: "duty",
+    SteadyRow: "steady",
 }
 
 
@@ -149,13 +162,18 @@ def _save(id: bytes, expect: int, row: Row, due_ms: int | None) -> Save:  # noqa
     if isinstance(row, ConsultRow):
         # A consult that nobody is due to look at would end in silence.
         due_ms = consult_due_ms(row)
+    if isinstance(row, PageRow):
+        # Nor would a page be sent.
+        due_ms = page_due_ms(row)
     return Save(KINDS[type(row)], id, expect, msgspec.json.encode(row), _parent(row), due_ms)
 
 
 def _parent(row: Row) -> bytes:
     match row:
-        case DeviceRow() | PasskeyRow():
+        case DeviceRow() | PasskeyRow() | DutyRow():
             return row.member
+        case PageRow():
+            return row.consult
         case SessionRow():
             return row.device
         case ChannelRow():

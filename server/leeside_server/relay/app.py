@@ -50,6 +50,10 @@ def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
             return JSONResponse({"status": "unavailable", "store": "down"}, status_code=503)
         if node.draining:
             return JSONResponse({"status": "draining"}, status_code=503)
+        if node.clockwork.stalled:
+            return JSONResponse(
+                {"status": "unavailable", "store": "ok", "clockwork": "stalled"}, status_code=503
+            )
         bus = "degraded" if node.degraded else "ok"
         return JSONResponse({"status": "ok", "store": "ok", "bus": bus})
 

@@ -70,6 +70,8 @@ class Beats:
         node.metrics.degraded.set(degraded)
         node.metrics.catchup_waiting.set(node.catchup.waiting)
         node.metrics.pushes_waiting.set(node.pushes.waiting)
+        node.metrics.pages_running.set(node.paging.running)
+        node.metrics.clockwork_age_s.set(node.clockwork.age_s)
 
     async def poll(self) -> None:
         """Ask the store for heads beyond ours. ACCESS logs every round; all others every `POLL_S`, or every

@@ -34,6 +34,22 @@ class Metrics:
         self.pushes = self._counter("pushes", "Pushes that a push service took.")
         self.pushes_failed = self._counter("pushes_failed", "Pushes that no push service took.")
         self.pushes_dropped = self._counter("pushes_dropped", "Pushes that found no room to wait.")
+        self.page_attempts = Counter(
+            "leeside_page_attempts",
+            "Attempts to page somebody, by way and by what became of them.",
+            ("path", "result"),
+            registry=self.registry,
+        )
+        self.page_s = Histogram(
+            "leeside_page_seconds",
+            "From a page's row to the first time that a push service or a gateway took it.",
+            buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 300),
+            registry=self.registry,
+        )
+        self.pages_running = self._gauge("page_attempts_running", "Attempts that are under way.")
+        self.clockwork_age_s = self._gauge(
+            "clockwork_age_seconds", "How far behind the clockwork is: above 15 this node is not ready."
+        )
         self.refused = Counter("leeside_refused", "Requests refused.", ("error",), registry=self.registry)
         self.closed = Counter("leeside_closed", "Sockets closed by us.", ("code",), registry=self.registry)
         self.write_s = Histogram(

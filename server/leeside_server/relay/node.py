@@ -22,6 +22,7 @@ from leeside_server.ports import (
     Blobs,
     Bus,
     Clock,
+    Gateway,
     Latest,
     LatestValue,
     Presence,
@@ -32,6 +33,7 @@ from leeside_server.ports import (
 from leeside_server.relay.access import Access
 from leeside_server.relay.beats import Beats
 from leeside_server.relay.catchup import READERS, CatchUp
+from leeside_server.relay.clockwork import Clockwork
 from leeside_server.relay.directories import Directories
 from leeside_server.relay.door import Door
 from leeside_server.relay.heads import Heads
@@ -40,10 +42,12 @@ from leeside_server.relay.hub import Hub
 from leeside_server.relay.intake import WRITERS, Intake
 from leeside_server.relay.logs import Log
 from leeside_server.relay.metrics import Metrics
+from leeside_server.relay.paging import Paging
 from leeside_server.relay.pushes import SENDERS, Pushes
 from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.signin import SERVERS, SignIns
 from leeside_server.relay.sockets import Sockets
+from leeside_server.relay.steady import Steady
 from leeside_server.relay.tokens import Tokens
 
 FLOOR_KEPT_S: Final = 2.0
@@ -72,6 +76,7 @@ class Node:
         presence: Presence,
         blobs: Blobs,
         push: Push,
+        gateway: Gateway,
         clock: Clock,
         secret: bytes,
         random: Callable[[int], bytes] = os.urandom,
@@ -83,6 +88,7 @@ class Node:
         self.presence = presence
         self.blobs = blobs
         self.push = push
+        self.gateway = gateway
         self.clock = clock
         self.random = random
         self.id = random(NODE_BYTES)
@@ -99,6 +105,10 @@ class Node:
         self.sign_ins = SignIns(self)
         self.door = Door(config.handshakes_per_source, config.handshakes)
         self.pushes = Pushes(self)
+        self.steady = Steady(store, clock)
+        self.paging = Paging(self)
+        self.clockwork = Clockwork(self.steady, clock)
+        self.clockwork.add("pages", self.paging.carry_out)
         self.beats = Beats(self)
         self.hub.rows = self.heads
         self.hub.catchup = self.catchup
@@ -176,6 +186,7 @@ class Node:
                         self.spawn(self.latest.drop(item.agency, content))
         self.hub.stored(items, outcomes)
         self.pushes.stored(items, outcomes)
+        self.paging.stored(items, outcomes)
         return outcomes
 
     async def _publish(self, items: Sequence[Item]) -> Sequence[Outcome]:
@@ -245,6 +256,8 @@ class Node:
                     *(_contained_forever(self.sign_ins.serve_forever) for _ in range(SERVERS)),
                     _contained_forever(self.pushes.look_forever),
                     *(_contained_forever(self.pushes.send_forever) for _ in range(SENDERS)),
+                    _contained_forever(self.paging.look_forever),
+                    *self.clockwork.loops(),
                     *self.beats.loops(),
                 )
             ]

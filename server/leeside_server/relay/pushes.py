@@ -129,6 +129,16 @@ class Pushes:
             finally:
                 self._sending.discard((agency, DeviceId(held.id)))
 
+    async def forget(self, agency: AgencyId, held: Held[DeviceRow]) -> None:
+        """End a subscription that is gone. Whoever changed the row first may have put another: that one stays."""
+        node = self._node
+        item = Item(agency, node.clock.now_ms(), (change(held, without_push(held.row)),))
+        try:
+            await node.write([item])
+        except (StoreUnavailable, StoreFull):
+            # It is found gone once more, at the next push.
+            return
+
     # ---- inside
 
     async def _look_at_noted(self) -> None:
@@ -224,7 +234,7 @@ class Pushes:
                     with attempt:
                         await node.push.send(to, PAYLOAD, TTL_S)
         except PushGone:
-            await self._forget(agency, held)
+            await self.forget(agency, held)
         except PushRefused as refused:
             node.metrics.pushes_failed.inc()
             _log.warning("push_refused", status=refused.status)
@@ -232,16 +242,6 @@ class Pushes:
             node.metrics.pushes_failed.inc()
         else:
             node.metrics.pushes.inc()
-
-    async def _forget(self, agency: AgencyId, held: Held[DeviceRow]) -> None:
-        """End a subscription that is gone. Whoever changed the row first may have put another: that one stays."""
-        node = self._node
-        item = Item(agency, node.clock.now_ms(), (change(held, without_push(held.row)),))
-        try:
-            await node.write([item])
-        except (StoreUnavailable, StoreFull):
-            # It is found gone once more, at the next push.
-            return
 
 
 def _by_agency(devices: Iterable[_Device]) -> dict[AgencyId, list[DeviceId]]:

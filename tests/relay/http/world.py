@@ -42,7 +42,14 @@ from leeside_protocol.sealing.public.entries import (
 )
 from leeside_protocol.sealing.public.signed import Signed
 from leeside_protocol.words import ChannelPurpose, Role
-from leeside_server.adapters.memory import MemoryBus, MemoryExchange, MemoryLatest, MemoryPresence, MemoryPush
+from leeside_server.adapters.memory import (
+    MemoryBus,
+    MemoryExchange,
+    MemoryGateway,
+    MemoryLatest,
+    MemoryPresence,
+    MemoryPush,
+)
 from leeside_server.core.identity import bootstrap_hash
 from leeside_server.ports import ChunkDiffers
 from leeside_server.relay.app import build_app
@@ -266,6 +273,7 @@ class City:
     clock: FakeClock
     blobs: MemoryBlobs
     push: MemoryPush
+    gateway: MemoryGateway
     codes: Path
     client: httpx.AsyncClient
 
@@ -383,7 +391,7 @@ async def city(folder: Path, settings: HttpSettings | None = None) -> AsyncGener
     """A node on SQLite with a standing clock."""
     clock = FakeClock()
     store = await open_store(folder / "leeside.db")
-    blobs, push = MemoryBlobs(), MemoryPush(PUSH_KEY)
+    blobs, push, gateway = MemoryBlobs(), MemoryPush(PUSH_KEY), MemoryGateway(on=True)
     node = Node(
         RelaySettings(),
         store=store,
@@ -392,6 +400,7 @@ async def city(folder: Path, settings: HttpSettings | None = None) -> AsyncGener
         presence=MemoryPresence(),
         blobs=blobs,
         push=push,
+        gateway=gateway,
         clock=clock,
         secret=SECRET,
     )
@@ -401,7 +410,7 @@ async def city(folder: Path, settings: HttpSettings | None = None) -> AsyncGener
     transport = httpx.ASGITransport(app, raise_app_exceptions=True, client=("127.0.0.1", 50_000))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://leeside.test") as client:
-            yield City(node, app, clock, blobs, push, codes, client)
+            yield City(node, app, clock, blobs, push, gateway, codes, client)
     finally:
         await node.close()
         await store.close()

@@ -1,0 +1,289 @@
+"""The outbox of pages on one node: claims what is due, and makes the attempts (spec 08, "Paging"; `core/paging.py`).
+
+Theory of operation. A page was stored with what called for it, here or on another node. A page of this node wakes `look_forever`
+at once; the clockwork finds all others, and what died with its node, within half a second. A claim leases the ways that are
+due; an attempt reads the row again, begins only behind its fence, ends within `ATTEMPT_S`, and is written down. What cannot
+be written down is repeated after its lease, with the same page id.
+
+No page waits for another: attempts run side by side, `FIRST` of pages that ring for the first time and `AGAIN` repeats,
+each bounded by itself, so that a push service which hangs fills only the repeats. What finds no room stays due in the store,
+for every node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from leeside_protocol.ids import AgencyId, DeviceId, MemberId, PageId
+from leeside_protocol.limits import PAGE_ENTRIES
+from leeside_server.core import paging
+from leeside_server.core.duty import DutyRow
+from leeside_server.core.identity import DeviceRow, DeviceState, MemberRow
+from leeside_server.core.notices import Notice, notices
+from leeside_server.core.paging import NO_MEMBER, Attempt, PageKind, PageRow, Path, Reach, Result
+from leeside_server.core.rows import KINDS, Held, change, create, read
+from leeside_server.core.writes import Item, Object, Outcome, Part, Save, Stored
+from leeside_server.log import get_logger
+from leeside_server.ports import (
+    Calling,
+    GatewayRefused,
+    GatewayUnavailable,
+    PushGone,
+    PushRefused,
+    PushUnavailable,
+    StoreFull,
+    StoreUnavailable,
+    Subscription,
+)
+
+if TYPE_CHECKING:
+    from leeside_server.relay.node import Node
+
+DUE_AT_ONCE: Final = 1_000
+FIRST: Final = 256
+AGAIN: Final = 128
+"""Attempts that run at once. A page has several: what is claimed last may go a little beyond."""
+PUSH_TTL_S: Final = 60
+"""How long a push service keeps a page for a phone without a network. By then it was sent anew."""
+RECORD_TRIES: Final = 16
+TEXTS: Final = {PageKind.TEST: "This is a test of your pages.", PageKind.CONSULT: "A consult is waiting."}
+"""What a gateway says: nothing of who, where or what."""
+
+_PAGE: Final = KINDS[PageRow]
+_log = get_logger("leeside.paging")
+
+
+class Paging:
+    """The pages of one node. `stored` is called for every write and must cost nearly nothing."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._wake = asyncio.Event()
+        self._looking = asyncio.Lock()
+        self._running = {True: 0, False: 0}
+        """Attempts under way: of first rings, and of all others."""
+
+    @property
+    def running(self) -> int:
+        """Attempts that are under way."""
+        return sum(self._running.values())
+
+    # ---- for who decides about pages
+
+    async def page_parts(self, agency: AgencyId, page: PageId, row: PageRow) -> Sequence[Part]:
+        """What writes a new page, for the item that calls for it: the row, and the notice in each inbox of its member.
+        Raises the store's errors."""
+        return (create(page, row), *await self._notices(agency, page, row))
+
+    async def ring_parts(self, agency: AgencyId, held: Held[PageRow], now_ms: int) -> Sequence[Part]:
+        """What has a page that lives ring once more, with the same id."""
+        row, page = paging.ring_again(held.row, now_ms), PageId(held.id)
+        return (change(held, row), *await self._notices(agency, page, row))
+
+    def over_part(self, held: Held[PageRow]) -> Part:
+        """What ends a page, for the item that decides it: no attempt begins behind that."""
+        return change(held, paging.end(held.row, self._node.clock.now_ms()))
+
+    # ---- looking
+
+    def stored(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+        """Look at once when a write of this node left a page that is due."""
+        for item, outcome in zip(items, outcomes, strict=True):
+            if type(outcome) is Stored and any(_due_now(part) for part in item.parts):
+                self._wake.set()
+                return
+
+    async def look_forever(self) -> None:
+        """Claim what this node itself stored, as soon as it was."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.carry_out(await self._node.steady.now_ms())
+            except (StoreUnavailable, StoreFull):
+                # The clockwork finds it, here or elsewhere.
+                continue
+
+    async def carry_out(self, now_ms: int) -> None:
+        """Claim every page that is due, as far as there is room. Raises the store's errors."""
+        async with self._looking:
+            found = await self._node.store.due(_PAGE, now_ms, DUE_AT_ONCE)
+            rows = [(agency, held) for agency, one in found if (held := _readable(one)) is not None]
+            # Who rings for the first time is before who rings again.
+            rows.sort(key=lambda one: one[1].row.planned > 0)
+            await self._claim(rows, now_ms)
+
+    async def _claim(self, rows: Sequence[tuple[AgencyId, Held[PageRow]]], now_ms: int) -> None:
+        node, wall_ms = self._node, self._node.clock.now_ms()
+        claims: list[tuple[AgencyId, Held[PageRow], Sequence[Attempt], bool]] = []
+        items: list[Item] = []
+        room = {True: FIRST - self._running[True], False: AGAIN - self._running[False]}
+        for agency, held in rows:
+            first = held.row.planned == 0
+            if room[first] <= 0:
+                continue
+            reach = Reach() if held.row.planned == held.row.rings else await self.reach(agency, held.row)
+            row, claimed = paging.claim(held.row, reach, now_ms, wall_ms)
+            room[first] -= len(claimed)
+            claims.append((agency, held, claimed, first))
+            items.append(Item(agency, wall_ms, (change(held, row),)))
+        if not items:
+            return
+        for (agency, held, attempts, first), outcome in zip(claims, await node.write(items), strict=True):
+            if not isinstance(outcome, Stored):
+                # Another node claimed it, or it is over.
+                continue
+            for attempt in attempts:
+                self._running[first] += 1
+                node.spawn(self._attempt(agency, PageId(held.id), attempt, first))
+
+    async def reach(self, agency: AgencyId, row: PageRow) -> Reach:
+        """How this page's member can be reached now: by devices on duty, or by all where none is. Raises the store's
+        errors."""
+        gateway = self._node.gateway.on
+        if row.member == NO_MEMBER:
+            return Reach(phone=gateway)
+        store = self._node.store
+        member = await store.get(agency, KINDS[MemberRow], row.member)
+        if member is None or (who := read(MemberRow, member).row).ended_ms:
+            return Reach()
+        devices = [held for held in await self._devices(agency, row.member) if held.row.push_endpoint]
+        duties = await store.get_many([(agency, KINDS[DutyRow], held.id) for held in devices])
+        on = {one.id for one in duties if one is not None and read(DutyRow, one).row.on}
+        taking = tuple(DeviceId(held.id) for held in devices if row.device or not on or held.id in on)
+        return Reach(taking, gateway and bool(who.phone))
+
+    # ---- attempts
+
+    async def _attempt(self, agency: AgencyId, page: PageId, attempt: Attempt, first: bool) -> None:
+        """One attempt, from its fence to what is written of it."""
+        node = self._node
+        try:
+            names = [(agency, _PAGE, bytes(page))]
+            if attempt.device:
+                names.append((agency, KINDS[DeviceRow], attempt.device))
+            found = await node.store.get_many(names)
+            held = None if found[0] is None else read(PageRow, found[0])
+            if held is None or not paging.may_begin(held.row, attempt):
+                node.metrics.page_attempts.labels(attempt.path, "fenced").inc()
+                return
+            device = None if not attempt.device or found[1] is None else read(DeviceRow, found[1])
+            result = await self._send(agency, page, held.row, attempt, device)
+            node.metrics.page_attempts.labels(attempt.path, result).inc()
+            if result is Result.TAKEN and first:
+                node.metrics.page_s.observe(max(0, node.clock.now_ms() - held.row.created_ms) / 1_000)
+            await self._record(agency, page, attempt, result)
+        except (StoreUnavailable, StoreFull):
+            # Its lease ends, and somebody tries again.
+            return
+        finally:
+            self._running[first] -= 1
+
+    async def _send(
+        self, agency: AgencyId, page: PageId, row: PageRow, attempt: Attempt, device: Held[DeviceRow] | None
+    ) -> Result:
+        try:
+            async with asyncio.timeout(paging.ATTEMPT_S):
+                if row.kind is PageKind.CANARY:
+                    return Result.TAKEN
+                if attempt.path is Path.PUSH:
+                    return await self._push(agency, page, row.kind, device)
+                return await self._call(agency, page, row, attempt)
+        except TimeoutError:
+            return Result.LATER
+
+    async def _push(
+        self, agency: AgencyId, page: PageId, kind: PageKind, device: Held[DeviceRow] | None
+    ) -> Result:
+        if device is None or device.row.state is not DeviceState.ACTIVE or not device.row.push_endpoint:
+            return Result.NEVER
+        row = device.row
+        to = Subscription(row.push_endpoint, row.push_public, row.push_auth)
+        payload = paging.push_payload(kind, page)
+        try:
+            await self._node.push.send(to, payload, PUSH_TTL_S, paging.push_topic(page))
+        except PushGone:
+            await self._node.pushes.forget(agency, device)
+            return Result.NEVER
+        except PushRefused as refused:
+            _log.warning("page_refused", kind="push", status=refused.status)
+            return Result.NEVER
+        except PushUnavailable:
+            return Result.LATER
+        return Result.TAKEN
+
+    async def _call(self, agency: AgencyId, page: PageId, row: PageRow, attempt: Attempt) -> Result:
+        to = attempt.number or await self._number(agency, row.member)
+        if not to:
+            return Result.NEVER
+        kind: Literal["sms", "voice"] = "sms" if attempt.path is Path.SMS else "voice"
+        text = TEXTS[row.kind]
+        calling = Calling(paging.delivery_id(page, attempt), kind, to, page.hex(), text)
+        try:
+            await self._node.gateway.send(calling)
+        except GatewayRefused as refused:
+            _log.warning("page_refused", kind=kind, status=refused.status)
+            return Result.NEVER
+        except GatewayUnavailable:
+            return Result.LATER
+        return Result.TAKEN
+
+    async def _record(self, agency: AgencyId, page: PageId, attempt: Attempt, result: Result) -> None:
+        """Write what became of an attempt, over whatever else was written of the page since."""
+        node = self._node
+        for _ in range(RECORD_TRIES):
+            found = await node.store.get(agency, _PAGE, page)
+            if found is None:
+                return
+            held = read(PageRow, found)
+            now_ms, wall_ms = node.steady.estimate_ms(), node.clock.now_ms()
+            row = paging.settle(held.row, attempt, result, now_ms, wall_ms)
+            if row == held.row:
+                return
+            item = Item(agency, wall_ms, (change(held, row),))
+            (outcome,) = await node.write([item])
+            if isinstance(outcome, Stored):
+                return
+
+    # ---- reading
+
+    async def _notices(self, agency: AgencyId, page: PageId, row: PageRow) -> Sequence[Part]:
+        node = self._node
+        if row.kind is PageKind.TEST:
+            return notices(Notice.TEST_PAGE, (page,), [DeviceId(row.device)], node.random)
+        if row.kind is not PageKind.CONSULT or row.member == NO_MEMBER:
+            return ()
+        devices = [DeviceId(held.id) for held in await self._devices(agency, row.member)]
+        return notices(Notice.PAGE, (page, row.consult), devices, node.random)
+
+    async def _devices(self, agency: AgencyId, member: MemberId) -> Sequence[Held[DeviceRow]]:
+        """The active devices of a member."""
+        found = await self._node.store.objects(agency, KINDS[DeviceRow], member, b"", PAGE_ENTRIES)
+        rows = [read(DeviceRow, one) for one in found]
+        return [held for held in rows if held.row.state is DeviceState.ACTIVE]
+
+    async def _number(self, agency: AgencyId, member: MemberId) -> str:
+        """A member's telephone, as it stands now; empty for none, or where the membership ended."""
+        found = await self._node.store.get(agency, KINDS[MemberRow], member)
+        row = None if found is None else read(MemberRow, found).row
+        return "" if row is None or row.ended_ms else row.phone
+
+
+def _due_now(part: Part) -> bool:
+    """Whether this part leaves a page that was never planned, or is to ring again."""
+    if type(part) is not Save or part.kind != _PAGE or part.due_ms is None:
+        return False
+    row = msgspec.json.decode(part.body, type=PageRow)
+    return not row.over_ms and row.planned < row.rings
+
+
+def _readable(found: Object) -> Held[PageRow] | None:
+    """A row that this node can read: one of a later version is left to a node of that version."""
+    try:
+        return read(PageRow, found)
+    except msgspec.ValidationError:
+        return None
