@@ -12,7 +12,7 @@ import pytest
 from leeside.client import Leeside
 from leeside.connection import LinkState
 from leeside.errors import ChannelAlarmed, Failed
-from leeside.events import Alarm, AlarmKind, ContextRequest, Granted, Progress, Unreadable
+from leeside.events import Alarm, AlarmKind, ContextRequest, Granted, Message, Progress, Unreadable
 from leeside.feeds import Feed
 from leeside_protocol import messages as m
 from leeside_protocol import resources as r
@@ -57,6 +57,29 @@ def test_context_is_asked_for_and_given_by_a_person_alone(tmp_path: Path) -> Non
                     pass
                 assert event.opened == 1
                 await said(b, channel, "before")
+
+    play(story())
+
+
+def test_a_grant_opens_more_than_one_page_of_what_was_closed(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a:
+            channel = await channel_of(a)
+            before = [f"before {number}" for number in range(110)]
+            for sent in [await a.send(channel, text) for text in before]:
+                await sent.wait(timeout_s=60)
+            assert await a.openings.admit(channel, [ben.keys.device_id])
+            async with ben.open() as b:
+                await settled(b, channel)
+                granted = b.follow(channel)
+                await a.openings.grant(channel, b.device)
+                while not isinstance(event := await granted.next(), Granted):
+                    pass
+                assert event.opened == len(before)
+                told = [e.text for e in b.history(channel, limit=500) if isinstance(e, Message)]
+                assert told == before
 
     play(story())
 

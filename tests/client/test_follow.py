@@ -4,7 +4,7 @@ that was lost and is back is taken up on the same link."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from leeside.channels import Channel
 from leeside.follow import ChannelFollow
 from leeside.history import History
 from leeside.lockbox import Lockbox
+from leeside.reading import Reading
 from leeside_protocol import resources as r
 from leeside_protocol.follow import Position
 from leeside_protocol.ids import ChannelAddress, ChannelId, ChannelKind, DeviceId, MessageId, address
@@ -43,6 +44,9 @@ class StubChannel:
 
     async def take_grants(self, entries: Iterable[Entry]) -> tuple[int, ...]:
         return ()
+
+    def reopen(self) -> Iterator[tuple[Reading, ...]]:
+        return iter(())
 
 
 class Server:

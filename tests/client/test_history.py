@@ -93,9 +93,12 @@ def test_what_could_not_be_opened_is_kept_and_settled_later(history: History) ->
     waiting = row(1, b"the frame", verdict=Verdict.NOT_GRANTED)
     late = row(2, b"another frame", verdict=Verdict.UNKNOWN_EPOCH)
     history.take(LOG, [waiting, late, row(3)], place(3))
-    assert history.unopened(LOG) == (waiting, late)
+    assert history.unopened(LOG, 0, 10) == (waiting, late)
+    assert history.unopened(LOG, 0, 1) == (waiting,)
+    assert history.unopened(LOG, 1, 1) == (late,)
+    assert history.unopened(LOG, 2, 1) == ()
     history.settle(LOG, row(1, b"the body"))
-    assert history.unopened(LOG) == (late,)
+    assert history.unopened(LOG, 0, 10) == (late,)
     assert history.message(LOG, waiting.id) == row(1, b"the body")
 
 

@@ -17,7 +17,7 @@ Notes written: `unboxed <channel>`: the epochs of which that was said.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -431,8 +431,8 @@ class Channel:
         """The keys did not come in time: keep the frame, say "cannot decrypt"."""
         return self._reader.give_up(entry)
 
-    def reopen(self) -> tuple[Reading, ...]:
-        """Try the frames that could not be opened before; those that opened now."""
+    def reopen(self) -> Iterator[tuple[Reading, ...]]:
+        """Try the frames that could not be opened before; those that opened now, page by page."""
         return self._reader.reopen()
 
     def open_stream(self, device: DeviceId, frame: bytes) -> Body:

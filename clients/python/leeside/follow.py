@@ -91,9 +91,9 @@ class Listener(Protocol):
 
     def on_readings(self, channel: Channel, readings: tuple[Reading, ...], *, live: bool) -> None: ...
 
-    def on_granted(
-        self, channel: Channel, epochs: tuple[int, ...], readings: tuple[Reading, ...]
-    ) -> None: ...
+    def on_granted(self, channel: Channel, epochs: tuple[int, ...], opened: int) -> None:
+        """Epochs were given to this device, and what they open, so many entries, was told."""
+        ...
 
     def on_trimmed(self, channel: Channel, since: int, floor: int) -> None: ...
 
@@ -261,14 +261,21 @@ class ChannelFollow:
         else:
             epochs = await self._keep_trying(lambda: self.channel.take_grants(step.entries))
             if epochs:
-                self._listener.on_granted(self.channel, epochs, self.channel.reopen())
+                opened = self._take_late()
+                self._listener.on_granted(self.channel, epochs, opened)
         position = self._verified(step.position) if log == self.channel.epochs else step.position
         self._history.take(log, (), Place(position, 0, None))
-        if log == self.channel.epochs and self._history.unopened(self.channel.content):
-            late = self.channel.reopen()
-            if late:
-                self._listener.on_readings(self.channel, late, live=False)
+        if log == self.channel.epochs:
+            self._take_late()
         self._tell_caught_up()
+
+    def _take_late(self) -> int:
+        """What can be opened only now; returns how many."""
+        taken = 0
+        for late in self.channel.reopen():
+            taken += len(late)
+            self._listener.on_readings(self.channel, late, live=False)
+        return taken
 
     def _verified(self, position: Position) -> Position:
         """Epoch n stands at offset n + 1. One that was refused is asked for again, after a restart too."""

@@ -202,11 +202,11 @@ class History:
         row = self._db.one(_ROWS + "WHERE log=? AND id=? AND lane=? LIMIT 1", log, message, Lane.LOG)
         return None if row is None else self._row(log, row)
 
-    def unopened(self, log: ChannelAddress) -> tuple[Row, ...]:
-        """Entries whose frames may still open, in order: after a grant, or when keys came late."""
+    def unopened(self, log: ChannelAddress, after: int, limit: int) -> tuple[Row, ...]:
+        """Entries above an offset whose frames may still open, the first `limit` of them, in order."""
         rows = self._db.all(
-            _ROWS + "WHERE log=? AND verdict IN (?,?) ORDER BY offset",
-            log, Verdict.NOT_GRANTED, Verdict.UNKNOWN_EPOCH,
+            _ROWS + "WHERE log=? AND verdict IN (?,?) AND offset>? ORDER BY offset LIMIT ?",
+            log, Verdict.NOT_GRANTED, Verdict.UNKNOWN_EPOCH, after, limit,
         )  # fmt: skip
         return tuple(self._row(log, row) for row in rows)
 

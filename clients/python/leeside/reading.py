@@ -6,6 +6,7 @@ copy each would have to be deceived. What members sign about the log is held aga
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -24,6 +25,7 @@ from leeside_protocol.sealing.public.seen import LogHead, Seen
 from leeside_protocol.words import Lane
 
 _PENDING_CLAIMS: Final = 64
+_REOPENED_ENTRIES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +90,33 @@ class Reader:
         self._note_seen(entry)
         return Reading(_row(entry, Verdict.UNKNOWN_EPOCH, entry.payload), code="no_key")
 
-    def reopen(self) -> tuple[Reading, ...]:
-        """Try the frames that could not be opened before; those that opened now."""
-        opened: list[Reading] = []
-        for row in self._home.history.unopened(self._place.content):
-            entry = Entry(
-                row.offset, row.lane, row.key, row.device, row.id, row.at_ms, row.value, row.urgency, row.mark
-            )
-            try:
-                body = self._open(entry.payload, again=True)
-            except SealingError as error:
-                if error.code in {SealingCode.E_NO_KEY, SealingCode.E_UNKNOWN_EPOCH}:
-                    continue
-                reading = self._failed(entry, error)
-            else:
-                reading = self._judge(entry, body)
-            self._home.history.settle(self._place.content, reading.row)
-            opened.append(reading)
-        return tuple(opened)
+    def reopen(self) -> Iterator[tuple[Reading, ...]]:
+        """Try the frames that could not be opened before; those that opened, or failed for good, now, page by page."""
+        after = 0
+        while True:
+            page = self._home.history.unopened(self._place.content, after, _REOPENED_ENTRIES)
+            settled = tuple(reading for row in page if (reading := self._settled(row)) is not None)
+            if settled:
+                yield settled
+            if len(page) < _REOPENED_ENTRIES:
+                return
+            after = page[-1].offset
+
+    def _settled(self, row: Row) -> Reading | None:
+        """What became of a kept frame, written down; None while its key is still missing."""
+        entry = Entry(
+            row.offset, row.lane, row.key, row.device, row.id, row.at_ms, row.value, row.urgency, row.mark
+        )
+        try:
+            body = self._open(entry.payload, again=True)
+        except SealingError as error:
+            if error.code in {SealingCode.E_NO_KEY, SealingCode.E_UNKNOWN_EPOCH}:
+                return None
+            reading = self._failed(entry, error)
+        else:
+            reading = self._judge(entry, body)
+        self._home.history.settle(self._place.content, reading.row)
+        return reading
 
     def _open(self, frame: bytes, *, again: bool) -> Body:
         directories = self._home.directories.by_agency

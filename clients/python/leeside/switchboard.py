@@ -528,11 +528,9 @@ class Switchboard:
         if any(r_.row.lane is Lane.LOG and r_.row.device != self.device for r_ in readings):
             self.mark_soon(channel.id)
 
-    def on_granted(self, channel: Channel, epochs: tuple[int, ...], readings: tuple[Reading, ...]) -> None:
+    def on_granted(self, channel: Channel, epochs: tuple[int, ...], opened: int) -> None:
         """Part of `Listener`."""
-        self.emit(channel.id, Granted(channel.id, epochs, len(readings)))
-        for reading in readings:
-            self._take_reading(channel, reading)
+        self.emit(channel.id, Granted(channel.id, epochs, opened))
 
     def on_trimmed(self, channel: Channel, since: int, floor: int) -> None:
         """Part of `Listener`."""

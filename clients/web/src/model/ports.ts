@@ -288,8 +288,8 @@ export interface History {
     value(log: ChannelAddress, key: StateKey): Promise<LocalEntry | null>;
     /** One entry of the log lane by its id. */
     message(log: ChannelAddress, message: MessageId): Promise<LocalEntry | null>;
-    /** Entries whose frames may still open, in order: after a grant, or when keys came late. */
-    unopened(log: ChannelAddress): Promise<readonly LocalEntry[]>;
+    /** Entries above an offset whose frames may still open, the first `limit` of them, in order. */
+    unopened(log: ChannelAddress, after: number, limit: number): Promise<readonly LocalEntry[]>;
     /** Write what became of an entry that was taken before; nothing happens when it is gone. */
     settle(log: ChannelAddress, entry: LocalEntry): Promise<void>;
     /** Retention: forget entries of the log lane that the server took before `beforeMs`. Resolves to how many. */

@@ -103,15 +103,17 @@ export class BrowserHistory implements History {
         return row === undefined ? null : this.#open(row);
     }
 
-    async unopened(log: ChannelAddress): Promise<readonly LocalEntry[]> {
+    async unopened(log: ChannelAddress, after: number, limit: number): Promise<readonly LocalEntry[]> {
         const rows = await this.#database.look(['entry'], (tx) =>
             Promise.all(
-                [Verdict.notGranted, Verdict.unknownEpoch].map((verdict) =>
-                    tx.objectStore('entry').index('verdict').getAll(under(log, verdict)),
-                ),
+                [Verdict.notGranted, Verdict.unknownEpoch].map((verdict) => {
+                    const beyond = IDBKeyRange.bound([log, verdict, after], [log, verdict, []], true);
+                    return tx.objectStore('entry').index('verdict').getAll(beyond, limit);
+                }),
             ),
         );
-        return this.#opened(rows.flat().sort((a, b) => a.offset - b.offset));
+        const first = rows.flat().sort((a, b) => a.offset - b.offset);
+        return this.#opened(first.slice(0, limit));
     }
 
     async settle(log: ChannelAddress, entry: LocalEntry): Promise<void> {

@@ -96,6 +96,20 @@ test('what is urgent stays before a screen that a grant makes begin anew', async
     await eva.engine.stop();
 });
 
+test('a grant opens more than one page of what was closed', async () => {
+    const said = Array.from({ length: 120 }, (_, number) => `before ${number}`);
+    for (const text of said) await ana.engine.send(channel, text, 'routine');
+    await town.until(() => ben.channel(channel)?.lastText === said.at(-1), 'all of it');
+    const eva = await town.person('responder');
+    await ana.engine.admit(channel, [eva.member]);
+    await town.until(() => eva.channel(channel)?.caughtUp === true, 'the channel');
+    await ana.engine.grant(channel, eva.device);
+    await town.until(() => eva.of('reset').length > 0, 'the grant');
+    const rows = await eva.engine.history(channel, Number.MAX_SAFE_INTEGER, 200);
+    expect(rows.flatMap((row) => (row.kind === 'text' ? [row.text] : []))).toEqual(said);
+    await eva.engine.stop();
+});
+
 test('nothing of an ended incident sounds, or asks to be answered', async () => {
     const id = await ana.engine.send(channel, 'He has a knife.', 'urgent');
     await town.until(() => ben.of('sound').length > 0, 'the sound');

@@ -421,9 +421,9 @@ export class Chain {
         return await this.opener.giveUp(entry);
     }
 
-    /** Try the frames that could not be opened before; those that opened now. */
-    async reopen(): Promise<Reading[]> {
-        return await this.opener.reopen();
+    /** Try the frames that could not be opened before; those that opened now, page by page. */
+    reopen(): AsyncGenerator<readonly Reading[], void, undefined> {
+        return this.opener.reopen();
     }
 
     /** The body of a stream value. Rejects with `SealingError`; it is then dropped, the next will do. */

@@ -52,7 +52,8 @@ export interface FollowListener {
     readings(readings: readonly Reading[]): Promise<void>;
     /** Commits or grants were worked off. */
     chained(): void;
-    granted(readings: readonly Reading[]): Promise<void>;
+    /** What the keys open was told. */
+    granted(): Promise<void>;
     trimmed(): Promise<void>;
     /** The old copy still stands: the owner reads from it what must be posted again. */
     dropping(generation: number): Promise<void>;
@@ -246,17 +247,21 @@ export class ChannelFollow {
         if (isEpochs) {
             await this.keepTrying(() => this.chain.takeEpochs(entries, live));
         } else if (await this.keepTrying(() => this.chain.takeGrants(entries))) {
-            const late = await this.chain.reopen();
-            await this.life.untilWritten(() => this.listener.granted(late));
+            await this.takeLate();
+            await this.life.untilWritten(() => this.listener.granted());
         }
         const position = isEpochs ? this.verified(reached) : reached;
         await this.life.untilWritten(() => this.history.take(log, [], { position, floor: 0, seen: null }));
-        if (isEpochs) {
-            const late = await this.chain.reopen();
-            if (late.length > 0) await this.life.untilWritten(() => this.listener.readings(late));
-        }
+        if (isEpochs) await this.takeLate();
         this.listener.chained();
         this.tellCaughtUp();
+    }
+
+    /** What can be opened only now. */
+    private async takeLate(): Promise<void> {
+        for await (const late of this.chain.reopen()) {
+            await this.life.untilWritten(() => this.listener.readings(late));
+        }
     }
 
     private async drop(log: ChannelAddress, position: Position): Promise<void> {

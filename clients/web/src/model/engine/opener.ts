@@ -22,6 +22,7 @@ import type { Home } from './home';
 import { type Reading, unread } from './reading';
 
 const PENDING_CLAIMS = 64;
+const REOPENED_ENTRIES = 100;
 const TEXT = new TextEncoder();
 /** What says that somebody changed, moved or repeated a frame on its way. */
 const CHANGED: ReadonlySet<SealingCode> = new Set(['E_REPLAY', 'E_AEAD', 'E_SIG', 'E_FORMAT']);
@@ -79,25 +80,35 @@ export class Opener {
         return unread(local(entry, Verdict.unknownEpoch, entry.payload), 'no_key');
     }
 
-    /** Try the frames that could not be opened before; those that opened, or failed for good, now. */
-    async reopen(): Promise<Reading[]> {
-        const settled: Reading[] = [];
-        const { history } = this.home;
-        for (const kept of await history.unopened(this.place.contentLog)) {
-            const entry = { ...kept, payload: kept.value, hash: NO_BYTES };
-            let reading;
-            try {
-                reading = await this.judge(entry, await this.open(entry.payload, true));
-            } catch (error) {
-                if (!(error instanceof SealingError)) throw error;
-                if (error.code === 'E_NO_KEY' || error.code === 'E_UNKNOWN_EPOCH') continue;
-                reading = await this.failed(entry, error);
+    /** Try the frames that could not be opened before; those that opened, or failed for good, now, page by page. */
+    async *reopen(): AsyncGenerator<readonly Reading[], void, undefined> {
+        for (let after = 0; ;) {
+            const page = await this.home.history.unopened(this.place.contentLog, after, REOPENED_ENTRIES);
+            const settled: Reading[] = [];
+            for (const kept of page) {
+                const reading = await this.settled(kept);
+                if (reading !== null) settled.push(reading);
             }
-            const { entry: settledEntry } = reading;
-            await this.home.life.untilWritten(() => history.settle(this.place.contentLog, settledEntry));
-            settled.push(reading);
+            if (settled.length > 0) yield settled;
+            if (page.length < REOPENED_ENTRIES) return;
+            after = page.at(-1)?.offset ?? after;
         }
-        return settled;
+    }
+
+    /** What became of a kept frame, written down; null while its key is still missing. */
+    private async settled(kept: LocalEntry): Promise<Reading | null> {
+        const entry = { ...kept, payload: kept.value, hash: NO_BYTES };
+        let reading: Reading;
+        try {
+            reading = await this.judge(entry, await this.open(entry.payload, true));
+        } catch (error) {
+            if (!(error instanceof SealingError)) throw error;
+            if (error.code === 'E_NO_KEY' || error.code === 'E_UNKNOWN_EPOCH') return null;
+            reading = await this.failed(entry, error);
+        }
+        const { life, history } = this.home;
+        await life.untilWritten(() => history.settle(this.place.contentLog, reading.entry));
+        return reading;
     }
 
     /** Compare what a member signed about the log with what came here. */

@@ -276,8 +276,7 @@ export class Room implements FollowListener, SendingChannel {
         this.tellView();
     }
 
-    async granted(readings: readonly Reading[]): Promise<void> {
-        await this.readings(readings);
+    async granted(): Promise<void> {
         // Rows that stood closed are told as they are now, and so are those of epochs that hold nothing new.
         await this.beginAgain();
     }

@@ -363,9 +363,12 @@ const historyCases: StoreCase[] = [
             ],
             place(4),
         );
-        same('unopened', await offsets(history.unopened(LOG)), [2, 3]);
+        same('unopened', await offsets(history.unopened(LOG, 0, 10)), [2, 3]);
+        same('a page of one', await offsets(history.unopened(LOG, 0, 1)), [2]);
+        same('the next page', await offsets(history.unopened(LOG, 2, 1)), [3]);
+        same('no further page', await offsets(history.unopened(LOG, 3, 1)), []);
         await history.settle(LOG, entry(3, { value: utf8('opened') }));
-        same('left', await offsets(history.unopened(LOG)), [2]);
+        same('left', await offsets(history.unopened(LOG, 0, 10)), [2]);
         same('settled', await history.message(LOG, id<MessageId>(3)), entry(3, { value: utf8('opened') }));
         await history.settle(LOG, entry(9));
         same('what never stood', await history.message(LOG, id<MessageId>(9)), null);
