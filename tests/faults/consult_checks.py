@@ -22,6 +22,8 @@ LATE_S: Final = LEASE_S + 5.0
 """Working time that a step, or a page of it, may be late."""
 AFTER_S: Final = 1.0
 """Pages may still begin so long after an acceptance."""
+MISSED_S: Final = 5.0
+"""A step whose end nobody was there to see for so long may get its time anew, once."""
 ROUNDING_S: Final = 0.02
 """Servers write whole milliseconds, and read two clocks one after the other."""
 
@@ -178,8 +180,10 @@ def _late(book: Book, uptime: Uptime) -> list[Broken]:
         for line in told.lines:
             if line.event != "paged" or line.member is None:
                 continue
-            came_s = seen.get((consult, line.member), float("inf"))
-            waited_s = uptime.worked_s(line.at_s, min(came_s, book.over_s(consult)))
+            # A step's pages are over when the next one begins.
+            until_s = dict(_next_steps(book, consult)).get(line.step, book.over_s(consult))
+            came_s = seen.get((consult, line.member), until_s)
+            waited_s = uptime.worked_s(line.at_s, min(came_s, until_s, book.over_s(consult)))
             if waited_s > LATE_S:
                 broken.append(
                     Broken(
@@ -227,13 +231,23 @@ def _next_steps(book: Book, consult: bytes) -> list[tuple[int, float]]:
 def _lates(book: Book, uptime: Uptime, consult: bytes) -> list[tuple[int, float]]:
     """How late each step ended, in working time; one that has not ended is compared with when it was over, or now."""
     ends = dict(_next_steps(book, consult))
-    return [
-        (
-            step,
-            uptime.worked_s(_due_s(book, consult, step, by_call=False), ends.get(step, book.over_s(consult))),
-        )
-        for step in _begun(book, consult)
+    found: list[tuple[int, float]] = []
+    for step in _begun(book, consult):
+        due_s, end_s = _due_s(book, consult, step, by_call=False), ends.get(step, book.over_s(consult))
+        found.append((step, uptime.worked_s(_renewed_s(book, uptime, consult, step, due_s), end_s)))
+    return found
+
+
+def _renewed_s(book: Book, uptime: Uptime, consult: bytes, step: int, due_s: float) -> float:
+    """When a step was due that got its time anew: because nothing could run when it should have ended (core/consult.py,
+    "Late"), so that its time had passed on paper alone. Elsewhere the moment itself."""
+    if uptime.worked_s(due_s - ROUNDING_S, due_s + MISSED_S):
+        return due_s
+    told, rungs = book.told[consult], book.asked[consult].rungs
+    again = [
+        line.at_s for line in told.lines if line.event == "paged" and line.step == step and line.at_s > due_s
     ]
+    return min(again, default=due_s) + (rungs[step].delay_s if again else 0.0)
 
 
 def _due_s(book: Book, consult: bytes, step: int, *, by_call: bool) -> float:

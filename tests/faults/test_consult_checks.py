@@ -264,6 +264,24 @@ def test_time_in_which_nothing_could_run_does_not_count() -> None:
     assert checks.check(book, uptime) == []
 
 
+def test_a_step_that_nobody_was_there_to_end_may_get_its_time_anew() -> None:
+    book, uptime = clean(), running()
+    book.asked[LONELY] = replace(book.asked[LONELY], rungs=(Rung(20.0), *RUNGS[1:]))
+    # Its first step is to end at 220; nothing runs from 219 to 226, and it rings again.
+    told = book.told[LONELY]
+    lines = [replace(line, at_s=line.at_s + (41.0 if line.step else 0.0)) for line in told.lines]
+    tell(book, LONELY, lines=(*lines, Line(226.0, "paged", 0, ADA)))
+    later = {page(LONELY, BEN), page(LONELY, EVE)}
+    book.sights = [
+        replace(sight, at_s=sight.at_s + 41.0) if sight.page in later else sight for sight in book.sights
+    ]
+    book.alarms[LONELY] = [at_s + 41.0 for at_s in book.alarms[LONELY]]
+    assert checks.LATE in {broken.promise for broken in checks.check(book, uptime)}
+    uptime.down(STORE, 219.0)
+    uptime.up(STORE, 226.0)
+    assert checks.check(book, uptime) == []
+
+
 def test_one_node_of_two_is_enough_to_be_late_by() -> None:
     book, uptime = clean(), running()
     shift(book, LONELY, 1, 16.0)
