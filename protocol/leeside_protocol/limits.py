@@ -106,6 +106,8 @@ CONSULT_TRIED: Final = 200
 CONSULTS_OPEN: Final = 3
 """Consults of one device in `CONSULTS_WINDOW_S` that page at once; more wait for a supervisor."""
 CONSULTS_WINDOW_S: Final = 600
+GUEST_S: Final = 4 * 3_600
+"""How long a guest may stay (spec 04, acceptance of guests)."""
 PUSH_BYTES: Final = 64
 """Every push has this size, whatever it says."""
 

@@ -20,7 +20,18 @@ from leeside_protocol.limits import (
     ROTATIONS,
     STEP_DELAY_S,
 )
-from leeside_protocol.resources import Answer, Body, ChannelPost, Count, HexId, Label, Page
+from leeside_protocol.resources import (
+    Answer,
+    Body,
+    ChannelPost,
+    Code,
+    Count,
+    HexId,
+    Label,
+    Page,
+    PublicKey,
+    Signature,
+)
 from leeside_protocol.words import ConsultActionKind, ConsultState, TargetState, Urgency
 
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -394,6 +405,77 @@ class Consults(Page, frozen=True):
     """GET /v1/consults?state=active|ended."""
 
     items: tuple[Consult, ...]
+
+
+# ---- guests
+
+
+class NewGuest(Body, frozen=True):
+    """POST /v1/consults/{id}/guests: a link for an interpreter, or for the facility that will receive the person."""
+
+    role: Literal["interpreter", "receiving_facility"]
+
+
+class GuestLink(Answer, frozen=True):
+    """The link's code, shown once: one device, 15 minutes. Its maker adds a secret that the server never sees."""
+
+    guest: HexId
+    code: Code
+    expires_ms: int
+
+    def __repr__(self) -> str:
+        return f"GuestLink(guest={self.guest})"
+
+
+class GuestPost(Body, frozen=True):
+    """POST /v1/guests: whoever opened the link presents its code and their keys.
+
+    `proof` is the new key's signature over PAE("leeside1 guest", code, hpke_public), the code as it is sent. `mac` is
+    HMAC-SHA-256 with the link's secret over PAE("leeside1 guest keys", public_key, hpke_public).
+    """
+
+    code: Code
+    public_key: PublicKey
+    hpke_public: PublicKey
+    proof: Signature
+    mac: PublicKey
+
+    def __repr__(self) -> str:
+        return "GuestPost(...)"
+
+
+class GuestTaken(Answer, frozen=True):
+    """The guest may sign in with its key, and waits until a member lets it into the channel."""
+
+    agency: HexId
+    root_pub: bytes
+    guest: HexId
+    device: HexId
+    consult: HexId
+    channel: HexId
+    until_ms: int
+
+
+class Guest(Answer, frozen=True):
+    """A link and who came by it. `open`: not used; `waiting`: to be let in; `in`: in the channel's roster."""
+
+    guest: HexId
+    consult: HexId
+    role: Literal["interpreter", "receiving_facility"]
+    state: Literal["open", "waiting", "in", "ended"]
+    made_by: HexId
+    expires_ms: int
+    until_ms: int
+    device: HexId | None
+    public_key: bytes
+    hpke_public: bytes
+    mac: bytes
+
+
+class Guests(Answer, frozen=True):
+    """GET /v1/consults/{id}/guests."""
+
+    items: tuple[Guest, ...]
 
 
 NO_LADDER: Final = "0" * 32

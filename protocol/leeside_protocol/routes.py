@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.messages import Batch
 
@@ -93,6 +94,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("blob", "GET", "/v1/blobs/{id}", "device", "What of an attachment stands.", None, r.Blob),
     Route("put_chunk", "PUT", "/v1/blobs/{id}/chunks/{index}", "device", "Store one sealed chunk.", bytes, None, "application/octet-stream", status=204),
     Route("chunk", "GET", "/v1/blobs/{id}/chunks/{index}", "device", "One sealed chunk.", None, bytes, "application/octet-stream"),
+    Route("create_guest", "POST", "/v1/consults/{id}/guests", "device", "A link for a guest of a consult.", o.NewGuest, o.GuestLink, status=201),
+    Route("guests", "GET", "/v1/consults/{id}/guests", "device", "Guests of a consult, and their links.", None, o.Guests),
+    Route("take_guest_link", "POST", "/v1/guests", "open", "Come by a guest's link, with new keys.", o.GuestPost, o.GuestTaken, status=201),
+    Route("guest", "GET", "/v1/guests/{id}", "device", "One guest.", None, o.Guest),
+    Route("end_guest", "DELETE", "/v1/guests/{id}", "device", "End a guest's link, and refuse its device at once.", status=204),
     Route("security_events", "GET", "/v1/security-events", "device", "What happened to access, append-only.", None, r.SecurityEvents, query=_PAGE),
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ from leeside.api import (
     every,
     tls_context,
 )
+from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.routes import BY_NAME, ROUTES, Route
@@ -129,6 +130,10 @@ def sample(kind: Any) -> Any:
         r.EpochBoxes: [r.EpochBoxes(1, None, (), b"")],
         r.Blob: r.Blob(ID, 1, 2, 1, (), False),
         r.SecurityEvents: r.SecurityEvents("", ()),
+        o.GuestLink: o.GuestLink(ID, "abcd-efgh", 1),
+        o.Guests: o.Guests(()),
+        o.Guest: o.Guest(ID, ID, "interpreter", "open", ID, 1, 1, None, b"", b"", b""),
+        o.GuestTaken: o.GuestTaken(ID, b"root", ID, ID, ID, ID, 1),
         bytes: b"chunk",
     }  # fmt: skip
     if kind in made:

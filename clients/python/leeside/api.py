@@ -26,15 +26,13 @@ import httpx
 import msgspec
 
 from leeside.errors import LeesideError
+from leeside.oncall import Id, OnCallCalls
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.messages import Batch
 from leeside_protocol.routes import BY_NAME, Route
 
 __all__ = ["Api", "ApiError", "Id", "TokenSource", "Unreachable", "every"]
-
-Id = bytes | str
-"""An identifier: 16 bytes (17 for a log's address), or its lowercase hexadecimal digits."""
 
 DEADLINE_S: Final = 30.0
 """How long one attempt may take, from the first byte sent to the last one received."""
@@ -60,6 +58,7 @@ REPEATABLE_POSTS: Final = frozenset(
         "hold_records",
         "release_records",
         "shred_records",
+        "take_guest_link",
     }
 )
 """POSTs that a server recognises when they come twice: they carry their own ids or hashes, or change nothing."""
@@ -118,7 +117,7 @@ class TokenSource(Protocol):
 Sleep = Callable[[float], Awaitable[None]]
 
 
-class Api:
+class Api(OnCallCalls):
     """A server's HTTP half.
 
     `base_url` is https, or http on this machine only: a token never travels in the clear. `tokens` may be None

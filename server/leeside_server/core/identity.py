@@ -61,7 +61,7 @@ class AgencyRow(msgspec.Struct, frozen=True):
 
 class MemberRow(msgspec.Struct, frozen=True):
     """A person, pseudonymous. `ended_ms` 0: the membership lasts. `languages`, `specialties` and `licences` are what steps of a
-    ladder ask for; `phone` is where they are called by voice (E.164), empty for nowhere."""
+    ladder ask for; `phone` is where they are called by voice (E.164), empty for nowhere. `guest`: of one consult."""
 
     roles: tuple[Role, ...]
     created_ms: int
@@ -72,6 +72,7 @@ class MemberRow(msgspec.Struct, frozen=True):
     specialties: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
     phone: str = ""
+    guest: bool = False
 
 
 class DeviceState(StrEnum):
@@ -85,7 +86,7 @@ class DeviceState(StrEnum):
 class DeviceRow(msgspec.Struct, frozen=True):
     """A device and its signed DeviceKeys as MessagePack, the newest last; `member` has 16 bytes.
 
-    `certified_ms` is when it became active. `push_*` is its subscription at a push service; an empty endpoint is none.
+    `guest`: of a guest of a consult, without a certificate (`core.guests`). `certified_ms` is when it became active. `push_*` is its subscription at a push service; an empty endpoint is none.
     `shift_until_ms` is when a shared device ends; 0: not a shared one.
     """
 
@@ -102,6 +103,7 @@ class DeviceRow(msgspec.Struct, frozen=True):
     push_auth: bytes = b""
     certified_ms: int = 0
     shift_until_ms: int = 0
+    guest: bool = False
 
 
 class EnrolmentRow(msgspec.Struct, frozen=True):

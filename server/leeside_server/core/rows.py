@@ -7,6 +7,7 @@
 | `records` | an incident's legal holds and what became of its records; the parent is `held` while one stands | `records` |
 | `channel` | a channel's verified head; the parent is `active` or `archived` | `channels` |
 | `slot` | which channel holds a place that only one may have; or came last through an incident's door | here |
+| `guest`, `guest_code` | a guest of a consult, and the code of its link; a guest's parent is the consult | `guests` |
 | `passkey` | what shows that a member is at a device; the parent is the member | `person` |
 | `ticket` | a ticket of an agency's own sign-in that was used | `person` |
 | `vapid_key` | the key that push services know this server by | `identity` |
@@ -36,6 +37,7 @@ from leeside_server.core.consult_row import ConsultRow
 from leeside_server.core.consult_row import due_ms as consult_due_ms
 from leeside_server.core.consult_row import parent as consult_parent
 from leeside_server.core.duty import DutyRow
+from leeside_server.core.guests import GuestCodeRow, GuestRow
 from leeside_server.core.identity import (
     AgencyRow,
     BootstrapRow,
@@ -98,6 +100,8 @@ Row = (
     | PageRow
     | DutyRow
     | SteadyRow
+    | GuestRow
+    | GuestCodeRow
 )
 R = TypeVar("R", bound=Row)
 
@@ -117,6 +121,8 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     LadderRow: "ladder",
     ConsultRow: "consult",
     SlotRow: "slot",
+    GuestRow: "guest",
+    GuestCodeRow: "guest_code",
     VapidKeyRow: "vapid_key",
     PasskeyRow: "passkey",
     TicketRow: "ticket",
@@ -182,6 +188,8 @@ def _parent(row: Row) -> bytes:
             return row.channel
         case ConsultRow():
             return consult_parent(row)
+        case GuestRow():
+            return row.consult
         case RecordsRow():
             return HELD if row.holds else b""
         case _:

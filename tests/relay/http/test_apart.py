@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelKind, address
 from leeside_protocol.routes import BY_NAME, ROUTES
@@ -21,6 +22,7 @@ BODIES: dict[str, Any] = {
     "shred_records": r.ShredPost(ShredReason.RETENTION_OVER),
     "create_blob": r.NewBlob(10),
     "put_chunk": bytes(10),
+    "create_guest": o.NewGuest("interpreter"),
 }
 BY_ID = [route.name for route in ROUTES if "{id}" in route.path]
 

@@ -135,7 +135,7 @@ async def devices(call: Call) -> r.Devices:
     if state is not None and state not in set(DeviceState):
         raise ProtocolError(WireError.INVALID, "`state` is pending, active or revoked")
     rows, following = await call.page(DeviceRow)
-    kept = [held for held in rows if state is None or held.row.state == state]
+    kept = [held for held in rows if not held.row.guest and (state is None or held.row.state == state)]
     return r.Devices(following, tuple(_answer(held) for held in kept))
 
 

@@ -67,6 +67,7 @@ def _strict(settings: HttpSettings) -> dict[str, Buckets]:
     return {
         "create_agency": Buckets(settings.agencies_per_source),
         "redeem": enrolments,
+        "take_guest_link": enrolments,
         "oidc_enrolment": enrolments,
         "challenge": sign_ins,
         "sign_in": sign_ins,

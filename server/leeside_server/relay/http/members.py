@@ -41,7 +41,7 @@ async def members(call: Call) -> r.Members:
     """GET /v1/members."""
     call.actor.require(Action.READ_MEMBERS)
     rows, following = await call.page(MemberRow)
-    return r.Members(following, tuple(member_answer(call.actor, held) for held in rows))
+    return r.Members(following, tuple(member_answer(call.actor, held) for held in rows if not held.row.guest))
 
 
 async def member(call: Call) -> r.Member:

@@ -65,6 +65,8 @@ async def agency_row(call: Call, agency: AgencyId) -> AgencyRow:
 async def options(call: Call, known: Known, nonce: bytes) -> r.PersonOptions:
     """What the client does next to show the person."""
     by = (await agency_row(call, known.agency)).person
+    if known.row.guest:
+        return r.PersonOptions(PersonBy.DEVICE, "", "")
     if by is not PersonBy.PASSKEY:
         return r.PersonOptions(by, "", "")
     party = party_of(call)
@@ -82,8 +84,9 @@ async def options(call: Call, known: Known, nonce: bytes) -> r.PersonOptions:
 async def prove(call: Call, known: Known, nonce: bytes, shown: r.PersonProof | None) -> Proof:
     """Whether the person was shown as the agency wants it; `unauthenticated` with `person` unless."""
     by = (await agency_row(call, known.agency)).person
-    if by is PersonBy.DEVICE:
-        return Proof(by)
+    if by is PersonBy.DEVICE or known.row.guest:
+        # A guest is nobody whom the agency's passkeys or sign-in know: its link is the proof.
+        return Proof(PersonBy.DEVICE)
     if shown is None:
         raise asks_for(by)
     challenge = person_challenge(known.device, nonce)

@@ -1,0 +1,233 @@
+"""Guests of a consult: links, who came by them, and their end (spec 08, "Guests")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, cast
+
+from leeside_protocol import oncall as o
+from leeside_protocol.errors import ProtocolError, WireError
+from leeside_protocol.ids import AgencyId, ConsultId, MemberId
+from leeside_protocol.sealing.errors import SealingError
+from leeside_protocol.sealing.public.curve import low_order, weak_identity
+from leeside_protocol.sealing.public.encoding import PREFIX, pae
+from leeside_protocol.sealing.public.entries import device_id_of
+from leeside_protocol.sealing.public.signed import verify_raw
+from leeside_protocol.words import Role
+from leeside_server.core.channels import ChannelRow
+from leeside_server.core.consult_row import FINAL, ConsultRow
+from leeside_server.core.directory import revocation_parts
+from leeside_server.core.guests import (
+    GuestCodeRow,
+    GuestRow,
+    arrive,
+    as_device,
+    as_member,
+    check_code,
+    code_of,
+    ended,
+    failed_code,
+    invite,
+)
+from leeside_server.core.identity import (
+    CODE_BYTES,
+    NO_AGENCY,
+    AgencyRow,
+    DeviceRow,
+    HomeRow,
+    MemberRow,
+    code_id,
+    end_member,
+    enrolment_code,
+)
+from leeside_server.core.incidents import UnitRow
+from leeside_server.core.notices import Notice, notices
+from leeside_server.core.rows import Held, change, create
+from leeside_server.core.writes import Audit, Item, NotStored, Part
+from leeside_server.relay.http.call import Call
+from leeside_server.relay.http.endpoint import Handler
+from leeside_server.relay.http.refusals import stored
+
+_State = Literal["open", "waiting", "in", "ended"]
+
+
+async def create_guest(call: Call) -> o.GuestLink:
+    """POST /v1/consults/{id}/guests: by whoever takes part. The code is told once, and only its hash is kept."""
+    consult = await _taking_part(call, call.id)
+    agency, by = call.actor.agency, call.actor.device
+    standing = [
+        held for held in await call.every(agency, GuestRow, consult.id) if held.row.lasts(call.now_ms)
+    ]
+    role = Role(call.body(o.NewGuest).role)
+    row = invite(ConsultId(consult.id), consult.row.channel, role, by, len(standing), call.now_ms)
+    guest = MemberId(call.random(16))
+    code = enrolment_code(call.random(CODE_BYTES))
+    item = Item(
+        agency, call.now_ms, (create(guest, row), Audit("guest_invited", by, consult.id, row.role.value))
+    )
+    door = Item(NO_AGENCY, call.now_ms, (create(code_id(code), code_of(guest, row, agency)),))
+    for outcome in await call.apply([item, door]):
+        stored(outcome)
+    return o.GuestLink(guest.hex(), code, row.expires_ms)
+
+
+async def take_guest_link(call: Call) -> o.GuestTaken:
+    """POST /v1/guests: one device comes by a link; whoever made the link is told. Who lost the answer repeats the very
+    same request."""
+    body = call.body(o.GuestPost)
+    if weak_identity(body.public_key) or low_order(body.hpke_public):
+        raise ProtocolError(WireError.INVALID, "keys that anybody could use")
+    device = device_id_of(body.public_key)
+    code = await call.find(NO_AGENCY, GuestCodeRow, code_id(body.code))
+    if code is None:
+        raise ProtocolError(WireError.NOT_FOUND)
+    agency, guest = code.row.agency, code.row.guest
+    held = await call.find(agency, GuestRow, guest)
+    home = await call.find(agency, AgencyRow, agency)
+    if held is None or home is None:
+        raise ProtocolError(WireError.NOT_FOUND)
+    try:
+        check_code(code.row, held.row, device, call.now_ms)
+    except ProtocolError as error:
+        await call.record_refusal(agency, "guest_refused", b"", guest, error.code.label)
+        raise
+    signed = pae(PREFIX + b"guest", body.code.encode(), body.hpke_public)
+    try:
+        verify_raw(body.public_key, body.proof, signed)
+    except SealingError:
+        await call.write(NO_AGENCY, change(code, failed_code(code.row)))
+        await call.record_refusal(agency, "guest_refused", b"", guest, "proof")
+        raise
+    row = arrive(held.row, device, body.public_key, body.hpke_public, body.mac)
+    at_home = await call.find(NO_AGENCY, HomeRow, device)
+    if at_home is not None and not held.row.device:
+        raise ProtocolError(WireError.INVALID, "a guest comes with keys of its own")
+    if not held.row.device:
+        await _arrived(call, agency, guest, held, row)
+    if at_home is None:
+        # After the agency knows the device: whoever broke off between the two repeats it, and this stands.
+        await call.apply([Item(NO_AGENCY, call.now_ms, (create(device, HomeRow(agency)),))])
+    return o.GuestTaken(
+        agency.hex(),
+        home.row.root_pub,
+        guest.hex(),
+        device.hex(),
+        row.consult.hex(),
+        row.channel.hex(),
+        row.until_ms,
+    )
+
+
+async def _arrived(
+    call: Call, agency: AgencyId, guest: MemberId, held: Held[GuestRow], row: GuestRow
+) -> None:
+    device = device_id_of(row.public_key)
+    parts: tuple[Part, ...] = (
+        change(held, row),
+        create(guest, as_member(row, call.now_ms)),
+        create(device, as_device(guest, row, call.now_ms)),
+        Audit("guest_came", device, row.consult, row.role.value),
+        *notices(Notice.GUEST_WAITS, (guest, row.consult), [row.made_by], call.random),
+    )
+    (outcome,) = await call.apply([Item(agency, call.now_ms, parts)])
+    if isinstance(outcome, NotStored):
+        if outcome.code is not WireError.CONFLICT:
+            stored(outcome)
+        # Another device was first, or these keys are known here already: the link tells neither.
+        raise ProtocolError(WireError.NOT_FOUND)
+
+
+async def guests(call: Call) -> o.Guests:
+    """GET /v1/consults/{id}/guests: for those who take part."""
+    consult = await _taking_part(call, call.id)
+    rows = await call.every(call.actor.agency, GuestRow, consult.id)
+    roster = await _roster(call, consult.row)
+    return o.Guests(tuple(_answer(call, held, roster) for held in rows))
+
+
+async def guest(call: Call) -> o.Guest:
+    """GET /v1/guests/{id}."""
+    held = await call.need(GuestRow, call.id)
+    consult = await _taking_part(call, held.row.consult)
+    return _answer(call, held, await _roster(call, consult.row))
+
+
+async def end_guest(call: Call) -> None:
+    """DELETE /v1/guests/{id}: the link serves no more, and its device is refused at once on every node. The member who
+    asked drops it from the roster next."""
+    held = await call.need(GuestRow, call.id)
+    await _taking_part(call, held.row.consult)
+
+    async def decide() -> tuple[Sequence[Part], None]:
+        newest = await call.need(GuestRow, call.id)
+        return await end_parts(call, newest), None
+
+    await call.write_anew(call.actor.agency, decide)
+
+
+async def end_parts(call: Call, held: Held[GuestRow]) -> list[Part]:
+    """What ends one guest; nothing for one that has ended."""
+    if held.row.ended_ms:
+        return []
+    actor = call.actor
+    parts: list[Part] = [
+        change(held, ended(held.row, call.now_ms)),
+        Audit("guest_ended", actor.device, held.id, "done"),
+    ]
+    if held.row.device:
+        device = await call.need(DeviceRow, held.row.device)
+        parts += revocation_parts(actor.agency, device, (), actor.device, call.now_ms, call.random)
+        member = await call.need(MemberRow, held.id)
+        parts.append(change(member, end_member(member.row, call.now_ms)))
+    return parts
+
+
+async def _taking_part(call: Call, key: bytes) -> Held[ConsultRow]:
+    """A consult that goes on, for whoever asked for it, their unit, and whoever accepted; to others there is none."""
+    held = await call.need(ConsultRow, key)
+    row, member = held.row, call.actor.member
+    inside = member in (row.member, row.accepted_by)
+    if not inside and row.unit is not None:
+        unit = await call.find(call.actor.agency, UnitRow, row.unit)
+        inside = unit is not None and member in unit.row.members
+    if not inside:
+        raise ProtocolError(WireError.NOT_FOUND)
+    if row.state in FINAL:
+        raise ProtocolError(WireError.CONFLICT, "this consult is over")
+    return held
+
+
+async def _roster(call: Call, consult: ConsultRow) -> frozenset[bytes]:
+    channel = await call.find(call.actor.agency, ChannelRow, consult.channel)
+    return frozenset() if channel is None else frozenset(channel.row.masks)
+
+
+def _answer(call: Call, held: Held[GuestRow], roster: frozenset[bytes]) -> o.Guest:
+    row = held.row
+    state: _State = "open"
+    if not row.lasts(call.now_ms):
+        state = "ended"
+    elif row.device:
+        state = "in" if row.device in roster else "waiting"
+    return o.Guest(
+        held.id.hex(),
+        row.consult.hex(),
+        cast("Literal['interpreter', 'receiving_facility']", row.role.value),
+        state,
+        row.made_by.hex(),
+        row.expires_ms,
+        row.until_ms,
+        row.device.hex() or None,
+        row.public_key,
+        row.hpke_public,
+        row.mac,
+    )
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    "create_guest": create_guest,
+    "take_guest_link": take_guest_link,
+    "guests": guests,
+    "guest": guest,
+    "end_guest": end_guest,
+}
