@@ -51,6 +51,9 @@ open_on_call_channel           -    -    -    -    -    x    -    -
 open_operations_channel        -    x    -    -    -    x    -    -
 open_compartment_channel       x    -    x    -    -    -    -    -
 open_consult_channel           x    x    x    -    -    -    -    -
+request_consult                x    x    x    -    -    x    -    -
+read_consults                  x    x    x    -    -    x    -    -
+act_on_consult                 x    x    x    -    -    x    -    -
 commit                         x    x    x    x    x    x    -    x
 grant                          x    x    x    -    -    x    -    x
 read_channels                  x    x    x    x    x    x    x    x

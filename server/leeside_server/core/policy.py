@@ -56,6 +56,10 @@ class Action(StrEnum):
     OPEN_COMPARTMENT_CHANNEL = "open_compartment_channel"
     """An incident's channel of a compartment other than operations."""
     OPEN_CONSULT_CHANNEL = "open_consult_channel"
+    REQUEST_CONSULT = "request_consult"
+    READ_CONSULTS = "read_consults"
+    """Those that concern the member; which these are, `core.consult_rights` says."""
+    ACT_ON_CONSULT = "act_on_consult"
     COMMIT = "commit"
     GRANT = "grant"
     READ_CHANNELS = "read_channels"
@@ -116,6 +120,9 @@ PERMITTED: Final[dict[Action, frozenset[Role]]] = {
     Action.OPEN_OPERATIONS_CHANNEL: _DESK,
     Action.OPEN_COMPARTMENT_CHANNEL: frozenset({_RESPONDER, _PSYCHIATRIST}),
     Action.OPEN_CONSULT_CHANNEL: frozenset({_RESPONDER, _DISPATCHER, _PSYCHIATRIST}),
+    Action.REQUEST_CONSULT: _FIELD,
+    Action.READ_CONSULTS: _FIELD,
+    Action.ACT_ON_CONSULT: _FIELD,
     Action.COMMIT: _EVERYONE - {_RECORDS},
     Action.GRANT: _FIELD | {_ADMIN},
     Action.READ_CHANNELS: _EVERYONE,

@@ -14,6 +14,7 @@
 | `rota` | who is on call | `rota` |
 | `ladder` | an escalation policy | `ladder` |
 | `consult` | a consult; the parent is `active` or `ended`, due at its next deadline | `consult_row` |
+| `asked` | what a device asked for lately; the id is the device's | `asked` |
 | `blob` | an attachment's announcement; the parent is its channel | `attachments` |
 | `page` | a page to one member, in the outbox until it is over; the parent is its consult | `paging` |
 | `duty` | whether a device takes pages, and its probes; the id is the device's, the parent the member | `duty` |
@@ -31,6 +32,7 @@ import msgspec
 from leeside_protocol.ids import ChannelId
 from leeside_protocol.sealing.public.encoding import digest
 from leeside_protocol.words import ChannelPurpose
+from leeside_server.core.asked import AskedRow
 from leeside_server.core.attachments import BlobRow
 from leeside_server.core.channels import ACTIVE, ARCHIVED, CHANNEL, ChannelRow
 from leeside_server.core.consult_row import ConsultRow
@@ -90,6 +92,7 @@ Row = (
     | RecordsRow
     | ChannelRow
     | BlobRow
+    | AskedRow
     | LadderRow
     | ConsultRow
     | SlotRow
@@ -118,6 +121,7 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     RecordsRow: "records",
     ChannelRow: CHANNEL,
     BlobRow: "blob",
+    AskedRow: "asked",
     LadderRow: "ladder",
     ConsultRow: "consult",
     SlotRow: "slot",

@@ -50,6 +50,10 @@ class Metrics:
         self.clockwork_age_s = self._gauge(
             "clockwork_age_seconds", "How far behind the clockwork is: above 15 this node is not ready."
         )
+        self.consults = Counter(
+            "leeside_consults", "Consults that came into a state.", ("state",), registry=self.registry
+        )
+        self.consult_alarms = self._counter("consult_alarms", "Alarms of consults that nobody answered.")
         self.refused = Counter("leeside_refused", "Requests refused.", ("error",), registry=self.registry)
         self.closed = Counter("leeside_closed", "Sockets closed by us.", ("code",), registry=self.registry)
         self.write_s = Histogram(

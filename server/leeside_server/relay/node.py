@@ -34,6 +34,7 @@ from leeside_server.relay.access import Access
 from leeside_server.relay.beats import Beats
 from leeside_server.relay.catchup import READERS, CatchUp
 from leeside_server.relay.clockwork import Clockwork
+from leeside_server.relay.consults import LOOK_S, Consults
 from leeside_server.relay.directories import Directories
 from leeside_server.relay.door import Door
 from leeside_server.relay.heads import Heads
@@ -47,6 +48,7 @@ from leeside_server.relay.pushes import SENDERS, Pushes
 from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.signin import SERVERS, SignIns
 from leeside_server.relay.sockets import Sockets
+from leeside_server.relay.staff import Staff
 from leeside_server.relay.steady import Steady
 from leeside_server.relay.tokens import Tokens
 
@@ -108,7 +110,11 @@ class Node:
         self.steady = Steady(store, clock)
         self.paging = Paging(self)
         self.clockwork = Clockwork(self.steady, clock)
+        self.staff = Staff(store, clock)
+        self.consults = Consults(self)
         self.clockwork.add("pages", self.paging.carry_out)
+        self.clockwork.add("consults", self.consults.carry_out)
+        self.clockwork.add("people", self.consults.look, LOOK_S)
         self.beats = Beats(self)
         self.hub.rows = self.heads
         self.hub.catchup = self.catchup

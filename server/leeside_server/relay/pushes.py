@@ -21,11 +21,12 @@ from leeside_protocol.ids import AgencyId, ChannelId, ChannelKind, DeviceId
 from leeside_protocol.limits import SILENT_S
 from leeside_protocol.sealing.public.entries import DURABLE
 from leeside_protocol.words import Lane, Urgency
+from leeside_server.core.consult_row import ConsultRow
 from leeside_server.core.identity import DeviceRow, DeviceState, without_push
 from leeside_server.core.notices import Notice, kind_of
 from leeside_server.core.rates import Buckets, Rate
 from leeside_server.core.rows import KINDS, Held, change, read
-from leeside_server.core.writes import NO_DEVICE, Append, Item, Outcome, Stored
+from leeside_server.core.writes import NO_DEVICE, Append, Item, Outcome, Save, Stored
 from leeside_server.log import get_logger
 from leeside_server.ports import (
     PushGone,
@@ -52,6 +53,7 @@ READ_TIMEOUT_S: Final = 5.0
 
 _CONTENT: Final = ChannelKind.CONTENT.value
 _INBOX: Final = ChannelKind.INBOX.value
+_CONSULT: Final = KINDS[ConsultRow]
 _log = get_logger("leeside.push")
 
 _Device = tuple[AgencyId, DeviceId]
@@ -90,7 +92,7 @@ class Pushes:
         if not self._on:
             return
         for item, outcome in zip(items, outcomes, strict=True):
-            if type(outcome) is not Stored:
+            if type(outcome) is not Stored or _pages_itself(item):
                 continue
             for part in item.parts:
                 if type(part) is Append and part.lane is Lane.LOG:
@@ -242,6 +244,11 @@ class Pushes:
             node.metrics.pushes_failed.inc()
         else:
             node.metrics.pushes.inc()
+
+
+def _pages_itself(item: Item) -> bool:
+    """Whether this opens or moves a consult: whom to wake is for its ladder to say, and its roster holds many more."""
+    return any(type(part) is Save and part.kind == _CONSULT for part in item.parts)
 
 
 def _by_agency(devices: Iterable[_Device]) -> dict[AgencyId, list[DeviceId]]:

@@ -9,6 +9,7 @@ from leeside_protocol.ids import AgencyId, ChannelId, DeviceId
 from leeside_server.core.channels import ChannelRow
 from leeside_server.core.writes import Item, Outcome
 from leeside_server.ports import Blobs, Clock, Push, Store
+from leeside_server.relay.consults import Consults
 from leeside_server.relay.directories import Directories
 from leeside_server.relay.tokens import Tokens
 
@@ -58,6 +59,9 @@ class Host(Protocol):
 
     @property
     def heads(self) -> HeadsView: ...
+
+    @property
+    def consults(self) -> Consults: ...
 
     def random(self, count: int, /) -> bytes: ...
 

@@ -81,6 +81,8 @@ async def _changed(call: Call, body: r.IncidentChange) -> tuple[Sequence[Part], 
         raise ProtocolError(WireError.FORBIDDEN, "your role does not permit this")
     if held.revision != body.revision:
         raise Refused(WireError.CONFLICT, "it has changed meanwhile: read it anew", head=held.revision)
+    if body.state in ENDED and await call.host.consults.active_of(call.actor.agency, held.id) is not None:
+        raise ProtocolError(WireError.FORBIDDEN, "a consult of this incident goes on: end or cancel it first")
     found = ids(body.units)
     units = None if found is None else tuple(UnitId(unit) for unit in found)
     await _check_units(call, [unit for unit in units or () if unit not in held.row.units])

@@ -1,0 +1,100 @@
+"""Who an agency has: its members and their active devices, read together and kept for a moment.
+
+A consult's decision looks at everybody who could be paged, and consults are decided twice a second on every node; so one
+reading serves all decisions of an agency for `KEPT_S`. A change is seen that much later, on top of the compare-and-set
+that guards what is decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from leeside_protocol.ids import AgencyId, DeviceId, MemberId
+from leeside_protocol.limits import PAGE_ENTRIES
+from leeside_protocol.words import Role
+from leeside_server.core.identity import DeviceRow, DeviceState, MemberRow
+from leeside_server.core.rows import KINDS, Held, R, read
+from leeside_server.ports import Clock, Store, StoreUnavailable
+
+KEPT_S: Final = 1.0
+AGENCIES_KEPT: Final = 256
+READ_TIMEOUT_S: Final = 5.0
+
+
+class People(msgspec.Struct, frozen=True):
+    """The members of an agency whose membership lasts, and the active devices of each."""
+
+    members: Mapping[MemberId, MemberRow]
+    devices: Mapping[MemberId, Mapping[DeviceId, DeviceRow]]
+
+    def having(self, *roles: Role) -> tuple[MemberId, ...]:
+        """Members with one of these roles, who came first first."""
+        found = [
+            (row.created_ms, m) for m, row in self.members.items() if not set(roles).isdisjoint(row.roles)
+        ]
+        return tuple(member for _, member in sorted(found))
+
+    def devices_of(self, members: Iterable[MemberId]) -> tuple[DeviceId, ...]:
+        """The active devices of these members, each once."""
+        return tuple(sorted({device for member in members for device in self.devices.get(member, ())}))
+
+    def owners(self, devices: Collection[DeviceId]) -> frozenset[MemberId]:
+        """Whose these devices are, of those that are active."""
+        wanted = frozenset(devices)
+        return frozenset(member for member, own in self.devices.items() if not wanted.isdisjoint(own))
+
+
+class Staff:
+    """The people of every agency that somebody asked about lately."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._kept: dict[AgencyId, tuple[float, People]] = {}
+        self._reading: dict[AgencyId, asyncio.Task[People]] = {}
+
+    async def of(self, agency: AgencyId) -> People:
+        """The people of an agency, as of `KEPT_S` ago at most. Raises `StoreUnavailable`."""
+        kept = self._kept.get(agency)
+        if kept is not None and self._clock.monotonic_s() - kept[0] < KEPT_S:
+            return kept[1]
+        reading = self._reading.get(agency)
+        if reading is None:
+            reading = self._reading[agency] = asyncio.create_task(self._read(agency))
+            reading.add_done_callback(lambda _: self._reading.pop(agency, None))
+        # Whoever gives up waiting leaves the reading to the others.
+        return await asyncio.shield(reading)
+
+    async def _read(self, agency: AgencyId) -> People:
+        began_s = self._clock.monotonic_s()
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                members = await self._every(agency, MemberRow)
+                found = await self._every(agency, DeviceRow)
+        except TimeoutError:
+            raise StoreUnavailable from None
+        devices: dict[MemberId, dict[DeviceId, DeviceRow]] = {}
+        for held in found:
+            if held.row.state is DeviceState.ACTIVE:
+                devices.setdefault(held.row.member, {})[DeviceId(held.id)] = held.row
+        lasting = {MemberId(held.id): held.row for held in members if not held.row.ended_ms}
+        people = People(lasting, {member: own for member, own in devices.items() if member in lasting})
+        self._kept.pop(agency, None)
+        self._kept[agency] = (began_s, people)
+        while len(self._kept) > AGENCIES_KEPT:
+            del self._kept[next(iter(self._kept))]
+        return people
+
+    async def _every(self, agency: AgencyId, kind: type[R]) -> list[Held[R]]:
+        rows: list[Held[R]] = []
+        after = b""
+        while True:
+            found = await self._store.objects(agency, KINDS[kind], None, after, PAGE_ENTRIES)
+            rows += [read(kind, item) for item in found]
+            if len(found) < PAGE_ENTRIES:
+                return rows
+            after = found[-1].id
