@@ -50,6 +50,7 @@ REPEATABLE_POSTS: Final = frozenset(
         "create_agency",
         "create_channel",
         "open_incident",
+        "create_consult",
         "post_commit",
         "revoke_device",
         "archive_channel",

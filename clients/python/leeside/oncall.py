@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from leeside_protocol import oncall as o
+from leeside_protocol import resources as r
 
 Id = bytes | str
 """An identifier: 16 bytes (17 for a log's address), or its lowercase hexadecimal digits."""
@@ -33,6 +34,25 @@ class OnCallCalls(ABC):
         self, name: str, *, path: Mapping[str, Id] | None = None, body: object | None = None
     ) -> None:
         """A route that answers without a body."""
+
+    # ---- consults
+
+    async def create_consult(self, body: o.ConsultPost) -> r.CommitAnswer:
+        """A repeat of the same request is the same consult."""
+        return await self._one("create_consult", r.CommitAnswer, body=body)
+
+    async def consults(self, state: str = "", after: str = "", limit: int = 100) -> o.Consults:
+        """Those that concern me; `state` is active, ended, or empty for both."""
+        query = {"limit": str(limit), "after": after, "state": state}
+        return await self._one("consults", o.Consults, query={k: v for k, v in query.items() if v})
+
+    async def consult(self, consult: Id) -> o.Consult:
+        return await self._one("consult", o.Consult, path={"id": consult})
+
+    async def consult_action(self, consult: Id, body: o.ConsultAction) -> o.Consult:
+        """`already_accepted` when somebody else did. One that got no answer may be sent again: what was done is not done
+        twice. Only `escalate` means the step after the next when it is repeated later than 5 s after."""
+        return await self._one("consult_action", o.Consult, path={"id": consult}, body=body)
 
     # ---- guests
 
