@@ -27,7 +27,7 @@ from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.routes import BY_NAME, ROUTES, Route
-from leeside_protocol.words import PersonBy
+from leeside_protocol.words import ConsultState, PersonBy, Urgency
 
 ID = "0123456789abcdef0123456789abcdef"
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -130,6 +130,14 @@ def sample(kind: Any) -> Any:
         r.EpochBoxes: [r.EpochBoxes(1, None, (), b"")],
         r.Blob: r.Blob(ID, 1, 2, 1, (), False),
         r.SecurityEvents: r.SecurityEvents("", ()),
+        o.Consults: o.Consults("", ()),
+        o.Consult: o.Consult(
+            id=ID, incident=ID, unit=None, member=ID, device=ID, urgency=Urgency.URGENT, language="", interpreter=False,
+            specialty="", state=ConsultState.PAGING, channel=ID, side=None, ladder=None, step=0, steps=1, turn=0,
+            requested_ms=1, step_ms=1, next_ms=2, accepted_by=None, accepted_device=None, accepted_ms=0, joined_ms=0,
+            ended_ms=0, held_until_ms=0, alarms=0, taken_by=None, targets=(), tried=(),
+            me=o.ConsultMine((), None, False), revision=1,
+        ),
         o.GuestLink: o.GuestLink(ID, "abcd-efgh", 1),
         o.Guests: o.Guests(()),
         o.Guest: o.Guest(ID, ID, "interpreter", "open", ID, 1, 1, None, b"", b"", b""),
