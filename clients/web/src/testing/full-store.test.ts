@@ -50,14 +50,47 @@ test('what is urgent sounds and is seen all the same, once and no twice', async 
     await town.until(() => ben.of('sound').some((event) => event.id === id), 'the sound');
     expect(ben.row(id)).toMatchObject({ kind: 'text', text: 'He has a knife.' });
     expect(ana.step(id)).toBe('accepted');
-    await expect(ben.engine.acknowledge(channel, id)).rejects.toThrow('store_full');
-
-    ben.disk.full = false;
-    await town.until(() => ana.step(id) === 'delivered', 'the delivery');
-    await ben.engine.acknowledge(channel, id);
-    await town.until(() => ana.step(id) === 'acknowledged', 'the answer');
     const times = ben.of('sound').map((event) => event.times);
     expect(times).toEqual(times.map((_, index) => index + 1));
+});
+
+test('what is urgent is acknowledged over the link, and stays quiet when there is space again', async () => {
+    ben.disk.full = true;
+    const id = await ana.engine.send(channel, 'He has a knife.', 'urgent');
+    await town.until(() => ben.of('sound').some((event) => event.id === id), 'the sound');
+    await ben.engine.acknowledge(channel, id);
+    await town.until(() => ana.step(id) === 'acknowledged', 'the answer');
+    expect(ben.row(id)).toMatchObject({ progress: { sounding: false } });
+    const sounded = ben.of('sound').length;
+    await town.rest(40);
+    ben.disk.full = false;
+    await town.until(() => trouble(ben) === 'none', 'the end of the notice');
+    await town.until(() => ben.step(id) === 'acknowledged', 'the answer, written');
+    await town.rest(40);
+    expect(ben.of('sound')).toHaveLength(sounded);
+    await ben.reload();
+    await town.rest(20);
+    expect(ben.of('sound')).toEqual([]);
+});
+
+test('without a link an acknowledgement fails, and the sound goes on', async () => {
+    const id = await ana.engine.send(channel, 'He has a knife.', 'urgent');
+    await town.until(() => ben.of('sound').some((event) => event.id === id), 'the sound');
+    ben.disk.full = true;
+    town.relay.down = true;
+    town.relay.closeAll(1001);
+    await town.until(() => !ben.online, 'the end of the link');
+    await expect(ben.engine.acknowledge(channel, id)).rejects.toThrow('store_full');
+    const sounded = ben.of('sound').length;
+    await town.rest(20);
+    expect(ben.of('sound').length).toBeGreaterThan(sounded);
+});
+
+test('a call for help leaves over the link', async () => {
+    ana.disk.full = true;
+    await ana.engine.safety('duress', null);
+    await town.until(() => ben.of('row').some(({ row }) => row.kind === 'duress'), 'the call');
+    expect(trouble(ana)).toBe('full');
 });
 
 test('what was composed goes out when there is space, exactly once, and what cannot be written is refused', async () => {

@@ -39,6 +39,7 @@ import { OnCallDoor } from './on-call-door';
 import { OnCallWork } from './on-call-work';
 import { Sharing } from './sharing';
 import { contentOf, markNumber, urgencyNumber } from './telling';
+import { acknowledge, sayAll } from './unwritten';
 import type { Work } from './work';
 
 const KEPT_BYTES = 65_536;
@@ -181,14 +182,7 @@ export class Commands extends OnCallDoor implements Engine {
     }
 
     acknowledge(channel: ChannelId, id: MessageId): Promise<void> {
-        return this.do(async ({ work }) => {
-            const room = work.rooms.get(channel);
-            // Where an alarm stopped sending, people talk by voice: the noise ends here, and nobody is told.
-            if (room.chain.stopped === '')
-                await work.compose(channel, { type: 'acknowledged', message: id, readBack: '' });
-            await room.relieve(id);
-            await room.tellAgain(id);
-        });
+        return this.do(({ work }) => acknowledge(work, channel, id));
     }
 
     cancel(id: MessageId): Promise<boolean> {
@@ -224,7 +218,8 @@ export class Commands extends OnCallDoor implements Engine {
             // A place that the browser got wrong must not keep the word from leaving.
             const place = fix !== null && fits(fix) ? fix : null;
             const content = { type: kind, unit, repeatS: REPEAT_S, fix: place } as const;
-            await work.composeAll(
+            await sayAll(
+                work,
                 channels.flatMap((channel) => {
                     const last = kind === 'duress' ? sharing.inDuress(channel, place) : null;
                     const word = [channel, content, { urgency: Urgency.urgent }] as const;

@@ -12,7 +12,7 @@ import { SealingError } from '~/sealing/errors';
 
 import { BodyError, type Content, placeOf, readContent } from '~/protocol/bodies';
 import type { ChannelId, ChannelView, EngineEvent, IncidentId, MemberId, Row } from '../engine';
-import { type Draft, type Outbox, Verdict } from '../ports';
+import { type Draft, type Outbox, StoreFull, Verdict } from '../ports';
 import { Answers } from './answers';
 import { NOBODY, straysOf } from './belonging';
 import { Chain } from './chain';
@@ -82,6 +82,10 @@ export class Room implements FollowListener, SendingChannel {
     private last: Row | null = null;
     private touched: { after: number; upTo: number } | null = null;
     private telling = false;
+    /** What cannot be written and must sound all the same, as it was told. */
+    private readonly unwrittenNow = new Map<MessageId, Reading>();
+    /** What a person here acknowledged and the log does not say yet. */
+    private readonly hushed = new Set<MessageId>();
 
     private constructor(
         readonly id: ChannelId,
@@ -246,12 +250,14 @@ export class Room implements FollowListener, SendingChannel {
     unwritten(readings: readonly Reading[]): void {
         for (const reading of readings) {
             if (!this.presses(reading)) continue;
+            this.unwrittenNow.set(reading.entry.id, reading);
             this.press(reading);
             this.tellRow(reading);
         }
     }
 
     async readings(readings: readonly Reading[]): Promise<void> {
+        for (const { entry } of readings) this.unwrittenNow.delete(entry.id);
         for (const reading of readings) await this.take(reading, false);
         if (
             readings.some(
@@ -429,7 +435,7 @@ export class Room implements FollowListener, SendingChannel {
         if (content === null || pressingS(content) === null || this.info.archived) return false;
         const { home, people, me } = this.host;
         const sender = home.directories.memberOf(entry.device);
-        if (sender === me) return false;
+        if (sender === me || this.hushed.has(entry.id)) return false;
         // One that could be opened only after it was answered.
         if (content.type === 'check_in' && this.answers.book.answered(entry.id, sender)) return false;
         if (content.type === 'assignment' && !people.concerns(content.unit, me)) return false;
@@ -445,6 +451,7 @@ export class Room implements FollowListener, SendingChannel {
 
     private async acknowledged(message: MessageId, device: DeviceId, atMs: number): Promise<void> {
         const { home, me } = this.host;
+        if (device === home.keys.deviceId) this.hushed.delete(message);
         const entry = await home.history.message(this.chain.contentLog, message);
         const sender = entry === null ? null : home.directories.memberOf(entry.device);
         if (!(await this.answers.acknowledge(message, device, atMs, sender))) return;
@@ -466,10 +473,23 @@ export class Room implements FollowListener, SendingChannel {
         await this.host.home.history.relieve(this.chain.contentLog, message);
     }
 
+    /** A person here acknowledged it: it is quiet from now on, also where that cannot be written yet. */
+    async hush(message: MessageId): Promise<void> {
+        this.hushed.add(message);
+        try {
+            await this.relieve(message);
+        } catch (error) {
+            if (!(error instanceof StoreFull)) throw error;
+            this.life.begin(() => this.life.untilWritten(() => this.relieve(message)));
+        }
+        await this.tellAgain(message);
+    }
+
     /** Tell a row of the log again, by its id. */
     async tellAgain(message: MessageId): Promise<void> {
         const entry = await this.host.home.history.message(this.chain.contentLog, message);
-        if (entry !== null) this.tellRow(readAgain(entry));
+        const reading = entry === null ? this.unwrittenNow.get(message) : readAgain(entry);
+        if (reading !== undefined) this.tellRow(reading);
     }
 
     private tellRow(reading: Reading): void {

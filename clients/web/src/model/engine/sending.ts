@@ -23,6 +23,9 @@ const BLOCKED_MS = 30_000;
 /** How long a message waits for its channel's commits to come over the link, before they are fetched. */
 const CHAIN_WAIT_MS = 1_000;
 
+/** How often a message that nothing wrote down is sealed anew. */
+const NOW_ATTEMPTS = 4;
+
 const WAIT_CODES: ReadonlySet<number> = new Set([
     WireError.token_expired,
     WireError.not_subscribed,
@@ -79,6 +82,25 @@ export class Sending {
         this.life.begin(async () => {
             for (const log of await this.outbox.channels()) this.nudge(log);
         });
+    }
+
+    /**
+     * Say a message that nothing wrote down, for a device whose store is full: now, or not at all. Resolves when the server
+     * has it. Rejects with `Offline`, `Refused`, and with whatever keeps this device from sending.
+     */
+    async now(draft: Draft): Promise<void> {
+        const channel = this.channelOf(draft.channel);
+        if (channel === null) throw new Refused(WireError.not_found);
+        if (!this.online) throw new Offline();
+        for (let attempt = 1; ; attempt++) {
+            if (!channel.isNewest) await channel.sync();
+            const { frame } = await channel.sealNow(draft);
+            const reply = await this.publish(draft, frame);
+            if (reply.kind === 'accepted') return;
+            if (reply.kind !== 'refused') throw new Offline();
+            if (reply.error !== WireError.stale || attempt >= NOW_ATTEMPTS) throw new Refused(reply.error);
+            await channel.sync();
+        }
     }
 
     setOnline(online: boolean): void {
@@ -170,18 +192,8 @@ export class Sending {
         const { draft } = waiting;
         const frame = waiting.frame ?? (await this.seal(channel, draft));
         if (frame === null) return true;
-        const { channel: log, lane, key, id, urgency, mark } = draft;
-        const reply = await this.request((req) => ({
-            kind: 'publish',
-            req,
-            channel: log,
-            lane,
-            key,
-            id,
-            payload: frame,
-            urgency,
-            mark,
-        }));
+        const { id } = draft;
+        const reply = await this.publish(draft, frame);
         this.life.check();
         if (reply.kind === 'accepted') {
             await this.outbox.accept(id, reply.offset, reply.generation);
@@ -201,6 +213,21 @@ export class Sending {
         }
         await this.refuse(waiting, reply.error);
         return true;
+    }
+
+    private async publish(draft: Draft, payload: Bytes): Promise<Reply> {
+        const { channel, lane, key, id, urgency, mark } = draft;
+        return await this.request((req) => ({
+            kind: 'publish',
+            req,
+            channel,
+            lane,
+            key,
+            id,
+            payload,
+            urgency,
+            mark,
+        }));
     }
 
     /** The frame to send, written down; null when the message was taken back meanwhile. */

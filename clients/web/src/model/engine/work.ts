@@ -250,6 +250,11 @@ export class Work {
         );
     }
 
+    /** Say something that nothing writes down, now or never: see `unwritten`. Rejects with why it could not be said. */
+    async sayNow(channel: ChannelId, content: Content, how: Composed = {}): Promise<void> {
+        await this.sending.now(this.draft(this.rooms.get(channel).chain.contentLog, content, how));
+    }
+
     private async post(drafts: readonly Draft[]): Promise<void> {
         await this.parts.stores.outbox.add(drafts);
         for (const draft of drafts) {
