@@ -17,10 +17,18 @@ from leeside_server.adapters.blobs_files import FileBlobs
 from leeside_server.adapters.clock import SystemClock
 from leeside_server.adapters.memory import MemoryBus, MemoryGateway, MemoryLatest, MemoryPresence, MemoryPush
 from leeside_server.adapters.sqlite import SqliteStore
+from leeside_server.adapters.webhook import Webhook
 from leeside_server.config import Config
 from leeside_server.errors import NotReachable, Problem, StartRefused
 from leeside_server.log import get_logger
-from leeside_server.places import make_data_dir, read_dsn, read_oidc_secret, read_redis_url, tls_context
+from leeside_server.places import (
+    make_data_dir,
+    read_dsn,
+    read_oidc_secret,
+    read_redis_url,
+    read_webhook_secret,
+    tls_context,
+)
 from leeside_server.ports import (
     Blobs,
     Bus,
@@ -95,7 +103,7 @@ async def started(config: Config) -> AsyncGenerator[Node]:
                 stack.push_async_callback(port.close)
             push = await open_push(config, store, secret, clock)
             stack.push_async_callback(push.close)
-            gateway = open_gateway(config)
+            gateway = open_gateway(config, clock)
             stack.push_async_callback(gateway.close)
             node = Node(
                 relay_settings(config),
@@ -153,9 +161,10 @@ async def open_push(config: Config, store: Store, secret: bytes, clock: Clock) -
     return WebPush(private, config.push.hosts, contact, clock)
 
 
-def open_gateway(config: Config) -> Gateway:  # noqa: ARG001
-    """What sends text messages and calls people."""
-    return MemoryGateway()
+def open_gateway(config: Config, clock: Clock) -> Gateway:
+    """What sends text messages and calls people. Reads its secret: raises `ConfigInvalid`."""
+    url = config.paging.webhook_url
+    return Webhook(url, read_webhook_secret(config), clock) if url else MemoryGateway()
 
 
 def open_bus(config: Config, clock: Clock) -> tuple[Bus, Latest, Presence]:

@@ -331,6 +331,39 @@ class PushSection(_Section, frozen=True, kw_only=True):
     ] = ""
 
 
+class PagingSection(_Section, frozen=True, kw_only=True):
+    """Waking who is on call. A page goes over open sockets and push by itself; for text messages and calls the agency needs a
+    gateway, which this server asks by a signed webhook (the operator's guide, "Text messages and calls")."""
+
+    webhook_url: Annotated[
+        str,
+        said(
+            "Where the gateway takes messages and calls, https and at a public address; http on this machine only. Empty: "
+            "there is none, and no telephone rings.",
+            must="an address that begins with https://",
+            pattern=r"^(https?://\S+)?$",
+        ),
+    ] = ""
+    webhook_secret_file: Annotated[
+        Path | None,
+        said(
+            "A file with the secret that messages to the gateway are signed with: whsec_ and 24 to 64 random bytes in base64.",
+            must="the path of a file",
+            example="/etc/leeside/webhook-secret",
+        ),
+    ] = None
+    probe_hours: Annotated[
+        int,
+        said(
+            "Hours between two pushes that look whether a device on call still gets them. They show nothing. One that came "
+            "lets a device count as reachable for 24 hours.",
+            must="a whole number of hours from 1 to 23",
+            ge=1,
+            le=23,
+        ),
+    ] = 20
+
+
 class OidcSection(_Section, frozen=True, kw_only=True):
     """An agency's own sign-in (OpenID Connect), for agencies that ask for the person by it."""
 
@@ -407,6 +440,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retention: RetentionSection = RetentionSection()
     web: WebSection = WebSection()
     push: PushSection = PushSection()
+    paging: PagingSection = PagingSection()
     oidc: OidcSection = OidcSection()
     log: LogSection = LogSection()
     bootstrap: BootstrapSection = BootstrapSection()

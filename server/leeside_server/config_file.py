@@ -134,6 +134,7 @@ def contradictions(config: Config) -> Iterator[Problem]:
             'Write [bus] kind = "memory", or [store] kind = "postgres" for several nodes.',
         )
     yield from _oidc_problems(config)
+    yield from _paging_problems(config)
     for name in (
         "sockets",
         "sockets_per_source",
@@ -165,6 +166,21 @@ def _oidc_problems(config: Config) -> Iterator[Problem]:
         yield Problem(
             "[oidc] needs a public origin: that is where the provider sends people back to.",
             "Set [server] public_origins.",
+        )
+
+
+def _paging_problems(config: Config) -> Iterator[Problem]:
+    url = config.paging.webhook_url
+    if url and config.paging.webhook_secret_file is None:
+        yield Problem(
+            "[paging] webhook_url is set, and webhook_secret_file is not: a gateway could not tell who asks it.",
+            "Name a file that holds the secret.",
+        )
+    parts = urlsplit(url)
+    if url and (not _is_origin(f"{parts.scheme}://{parts.netloc}") or parts.fragment):
+        yield Problem(
+            "[paging] webhook_url is not the address of a gateway.",
+            'It is like "https://gateway.example.org/leeside"; http only for localhost.',
         )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
+from leeside_server.adapters.webhook import read_secret as webhook_secret
 from leeside_server.config import Config
 from leeside_server.errors import ConfigInvalid, Problem, StartRefused
 
@@ -68,6 +69,22 @@ def read_oidc_secret(config: Config) -> str:
     """The secret that goes with `client_id`; empty where there is none. Raises `ConfigInvalid`."""
     path = config.oidc.client_secret_file
     return "" if path is None else read_secret("[oidc] client_secret_file", path)
+
+
+def read_webhook_secret(config: Config) -> bytes:
+    """The secret that messages to the gateway are signed with; empty where there is no gateway. Raises `ConfigInvalid`."""
+    path = config.paging.webhook_secret_file
+    if path is None:
+        return b""
+    try:
+        return webhook_secret(read_secret("[paging] webhook_secret_file", path))
+    except ValueError:
+        raise ConfigInvalid(
+            Problem(
+                f"[paging] webhook_secret_file names {path}, which holds no such secret.",
+                'Write whsec_ and base64, as this does: echo "whsec_$(openssl rand -base64 32)"',
+            )
+        ) from None
 
 
 def crosses_in_the_open(url: str) -> bool:
@@ -151,6 +168,7 @@ def problems(config: Config) -> Iterator[Problem]:
     if config.bus.url_file is not None:
         yield from _problems_of(lambda: read_redis_url(config))
     yield from _problems_of(lambda: read_oidc_secret(config))
+    yield from _problems_of(lambda: read_webhook_secret(config))
     yield from _problems_of(lambda: tls_context(config))
 
 
@@ -161,6 +179,7 @@ def open_to_others(config: Config) -> Iterator[Path]:
         config.store.dsn_file,
         config.bus.url_file,
         config.oidc.client_secret_file,
+        config.paging.webhook_secret_file,
         config.server.data_dir,
     )
     for path in named:

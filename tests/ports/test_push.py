@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 
 from leeside_server.adapters import webpush
 from leeside_server.adapters.memory import MemoryPush
-from leeside_server.adapters.webpush import WebPush, encrypt, is_public
+from leeside_server.adapters.outward import is_public
+from leeside_server.adapters.webpush import WebPush, encrypt
 from leeside_server.ports import Push, PushGone, PushRefused, PushUnavailable, Subscription
 from tests.relay.world import served
 from tests.support.clock import FakeClock

@@ -175,6 +175,11 @@ class TestRefusals:
             '[log]\nlevel = "verbose"\n',
             '[push]\ncontact = "duty officer"\n',
             '[push]\ncontact = "http://relay.example"\n',
+            '[paging]\nwebhook_url = "https://gateway.example/leeside"\n',
+            '[paging]\nwebhook_url = "http://gateway.example/leeside"\nwebhook_secret_file = "x"\n',
+            '[paging]\nwebhook_url = "https://gateway.example/#x"\nwebhook_secret_file = "x"\n',
+            '[paging]\nwebhook_url = "gateway.example"\n',
+            "[paging]\nprobe_hours = 24\n",
             '[oidc]\nclient_id = "leeside"\n',
             f'{ORIGIN}[oidc]\nissuer = "http://login.example"\n{PROVIDER}',
             f'{ORIGIN}[oidc]\nissuer = "https://login.example?tenant=1"\n{PROVIDER}',
@@ -185,6 +190,12 @@ class TestRefusals:
     )
     def test_other_values_that_do_not_fit(self, tmp_path: Path, text: str) -> None:
         assert len(refused(tmp_path, text)) == 1
+
+    @pytest.mark.parametrize("url", ["https://gateway.example:8443/leeside?a=1", "http://127.0.0.1:9/x"])
+    def test_a_gateway_that_fits(self, tmp_path: Path, url: str) -> None:
+        path = tmp_path / "leeside.toml"
+        path.write_text(f'[paging]\nwebhook_url = "{url}"\nwebhook_secret_file = "secret"\n')
+        assert read(path, {}).paging.webhook_url == url
 
     @pytest.mark.parametrize("issuer", ["https://login.example/realm/one", "http://127.0.0.1:9"])
     def test_a_provider_that_fits(self, tmp_path: Path, issuer: str) -> None:

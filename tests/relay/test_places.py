@@ -1,5 +1,6 @@
 """The files that a configuration names: secrets, certificates, the data folder."""
 
+import base64
 import ssl
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import trustme
 
 from leeside_server import places
-from leeside_server.config import BusSection, Config, ServerSection, StoreSection
+from leeside_server.config import BusSection, Config, PagingSection, ServerSection, StoreSection
 from leeside_server.errors import ConfigInvalid, StartRefused
 
 
@@ -60,6 +61,18 @@ class TestSecrets:
     def test_redis_addresses(self, tmp_path: Path, url: str) -> None:
         path = with_secret(tmp_path, url.encode())
         assert places.read_redis_url(Config(bus=BusSection(kind="redis", url_file=path))) == url
+
+    def test_a_webhook_secret(self, tmp_path: Path) -> None:
+        path = with_secret(tmp_path, b"whsec_" + base64.b64encode(bytes(32)) + b"\n")
+        assert places.read_webhook_secret(Config(paging=PagingSection(webhook_secret_file=path))) == bytes(32)
+        assert places.read_webhook_secret(Config()) == b""
+
+    @pytest.mark.parametrize("content", [b"canary", b"whsec_canary", b"whsec_Y2FuYXJ5"])
+    def test_what_is_no_webhook_secret_is_refused_and_not_shown(self, tmp_path: Path, content: bytes) -> None:
+        path = with_secret(tmp_path, content)
+        (problem,) = places.problems(Config(paging=PagingSection(webhook_secret_file=path)))
+        assert "webhook_secret_file" in problem.wrong
+        assert "canary" not in f"{problem.wrong}{problem.fix}"
 
     @pytest.mark.parametrize(
         "option", ["ssl_cert_reqs=none", "ssl_check_hostname=False", "ssl_cert_reqs=required"]

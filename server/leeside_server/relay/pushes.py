@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import stamina
 
 from leeside_protocol.ids import AgencyId, ChannelId, ChannelKind, DeviceId
-from leeside_protocol.limits import SILENT_S
+from leeside_protocol.limits import PUSH_BYTES, SILENT_S
 from leeside_protocol.sealing.public.entries import DURABLE
 from leeside_protocol.words import Lane, Urgency
 from leeside_server.core.consult_row import ConsultRow
@@ -40,7 +40,7 @@ from leeside_server.ports import (
 if TYPE_CHECKING:
     from leeside_server.relay.node import Node
 
-PAYLOAD: Final = b"something is waiting"
+PAYLOAD: Final = b"something is waiting".ljust(PUSH_BYTES)
 TTL_S: Final = 60
 EVERY: Final = Rate(1 / 15, 1)
 AGAIN_S: Final = SILENT_S + 5.0
@@ -92,14 +92,14 @@ class Pushes:
         if not self._on:
             return
         for item, outcome in zip(items, outcomes, strict=True):
-            if type(outcome) is not Stored or _pages_itself(item):
+            if type(outcome) is not Stored:
                 continue
             for part in item.parts:
                 if type(part) is Append and part.lane is Lane.LOG:
                     kind = part.channel[:1]
-                    if kind == _CONTENT and part.urgency >= Urgency.URGENT:
+                    if kind == _CONTENT and part.urgency >= Urgency.URGENT and not _of_consult(item):
                         self._note_channel(item.agency, ChannelId(part.channel[1:]), part.device)
-                    elif kind == _INBOX and kind_of(part.payload) == Notice.CHANNEL_JOINED:
+                    elif kind == _INBOX and _calls(item, kind_of(part.payload)):
                         self._note_device((item.agency, DeviceId(part.channel[1:])))
 
     async def look_forever(self) -> None:
@@ -246,9 +246,14 @@ class Pushes:
             node.metrics.pushes.inc()
 
 
-def _pages_itself(item: Item) -> bool:
-    """Whether this opens or moves a consult: whom to wake is for its ladder to say, and its roster holds many more."""
+def _of_consult(item: Item) -> bool:
+    """Whom a consult asks for is paged; of its channel's roster nobody else is woken."""
     return any(type(part) is Save and part.kind == _CONSULT for part in item.parts)
+
+
+def _calls(item: Item, kind: int) -> bool:
+    """Whether a notice of this kind is worth a push."""
+    return kind == Notice.CONSULT_ALARM or (kind == Notice.CHANNEL_JOINED and not _of_consult(item))
 
 
 def _by_agency(devices: Iterable[_Device]) -> dict[AgencyId, list[DeviceId]]:
