@@ -163,6 +163,7 @@ export class FakeEngine implements Engine {
     requestConsult = this.#refuse;
     sendAgain = (): Promise<void> => this.#do(undefined);
     actOnConsult = (): Promise<void> => this.#do(undefined);
+    sawConsult = (): Promise<void> => this.#do(undefined);
     recommend = this.#refuse;
     readBack = (): Promise<void> => this.#do(undefined);
     openSide = this.#refuse;

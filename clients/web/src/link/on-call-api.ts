@@ -21,7 +21,7 @@ export class OnCallApi {
     // ---- consults
 
     /** These very bytes, as often as it takes: the server knows its genesis again. */
-    postConsult(data: Bytes): Promise<CommitAnswer> {
+    postConsult(data: Bytes, signal: AbortSignal): Promise<CommitAnswer> {
         return this.api.call({
             method: 'POST',
             path: '/v1/consults',
@@ -29,6 +29,7 @@ export class OnCallApi {
             answer: inMsgpack(commitAnswer),
             status: 201,
             repeatable: true,
+            signal,
         });
     }
 

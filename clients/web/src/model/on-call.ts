@@ -267,6 +267,7 @@ export type OnCallEvent =
     /** Make a noise now: it rings, or an exhausted one's alarm is up. `times` counts from 1. */
     | {
           readonly kind: 'ring';
+          /** Of a test: the id of the page that `testPage` gave. */
           readonly consult: ConsultId;
           readonly why: 'page' | 'alarm' | 'test';
           readonly times: number;
@@ -283,6 +284,8 @@ export interface OnCallCommands {
     sendAgain(consult: ConsultId): Promise<void>;
     /** Rejects with `already_accepted` when somebody else was first. `accept` also admits what it must to the channel. */
     actOnConsult(consult: ConsultId, action: ConsultAction): Promise<void>;
+    /** The person has its page before them: the asking side is told so. */
+    sawConsult(consult: ConsultId): Promise<void>;
     /** Sounds at the others until somebody of the asking unit read it back. */
     recommend(channel: ChannelId, text: string): Promise<MessageId>;
     readBack(channel: ChannelId, recommendation: MessageId, text: string): Promise<void>;

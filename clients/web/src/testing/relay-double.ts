@@ -23,7 +23,7 @@ import {
     type DeviceId,
     idOf,
 } from '~/protocol/ids';
-import type { MemberId, MessageId } from '~/protocol/ids';
+import type { MemberId, MessageId, PageId } from '~/protocol/ids';
 import { NO_KEY, SERVER_DEVICE } from '~/protocol/ids';
 import type { ClientMessage, Entry, Publish, ServerMessage } from '~/protocol/messages';
 import { unpack } from '~/protocol/pack';
@@ -44,6 +44,7 @@ import { certificateFor } from '~/model/engine/certificates';
 
 import { bytes, type Device, json, msgpack, none, parsed, Refusal, signerOf } from './relay-answers';
 import { type Channel, inRoster, RelayChannels } from './relay-channels';
+import { RelayOnCall } from './relay-on-call';
 
 const DAY_MS = 86_400_000;
 /** A JSON body: what is not text in it, nothing here reads. */
@@ -74,7 +75,8 @@ export class RelayDouble {
     readonly published: Publish[] = [];
     readonly devices = new Map<DeviceId, Device>();
     readonly channels = new Map<ChannelId, Channel>();
-    private readonly rooms = new RelayChannels(this);
+    readonly rooms = new RelayChannels(this);
+    readonly onCall = new RelayOnCall(this);
     readonly units: Record<string, unknown>[] = [];
     readonly incidents = new Map<string, Record<string, unknown>>();
     readonly blobs = new Map<string, { sizeBytes: number; chunks: Map<number, Bytes> }>();
@@ -109,6 +111,14 @@ export class RelayDouble {
         };
         await relay.enter(root, added);
         return relay;
+    }
+
+    get nowMs(): number {
+        return this.clock.nowMs();
+    }
+
+    rolesOf(member: MemberId): readonly Role[] {
+        return this.members.get(member)?.roles ?? [];
     }
 
     get agency(): AgencyId {
@@ -514,8 +524,12 @@ export class RelayDouble {
                 return bytes(this.blobs.get(id)?.chunks.get(Number(index)) ?? NO_BYTES);
             case 'GET logs':
                 return this.page(id as ChannelAddress, Number(parameters.get('after')));
-            default:
-                throw new Refusal(WireError.not_found);
+            default: {
+                const parts = [noun, id, verb];
+                const answer = await this.onCall.answer(method, parts, body, parameters, caller);
+                if (answer === null) throw new Refusal(WireError.not_found);
+                return answer;
+            }
         }
     }
 
@@ -647,7 +661,7 @@ export class RelayDouble {
 
     /** A new id, of whatever kind. */
     // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller says whose id it is
-    id<T extends MemberId | MessageId>(): T {
+    id<T extends MemberId | MessageId | PageId>(): T {
         const raw = new Uint8Array(16);
         new DataView(raw.buffer).setUint32(12, ++this.counter);
         return idOf<T>(raw);

@@ -5,10 +5,13 @@
  */
 import type { Bytes } from '~/protocol/bytes';
 
-import type { ChannelId, DeviceId, MemberId, MessageId } from '../engine';
+import type { ChannelId, MessageId } from '../engine';
 import type { Home } from './home';
 import { noteOf, noteOfIds, readIds, readNote } from './notes';
 import { type Acknowledgement, ProgressBook } from './progress';
+
+/** Whether an acknowledgement ends that a message asks for one. */
+export type Settles = (said: Acknowledgement) => boolean;
 
 /** More than a screen can show at once; the oldest are no longer waited for. */
 const KEPT_ASKS = 500;
@@ -30,8 +33,8 @@ export class Answers {
         const prefix = ackNote(channel, '');
         for (const [name, note] of await home.history.notes(prefix)) {
             const list = (readNote(note) ?? []) as readonly Acknowledgement[];
-            for (const { device, atMs } of list) {
-                answers.book.acknowledge(name.slice(prefix.length) as MessageId, device, atMs);
+            for (const said of list) {
+                answers.book.acknowledge(name.slice(prefix.length) as MessageId, said);
             }
         }
         return answers;
@@ -42,9 +45,14 @@ export class Answers {
         return [...this.asked];
     }
 
+    /** Whether a message was answered: with an acknowledgement that settles it. */
+    isSettled(id: MessageId, settles: Settles): boolean {
+        return this.book.acknowledgements(id).some(settles);
+    }
+
     /** A message asks for an acknowledgement. */
-    async ask(id: MessageId, sender: MemberId | null): Promise<void> {
-        if (this.asked.has(id) || this.book.answered(id, sender)) return;
+    async ask(id: MessageId, settles: Settles): Promise<void> {
+        if (this.asked.has(id) || this.isSettled(id, settles)) return;
         this.asked.add(id);
         for (const oldest of this.asked) {
             if (this.asked.size <= KEPT_ASKS) break;
@@ -53,16 +61,11 @@ export class Answers {
         await this.keepAsks();
     }
 
-    /** A device acknowledged a message. False when that is known. `sender`: whose message it is. */
-    async acknowledge(
-        id: MessageId,
-        device: DeviceId,
-        atMs: number,
-        sender: MemberId | null,
-    ): Promise<boolean> {
-        if (!this.book.acknowledge(id, device, atMs)) return false;
+    /** A device acknowledged a message. False when that is known. */
+    async acknowledge(id: MessageId, said: Acknowledgement, settles: Settles): Promise<boolean> {
+        if (!this.book.acknowledge(id, said)) return false;
         const notes = new Map([[ackNote(this.channel, id), noteOf(this.book.acknowledgements(id))]]);
-        if (this.book.answered(id, sender) && this.asked.delete(id)) {
+        if (this.isSettled(id, settles) && this.asked.delete(id)) {
             notes.set(asksNote(this.channel), noteOfIds([...this.asked]));
         }
         await this.keep(notes);

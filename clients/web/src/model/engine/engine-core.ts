@@ -440,7 +440,7 @@ export class EngineCore implements PersonHost {
             alarms: work.alarms.views(),
             urgent: await work.urgentRows(),
             pending: work.pending,
-            consults: [],
+            consults: work.consults.views(),
         };
     }
 
@@ -457,6 +457,7 @@ export class EngineCore implements PersonHost {
         for (const position of all.positions) put({ kind: 'position', position });
         for (const alarm of all.alarms) put({ kind: 'alarm', alarm });
         for (const row of all.urgent) put({ kind: 'row', row });
+        for (const consult of all.consults) put({ kind: 'consult', consult });
         if (all.pending.length > 0) put({ kind: 'pending', pending: all.pending });
     }
 

@@ -13,6 +13,8 @@ export abstract class OnCallDoor implements OnCallCommands {
         this.onCallHands((hands) => hands.sendAgain(...asked));
     readonly actOnConsult: Of<'actOnConsult'> = (...asked) =>
         this.onCallHands((hands) => hands.actOnConsult(...asked));
+    readonly sawConsult: Of<'sawConsult'> = (...asked) =>
+        this.onCallHands((hands) => hands.sawConsult(...asked));
     readonly recommend: Of<'recommend'> = (...asked) =>
         this.onCallHands((hands) => hands.recommend(...asked));
     readonly readBack: Of<'readBack'> = (...asked) => this.onCallHands((hands) => hands.readBack(...asked));

@@ -93,7 +93,11 @@ export class Openings {
 
     /** The channel stands: keep its genesis and follow it. */
     async join({ commit, post, opening }: Made): Promise<Room> {
-        const id: ChannelId = commit.commit.channelId;
+        return await this.joinPosted(commit.commit.channelId, post, opening);
+    }
+
+    /** The same, for one whose bytes alone are left. */
+    async joinPosted(id: ChannelId, post: CommitPost, opening: Opening): Promise<Room> {
         await this.home.history.keepPosted(id, 0, pack(commitPostField.write(post)));
         return await this.rooms.open({
             id,

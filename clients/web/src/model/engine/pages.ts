@@ -37,6 +37,12 @@ export class Pages {
             memberOf,
             progress: (message) =>
                 room.answers.book.of(message, room.follow.position.generation, host.repeats.has(message.id)),
+            readBacks: (id) =>
+                room.answers.book
+                    .acknowledgements(id)
+                    .flatMap(({ device, atMs, readBack = '' }) =>
+                        readBack === '' ? [] : [{ member: memberOf(device), text: readBack, atMs }],
+                    ),
             doneBytes: (id, sizeBytes) => host.uploads.doneBytes(id) ?? sizeBytes,
         };
     }

@@ -15,7 +15,12 @@ export interface Marks {
 export interface Acknowledgement {
     readonly device: DeviceId;
     readonly atMs: number;
+    /** A recommendation in the words of who will act on it; empty or missing: only that it was seen. */
+    readonly readBack?: string;
 }
+
+/** So many of one device's words about one message are kept. */
+const MOST_WORDS = 8;
 
 /** What progress is asked of. `offset` 0: it waits. */
 export interface Told {
@@ -53,20 +58,18 @@ export class ProgressBook {
     }
 
     /** A device acknowledged a message. False when that is known. */
-    acknowledge(id: MessageId, device: DeviceId, atMs: number): boolean {
+    acknowledge(id: MessageId, said: Acknowledgement): boolean {
         const list = this.acknowledged.get(id) ?? [];
-        if (list.some((one) => one.device === device)) return false;
-        this.acknowledged.set(id, [...list, { device, atMs }]);
+        const { device, readBack = '' } = said;
+        const theirs = list.filter((one) => one.device === device);
+        const isKnown = theirs.some((one) => readBack === '' || one.readBack === readBack);
+        if (isKnown || theirs.length >= MOST_WORDS) return false;
+        this.acknowledged.set(id, [...list, said]);
         return true;
     }
 
     acknowledgements(id: MessageId): readonly Acknowledgement[] {
         return this.acknowledged.get(id) ?? [];
-    }
-
-    /** Whether somebody other than the sender's own member acknowledged it. */
-    answered(id: MessageId, sender: MemberId | null): boolean {
-        return this.acknowledgements(id).some((one) => this.memberOf(one.device) !== sender);
     }
 
     /** The view of a message that stands in the log, in the log's generation. Every list says "at least so far". */
@@ -80,6 +83,7 @@ export class ProgressBook {
         }
         const acknowledged = this.acknowledgements(message.id)
             .filter((one) => one.device !== message.device)
+            .filter((one, at, all) => all.findIndex(({ device }) => device === one.device) === at)
             .map(({ device, atMs }) => ({ device, member: this.memberOf(device), atMs }));
         return {
             step: this.step(message.member, delivered, read, acknowledged),

@@ -10,10 +10,10 @@ import type { Live } from '~/protocol/messages';
 import { Lane, type Mark, type Urgency } from '~/protocol/words';
 import { SealingError } from '~/sealing/errors';
 
-import { BodyError, type Content, placeOf, readContent } from '~/protocol/bodies';
+import { BodyError, type Content, type ContentOf, placeOf, readContent } from '~/protocol/bodies';
 import type { ChannelId, ChannelView, EngineEvent, IncidentId, MemberId, Row } from '../engine';
 import { type Draft, type Outbox, StoreFull, Verdict } from '../ports';
-import { Answers } from './answers';
+import { Answers, type Settles } from './answers';
 import { NOBODY, straysOf } from './belonging';
 import { Chain } from './chain';
 import { ChannelFollow, type FollowListener, type Subscribe } from './follow';
@@ -27,6 +27,7 @@ import type { RoomInfo } from './rooms';
 import { contentOf, pressingS } from './telling';
 import type { Uploads } from './uploads';
 import { type Reading, readAgain } from './reading';
+import type { SaidBook } from './said';
 import type { SendingChannel } from './sending';
 import { ReadMarks } from './read-marks';
 import type { Repeats } from './urgent';
@@ -61,6 +62,10 @@ export interface Host {
     readonly freshChanged: () => void;
     /** The server's row of an incident may have moved. */
     readonly incidentStirred: (id: IncidentId) => void;
+    /** What is asked in each consult's channel. */
+    readonly said: SaidBook;
+    /** Who is in a channel, or what is said in it, changed. */
+    readonly roomChanged: (id: ChannelId, subject: RoomInfo['subject']) => void;
 }
 
 /** Put a content into the outbox: on disk when it resolves. */
@@ -169,6 +174,7 @@ export class Room implements FollowListener, SendingChannel {
     /** Tell the channel's view again; many changes of one moment are told once. */
     tellView(): void {
         this.host.put({ kind: 'channel', channel: this.view() });
+        this.host.roomChanged(this.id, this.info.subject);
     }
 
     /** The lists or the directory changed: who is missing here may have, too. */
@@ -232,7 +238,7 @@ export class Room implements FollowListener, SendingChannel {
         for (const reading of readings) {
             const content = contentOf(reading);
             if (content?.type === 'acknowledged') {
-                await this.acknowledged(content.message, reading.entry.device, reading.entry.atMs);
+                await this.acknowledged(content, reading.entry.device, reading.entry.atMs);
             } else await this.asks(reading);
         }
         this.last = rows.at(-1) ?? null;
@@ -368,7 +374,7 @@ export class Room implements FollowListener, SendingChannel {
                 break;
             }
             case 'acknowledged':
-                await this.acknowledged(content.message, entry.device, entry.atMs);
+                await this.acknowledged(content, entry.device, entry.atMs);
                 break;
             case 'status': {
                 const status = this.present.status(content, entry.device, entry.atMs);
@@ -393,9 +399,22 @@ export class Room implements FollowListener, SendingChannel {
                     this.host.incidents.described(content.incident, content);
                 }
                 break;
+            case 'consult':
+                await this.asked(content, entry.device);
+                await this.takeRow(reading);
+                break;
             default:
                 await this.takeRow(reading);
         }
+    }
+
+    /** What its creator asks for: nobody else's word, and no later one, counts as the request. */
+    private async asked(content: ContentOf<'consult'>, device: DeviceId): Promise<void> {
+        const { home, said } = this.host;
+        const creator = this.chain.sealed.line.commits.get(0)?.committer;
+        const member = home.directories.memberOf(device);
+        if (this.info.purpose !== 'consult' || device !== creator || member === null) return;
+        await this.life.untilWritten(() => said.take(this.id, content, member));
     }
 
     private async takeRow(reading: Reading): Promise<void> {
@@ -425,7 +444,7 @@ export class Room implements FollowListener, SendingChannel {
         const { id, device } = reading.entry;
         const content = contentOf(reading);
         if (content === null || pressingS(content) === null || this.info.archived) return;
-        await this.answers.ask(id, this.host.home.directories.memberOf(device));
+        await this.answers.ask(id, this.settling(content, this.host.home.directories.memberOf(device)));
     }
 
     /** Whether it sounds here: another person's, addressed to this one, and not of yesterday (spec 10, "What sounds"). */
@@ -437,9 +456,11 @@ export class Room implements FollowListener, SendingChannel {
         const sender = home.directories.memberOf(entry.device);
         if (sender === me || this.hushed.has(entry.id)) return false;
         // One that could be opened only after it was answered.
-        if (content.type === 'check_in' && this.answers.book.answered(entry.id, sender)) return false;
+        const settled = this.answers.isSettled(entry.id, this.settling(content, sender));
+        if (settled && (content.type === 'check_in' || content.type === 'recommendation')) return false;
         if (content.type === 'assignment' && !people.concerns(content.unit, me)) return false;
         if (
+            content.type !== 'recommendation' &&
             this.answers.book
                 .acknowledgements(entry.id)
                 .some(({ device }) => home.directories.memberOf(device) === me)
@@ -449,21 +470,50 @@ export class Room implements FollowListener, SendingChannel {
         return home.nowMs() - entry.atMs <= URGENT_AGE_MS;
     }
 
-    private async acknowledged(message: MessageId, device: DeviceId, atMs: number): Promise<void> {
+    private async acknowledged(
+        { message, readBack }: ContentOf<'acknowledged'>,
+        device: DeviceId,
+        atMs: number,
+    ): Promise<void> {
         const { home, me } = this.host;
         if (device === home.keys.deviceId) this.hushed.delete(message);
         const entry = await home.history.message(this.chain.contentLog, message);
         const sender = entry === null ? null : home.directories.memberOf(entry.device);
-        if (!(await this.answers.acknowledge(message, device, atMs, sender))) return;
         const reading = entry === null ? null : readAgain(entry);
-        const type = reading === null ? null : contentOf(reading)?.type;
-        const by = home.directories.memberOf(device);
+        const content = reading === null ? null : contentOf(reading);
+        const settles = this.settling(content, sender);
+        const said = readBack === '' ? { device, atMs } : { device, atMs, readBack };
+        if (!(await this.answers.acknowledge(message, said, settles))) return;
+        const mine = home.directories.memberOf(device) === me;
         // One person, several devices: what they answered on one stops sounding on all. A check-in needs one answer of
-        // anybody's but the sender's.
-        if (by === me || (type === 'check_in' && by !== sender)) {
-            await this.life.untilWritten(() => this.relieve(message));
-        }
+        // anybody's but the sender's, a recommendation a read-back by those who asked.
+        const ends =
+            content?.type === 'recommendation'
+                ? settles(said)
+                : mine || (content?.type === 'check_in' && settles(said));
+        if (ends) await this.life.untilWritten(() => this.relieve(message));
         if (reading !== null) this.tellRow(reading);
+    }
+
+    /** What settles a message: somebody else's acknowledgement; a recommendation, a read-back by the asking unit. */
+    private settling(content: Content | null, sender: MemberId | null): Settles {
+        const { memberOf } = this.host.home.directories;
+        return ({ device, readBack = '' }) => {
+            const by = memberOf(device);
+            if (by === sender) return false;
+            return content?.type !== 'recommendation' || (readBack !== '' && this.isOfAsking(by));
+        };
+    }
+
+    /**
+     * Whether a member is of the unit that asked for this channel's consult, and so reads back. Where the request cannot be
+     * read here, anybody's counts: rather quiet too soon at one who only listens than a sound without end.
+     */
+    isOfAsking(member: MemberId | null): boolean {
+        const { said, people } = this.host;
+        const asker = said.of(this.id)?.member ?? null;
+        if (member === null || asker === null || member === asker) return member !== null;
+        return people.unitsOf(asker).some((unit) => unit.members.includes(member));
     }
 
     /** A message stops sounding here. */
@@ -474,7 +524,15 @@ export class Room implements FollowListener, SendingChannel {
     }
 
     /** A person here acknowledged it: it is quiet from now on, also where that cannot be written yet. */
-    async hush(message: MessageId): Promise<void> {
+    async hush(message: MessageId, readBack = ''): Promise<void> {
+        const entry = await this.host.home.history.message(this.chain.contentLog, message);
+        const reading = entry === null ? this.unwrittenNow.get(message) : readAgain(entry);
+        const content = reading === undefined ? null : contentOf(reading);
+        // Only a read-back of those who asked ends a recommendation.
+        if (content?.type === 'recommendation' && (readBack === '' || !this.isOfAsking(this.host.me))) {
+            await this.tellAgain(message);
+            return;
+        }
         this.hushed.add(message);
         try {
             await this.relieve(message);

@@ -23,6 +23,10 @@ export interface Teller {
         readonly device: DeviceId;
         readonly member: MemberId | null;
     }): ProgressView;
+    /** What a recommendation was read back as, the newest last. */
+    readBacks(
+        id: MessageId,
+    ): readonly { readonly member: MemberId | null; readonly text: string; readonly atMs: number }[];
     /** Plain bytes of a file that were fetched or sent so far. */
     doneBytes(id: MessageId, sizeBytes: number): number;
 }
@@ -38,6 +42,10 @@ export interface Envelope {
 
 const URGENCY_NAMES: readonly Urgency[] = ['routine', 'important', 'urgent'];
 const MARK_NAMES = new Map(Object.entries(MARKS).map(([name, number]) => [number as number, name as Mark]));
+
+export function urgencyName(urgency: URGENCIES): Urgency {
+    return URGENCY_NAMES[urgency] ?? 'routine';
+}
 
 export function urgencyNumber(urgency: Urgency): URGENCIES {
     return URGENCIES[urgency];
@@ -116,7 +124,7 @@ function rowOf(
                 ...common,
                 kind: 'text',
                 text: content.text,
-                urgency: URGENCY_NAMES[content.urgency] ?? 'routine',
+                urgency: urgencyName(content.urgency),
                 replyTo: content.replyTo,
                 progress: progress(),
             };
@@ -137,6 +145,21 @@ function rowOf(
                 kind: content.type,
                 unit: content.unit,
                 fix: content.fix,
+                progress: progress(),
+            };
+        case 'consult':
+            return {
+                ...common,
+                kind: 'consult',
+                summary: content.summary,
+                urgency: urgencyName(content.urgency),
+            };
+        case 'recommendation':
+            return {
+                ...common,
+                kind: 'recommendation',
+                text: content.text,
+                readBack: teller.readBacks(envelope.id),
                 progress: progress(),
             };
         case 'timeline': {
@@ -164,6 +187,7 @@ export function pressingS(content: Content): number | null {
         case 'assignment':
         case 'check_in':
         case 'duress':
+        case 'recommendation':
             return content.repeatS;
         default:
             return null;
@@ -174,7 +198,10 @@ export function pressingS(content: Content): number | null {
 export function wordsOf(row: Row): string {
     switch (row.kind) {
         case 'text':
+        case 'recommendation':
             return row.text;
+        case 'consult':
+            return row.summary;
         case 'file':
             return row.file.caption === '' ? row.file.name : row.file.caption;
         case 'assignment':
@@ -194,6 +221,8 @@ const ROW_TYPES: ReadonlySet<ContentType> = new Set([
     'duress',
     'timeline',
     'context_wanted',
+    'consult',
+    'recommendation',
 ]);
 
 export function isRow(lane: Lane, content: Content): boolean {

@@ -96,6 +96,13 @@ export class Upkeep {
 
     /** Any online member commits; who is first in rank is first in time. */
     private async rekey(room: Room): Promise<void> {
+        await this.turn(room);
+        await room.chain.sync();
+        await room.chain.rekeyIfDue();
+    }
+
+    /** Wait for this device's turn among the members that are online. */
+    async turn(room: Room): Promise<void> {
         let online: readonly DeviceId[] = [];
         try {
             online = (await this.work.who(room.id)).devices;
@@ -103,8 +110,6 @@ export class Upkeep {
             if (!(error instanceof Offline) && !(error instanceof EngineFailure)) throw error;
         }
         await this.waitTurn(room, new Set(online));
-        await room.chain.sync();
-        await room.chain.rekeyIfDue();
     }
 
     private async waitTurn({ chain, life }: Room, among: ReadonlySet<DeviceId>): Promise<void> {

@@ -32,6 +32,7 @@ import type {
 } from '../engine';
 import { type Clock, type Dialer, type Draft, type Random, Step, type Stores } from '../ports';
 import { Alarms } from './alarms';
+import { Consults } from './consults';
 import { Directories } from './directories';
 import { ChannelAlarmed, EngineFailure, isExpected } from './errors';
 import type { Home } from './home';
@@ -40,9 +41,11 @@ import { Incidents } from './incidents';
 import { Lists } from './lists';
 import type { Life } from './life';
 import { People } from './people';
+import { readNotice } from './notices';
 import { readAgain } from './reading';
 import type { Composed, Host } from './room';
 import { Rooms } from './rooms';
+import { SaidBook } from './said';
 import { Sending } from './sending';
 import { Sounds } from './sounds';
 import { pressingS } from './telling';
@@ -77,6 +80,7 @@ export class Work {
     readonly sounds: Sounds;
     readonly uploads: Uploads;
     readonly upkeep: Upkeep;
+    readonly consults: Consults;
     private readonly connection: Connection;
     private readonly lists: Lists;
     private link: Link;
@@ -89,6 +93,7 @@ export class Work {
         readonly people: People,
         readonly incidents: Incidents,
         readonly alarms: Alarms,
+        readonly said: SaidBook,
         connect: (work: () => Work) => Connection,
     ) {
         const { life, stores, random, put, clock } = parts;
@@ -118,9 +123,12 @@ export class Work {
             soundsChanged: () => this.sounds.changed(),
             freshChanged: () => this.tellFresh(),
             incidentStirred: (id) => this.lists.incidentStirred(id),
+            said,
+            roomChanged: (id, subject) => this.consults.roomChanged(id, subject),
         };
         this.rooms = new Rooms(host);
         this.upkeep = new Upkeep(this);
+        this.consults = new Consults(this);
         this.sending = new Sending(
             life,
             stores.outbox,
@@ -168,7 +176,8 @@ export class Work {
         };
         const people = await People.restore(history, put);
         const incidents = await Incidents.restore(history, put);
-        const work = new Work(parts, home, people, incidents, alarms, (late) => {
+        const said = await SaidBook.restore(history);
+        const work = new Work(parts, home, people, incidents, alarms, said, (late) => {
             const sink: Sink = {
                 onOnline: () => late().online(),
                 onOffline: () => late().offline(),
@@ -190,6 +199,7 @@ export class Work {
             work.sounds.repeats.press(room.id, id, clock.monotonicMs(), everyS ?? 0);
         }
         await work.uploads.restore();
+        await work.consults.restore();
         return work;
     }
 
@@ -200,6 +210,7 @@ export class Work {
         life.begin(() => this.lookForStale());
         this.lists.start();
         life.begin(() => this.upkeep.run());
+        this.consults.start();
         this.uploads.start();
         this.sending.nudgeAll();
         life.onEnd(() => this.connection.stop());
@@ -436,6 +447,7 @@ export class Work {
         }
         this.rooms.setOnline(true);
         this.sending.setOnline(true);
+        this.consults.online();
         this.chore();
     }
 
@@ -491,7 +503,9 @@ export class Work {
         if (item.kind === 'batch') {
             const generation = (await this.home.history.place(this.inboxLog))?.position.generation ?? 0;
             await this.keepPlace(this.inboxLog, { generation, offset: item.to });
-            this.chore();
+            const notices = item.entries.map(({ payload, atMs }) => ({ notice: readNotice(payload), atMs }));
+            for (const { notice, atMs } of notices) this.consults.noticed(notice, atMs);
+            if (notices.some(({ notice }) => notice.kind === 'lists')) this.chore();
         } else if (item.kind === 'subscribed') {
             await this.keepPlace(this.inboxLog, { generation: item.generation, offset: item.head });
         }
