@@ -94,14 +94,16 @@ class OnCall:
         return self.row
 
     def wait(self, seconds: float) -> ConsultRow:
-        """Let time pass, with a tick at each deadline on the way and one at the end."""
+        """Let time pass, with a tick at each deadline on the way, and one at the end unless a deadline was there."""
         until = self.now.steady_ms + round(seconds * 1000)
         while True:
             due = due_ms(self.row)
             if due is None or due > until:
                 break
             self.do(Tick(), max(due - self.now.steady_ms, 0) / 1000)
-        return self.do(Tick(), (until - self.now.steady_ms) / 1000)
+        return (
+            self.row if self.now.steady_ms == until else self.do(Tick(), (until - self.now.steady_ms) / 1000)
+        )
 
     def person(self, name: str, person: Person) -> None:
         """Someone comes, goes or leaves for good."""

@@ -202,7 +202,7 @@ class Draft:
     def end_hold(self) -> None:
         """Five minutes are over, and nobody came: whoever asked for them is paged anew."""
         holder = self.row.held_by
-        self.set(hold_steady_ms=NEVER_MS)
+        self.set(hold_steady_ms=NEVER_MS, held_until_ms=0)
         if holder is None or self._has_answered(holder):
             return
         if self.world.person(holder).reachable:
@@ -226,7 +226,7 @@ class Draft:
     def silence(self) -> None:
         """Nothing rings any more, and nothing is waited for."""
         self.close_pages()
-        self.set(deadline_steady_ms=NEVER_MS, hold_steady_ms=NEVER_MS, next_ms=0)
+        self.set(deadline_steady_ms=NEVER_MS, hold_steady_ms=NEVER_MS, held_until_ms=0, next_ms=0)
 
     def _dial(self) -> None:
         if self.row.dialled:

@@ -68,7 +68,8 @@ def _entitled(kind: ConsultActionKind, row: ConsultRow, member: MemberId, world:
         case _K.ACCEPT:
             return not asking and _may_come(row, member, world)
         case _K.DECLINE:
-            return target is not None and target.state is not TargetState.DECLINED
+            asked = target is not None and target.state is not TargetState.DECLINED
+            return asked and row.accepted_by in (None, member)
         case _K.HOLD:
             rings = target is not None and target.page is not None
             return rings and row.held_by is None and row.urgency is not Urgency.URGENT
