@@ -66,7 +66,7 @@ def _entitled(kind: ConsultActionKind, row: ConsultRow, member: MemberId, world:
     target = row.target(member)
     match kind:
         case _K.ACCEPT:
-            return not asking and _may_come(row, member, world)
+            return could_come(row, member, world)
         case _K.DECLINE:
             asked = target is not None and target.state is not TargetState.DECLINED
             return asked and row.accepted_by in (None, member)
@@ -87,8 +87,11 @@ def _entitled(kind: ConsultActionKind, row: ConsultRow, member: MemberId, world:
             assert_never(never)
 
 
-def _may_come(row: ConsultRow, member: MemberId, world: World) -> bool:
-    """Everyone that the ladder could page: a target, late or not, whoever a step names, a supervisor, the channel's own."""
+def could_come(row: ConsultRow, member: MemberId, world: World) -> bool:
+    """Whether this member might have accepted, whoever did: everyone that the ladder could page (a target, late or not,
+    whoever a step names, a supervisor) and the channel's own; never who asks."""
+    if member == row.member:
+        return False
     named = any(member in step.members for step in row.steps)
     holds = member in (world.holders.get(rota) for step in row.steps for rota in step.rotas)
     return (

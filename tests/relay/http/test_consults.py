@@ -187,6 +187,15 @@ async def test_twenty_accept_at_once_and_one_of_them_is_first(scene: Scene, cast
             assert await refusal(act(loser, asked.id, K.JOIN)) is WireError.FORBIDDEN
 
 
+async def test_who_was_not_paged_yet_hears_that_somebody_was_first(scene: Scene, cast: Cast) -> None:
+    asked = await scene.request(cast.ana, cast.priya, cast.noor)
+    await act(cast.priya, asked.id, K.ACCEPT)
+    # Noor's device is in the channel, and her step has not begun: she may come, and must not be told that there is none.
+    assert await refusal(act(cast.noor, asked.id, K.ACCEPT)) is WireError.ALREADY_ACCEPTED
+    assert await refusal(act(cast.ana, asked.id, K.ACCEPT)) is WireError.ALREADY_ACCEPTED
+    assert await refusal(act(cast.eva, asked.id, K.ACCEPT)) is WireError.NOT_FOUND
+
+
 async def test_all_of_a_step_are_told_when_one_accepts(scene: Scene, cast: Cast) -> None:
     ladder = await scene.ladder(*steps((cast.priya, cast.noor)))
     asked = await scene.request(cast.ana, cast.priya, cast.noor, cast.sofia, ladder=ladder)

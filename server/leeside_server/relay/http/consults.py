@@ -32,7 +32,7 @@ from leeside_server.core.consult_moves import (
     Side,
     Take,
 )
-from leeside_server.core.consult_rights import may, watchers
+from leeside_server.core.consult_rights import could_come, may, watchers
 from leeside_server.core.consult_row import ACTIVE, ENDED, FINAL, ConsultRow, ringing
 from leeside_server.core.incidents import ENDED as ENDED_INCIDENT
 from leeside_server.core.incidents import IncidentRow, UnitRow, open_incident
@@ -215,10 +215,12 @@ async def consult(call: Call) -> o.Consult:
     return answer(held, call.actor.member, world)
 
 
-async def _mine(call: Call) -> tuple[Held[ConsultRow], World]:
+async def _mine(call: Call, *, coming: bool = False) -> tuple[Held[ConsultRow], World]:
+    """`coming`: by who wants to accept. They were told of it, and must hear that somebody was first, not that there is none."""
     held = await call.need(ConsultRow, call.id)
     world = await _world(call, held.row)
-    if not _concerns(held.row, call.actor.member, world):
+    member = call.actor.member
+    if not _concerns(held.row, member, world) and not (coming and could_come(held.row, member, world)):
         raise ProtocolError(WireError.NOT_FOUND)
     return held, world
 
@@ -240,7 +242,7 @@ async def consult_action(call: Call) -> o.Consult:
     """POST /v1/consults/{id}/actions. A repeat of what was done gets the same answer."""
     call.actor.require(Action.ACT_ON_CONSULT)
     body = call.body(o.ConsultAction)
-    held, _ = await _mine(call)
+    held, _ = await _mine(call, coming=body.kind is _K.ACCEPT)
     given = await _input(call, held.row, body)
     event = f"consult_{body.kind.value}"
     key = ConsultId(held.id)
