@@ -103,6 +103,17 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("take_guest_link", "POST", "/v1/guests", "open", "Come by a guest's link, with new keys.", o.GuestPost, o.GuestTaken, status=201),
     Route("guest", "GET", "/v1/guests/{id}", "device", "One guest.", None, o.Guest),
     Route("end_guest", "DELETE", "/v1/guests/{id}", "device", "End a guest's link, and refuse its device at once.", status=204),
+    Route("on_call", "GET", "/v1/oncall", "device", "Who is on call now, and what the next 24 hours lack.", None, o.OnCall),
+    Route("rotas", "GET", "/v1/rotas", "device", "List rotas.", None, o.Rotas, query=_PAGE),
+    Route("create_rota", "POST", "/v1/rotas", "device", "Create a rota.", o.NewRota, o.Rota, status=201),
+    Route("rota", "GET", "/v1/rotas/{id}", "device", "One rota.", None, o.Rota),
+    Route("change_rota", "PATCH", "/v1/rotas/{id}", "device", "Change or end a rota; cover, swap, be absent.", o.RotaChange, o.Rota),
+    Route("schedule", "GET", "/v1/rotas/{id}/schedule", "device", "Who is on call in a window of time.", None, o.Schedule, query=("from_ms", "until_ms")),
+    Route("ladders", "GET", "/v1/ladders", "device", "List escalation policies.", None, o.Ladders, query=_PAGE),
+    Route("create_ladder", "POST", "/v1/ladders", "device", "Create an escalation policy.", o.NewLadder, o.Ladder, status=201),
+    Route("ladder", "GET", "/v1/ladders/{id}", "device", "One escalation policy.", None, o.Ladder),
+    Route("change_ladder", "PATCH", "/v1/ladders/{id}", "device", "Change or end an escalation policy.", o.LadderChange, o.Ladder),
+    Route("ladder_roster", "GET", "/v1/ladders/{id}/roster", "device", "Who a consult's first roster must hold.", None, o.LadderRoster, query=("language",)),
     Route("security_events", "GET", "/v1/security-events", "device", "What happened to access, append-only.", None, r.SecurityEvents, query=_PAGE),
 )  # fmt: skip
 

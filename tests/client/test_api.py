@@ -130,6 +130,13 @@ def sample(kind: Any) -> Any:
         r.EpochBoxes: [r.EpochBoxes(1, None, (), b"")],
         r.Blob: r.Blob(ID, 1, 2, 1, (), False),
         r.SecurityEvents: r.SecurityEvents("", ()),
+        o.OnCall: o.OnCall(1, (o.OnCallRota(ID, "line", None, 2),), (ID,), (o.Warning(ID, "gap", None, 1, 2),)),
+        o.Rotas: o.Rotas("", ()),
+        o.Rota: o.Rota(ID, "line", (), (), (), (), None, 1, 0, 1),
+        o.Schedule: o.Schedule(ID, (o.Span(1, 2, None, "gap"),)),
+        o.Ladders: o.Ladders("", ()),
+        o.Ladder: o.Ladder(ID, "nights", (), (), 1, 0, 1),
+        o.LadderRoster: o.LadderRoster(None, (ID,), (ID,), ()),
         o.Consults: o.Consults("", ()),
         o.Consult: o.Consult(
             id=ID, incident=ID, unit=None, member=ID, device=ID, urgency=Urgency.URGENT, language="", interpreter=False,

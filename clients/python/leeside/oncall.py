@@ -70,3 +70,50 @@ class OnCallCalls(ABC):
 
     async def end_guest(self, guest: Id) -> None:
         await self._nothing("end_guest", path={"id": guest})
+
+    # ---- who is on call
+
+    async def on_call(self) -> o.OnCall:
+        """Who holds each rota now, and what the next 24 hours lack."""
+        return await self._one("on_call", o.OnCall)
+
+    async def rotas(self, after: str = "", limit: int = 100) -> o.Rotas:
+        return await self._one("rotas", o.Rotas, query=_page(after, limit))
+
+    async def create_rota(self, body: o.NewRota) -> o.Rota:
+        return await self._one("create_rota", o.Rota, body=body)
+
+    async def rota(self, rota: Id) -> o.Rota:
+        return await self._one("rota", o.Rota, path={"id": rota})
+
+    async def change_rota(self, rota: Id, body: o.RotaChange) -> o.Rota:
+        """`conflict` when somebody changed it since `body.revision`: read it anew and decide again."""
+        return await self._one("change_rota", o.Rota, path={"id": rota}, body=body)
+
+    async def schedule(self, rota: Id, from_ms: int, until_ms: int) -> o.Schedule:
+        """Who is on call in a window of 100 days at most."""
+        query = {"from_ms": str(from_ms), "until_ms": str(until_ms)}
+        return await self._one("schedule", o.Schedule, path={"id": rota}, query=query)
+
+    # ---- ladders
+
+    async def ladders(self, after: str = "", limit: int = 100) -> o.Ladders:
+        return await self._one("ladders", o.Ladders, query=_page(after, limit))
+
+    async def create_ladder(self, body: o.NewLadder) -> o.Ladder:
+        return await self._one("create_ladder", o.Ladder, body=body)
+
+    async def ladder(self, ladder: Id) -> o.Ladder:
+        return await self._one("ladder", o.Ladder, path={"id": ladder})
+
+    async def change_ladder(self, ladder: Id, body: o.LadderChange) -> o.Ladder:
+        return await self._one("change_ladder", o.Ladder, path={"id": ladder}, body=body)
+
+    async def ladder_roster(self, ladder: Id, language: str = "") -> o.LadderRoster:
+        """Who a consult's first roster must hold; `oncall.NO_LADDER` is the agency's default ladder."""
+        query = {"language": language} if language else {}
+        return await self._one("ladder_roster", o.LadderRoster, path={"id": ladder}, query=query)
+
+
+def _page(after: str, limit: int) -> dict[str, str]:
+    return {"limit": str(limit), "after": after} if after else {"limit": str(limit)}

@@ -113,11 +113,12 @@ def called(step: StepRow, language: str, world: World, *, last: bool) -> tuple[M
         return world.supervisors[:STEP_MEMBERS]
     holders = (world.holders.get(rota) for rota in step.rotas)
     named = dict.fromkeys([*(holder for holder in holders if holder is not None), *step.members])
-    fit = [member for member in named if _fits(step, language, world.person(member))]
+    fit = [member for member in named if fits(step, language, world.person(member))]
     return tuple(fit[:STEP_MEMBERS])
 
 
-def _fits(step: StepRow, language: str, person: Person) -> bool:
+def fits(step: StepRow, language: str, person: Person) -> bool:
+    """Whether a step takes this person for a consult in this language."""
     return (
         (not step.language or not language or language in person.languages)
         and (not step.specialty or step.specialty in person.specialties)

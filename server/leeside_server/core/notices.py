@@ -46,6 +46,8 @@ class Notice(IntEnum):
     """[10, guest, consult]: told to the device that made the link: somebody came by it, and waits to be let in."""
     TEST_PAGE = 11
     """[11, page]: the test that this device asked for."""
+    ON_CALL_WARNING = 12
+    """[12, rota]: it has a gap ahead, or a holder whom nothing reaches; told to supervisors, who fetch who is on call."""
 
 
 class Access(IntEnum):

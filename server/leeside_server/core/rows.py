@@ -12,6 +12,7 @@
 | `ticket` | a ticket of an agency's own sign-in that was used | `person` |
 | `vapid_key` | the key that push services know this server by | `identity` |
 | `rota` | who is on call | `rota` |
+| `warned` | what its supervisors were told will be missing | `oncall_warnings` |
 | `ladder` | an escalation policy | `ladder` |
 | `consult` | a consult; the parent is `active` or `ended`, due at its next deadline | `consult_row` |
 | `asked` | what a device asked for lately; the id is the device's | `asked` |
@@ -53,6 +54,7 @@ from leeside_server.core.identity import (
 )
 from leeside_server.core.incidents import IncidentRow, UnitRow
 from leeside_server.core.ladder import LadderRow
+from leeside_server.core.oncall_warnings import WarnedRow
 from leeside_server.core.paging import PageRow
 from leeside_server.core.paging import due_ms as page_due_ms
 from leeside_server.core.person import PasskeyRow, TicketRow
@@ -100,6 +102,7 @@ Row = (
     | PasskeyRow
     | TicketRow
     | RotaRow
+    | WarnedRow
     | PageRow
     | DutyRow
     | SteadyRow
@@ -131,6 +134,7 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     PasskeyRow: "passkey",
     TicketRow: "ticket",
     RotaRow: "rota",
+    WarnedRow: "warned",
     PageRow: "page",
     DutyRow: "duty",
     SteadyRow: "steady",

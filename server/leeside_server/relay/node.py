@@ -30,6 +30,7 @@ from leeside_server.ports import (
     Store,
     StoreUnavailable,
 )
+from leeside_server.relay import foresight
 from leeside_server.relay.access import Access
 from leeside_server.relay.beats import Beats
 from leeside_server.relay.catchup import READERS, CatchUp
@@ -37,6 +38,7 @@ from leeside_server.relay.clockwork import Clockwork
 from leeside_server.relay.consults import LOOK_S, Consults
 from leeside_server.relay.directories import Directories
 from leeside_server.relay.door import Door
+from leeside_server.relay.foresight import Foresight
 from leeside_server.relay.heads import Heads
 from leeside_server.relay.hints import NODE_BYTES, HintSeal
 from leeside_server.relay.hub import Hub
@@ -115,6 +117,8 @@ class Node:
         self.clockwork.add("pages", self.paging.carry_out)
         self.clockwork.add("consults", self.consults.carry_out)
         self.clockwork.add("people", self.consults.look, LOOK_S)
+        self.foresight = Foresight(self)
+        self.clockwork.add("foresight", self.foresight.look, foresight.LOOK_S, vital=False)
         self.beats = Beats(self)
         self.hub.rows = self.heads
         self.hub.catchup = self.catchup

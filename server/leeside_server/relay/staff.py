@@ -8,7 +8,7 @@ that guards what is decided.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -46,6 +46,22 @@ class People(msgspec.Struct, frozen=True):
         """Whose these devices are, of those that are active."""
         wanted = frozenset(devices)
         return frozenset(member for member, own in self.devices.items() if not wanted.isdisjoint(own))
+
+
+class Gone(Collection[MemberId]):
+    """Members whom nobody can page any more: whoever is not of the agency (now)."""
+
+    def __init__(self, people: People) -> None:
+        self._people = people
+
+    def __contains__(self, member: object) -> bool:
+        return member not in self._people.members
+
+    def __iter__(self) -> Iterator[MemberId]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 class Staff:

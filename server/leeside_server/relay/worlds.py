@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,7 +20,7 @@ from leeside_server.core.incidents import UnitRow
 from leeside_server.core.ladder import Person, StepRow, World
 from leeside_server.core.rota import RotaRow, holder
 from leeside_server.core.rows import KINDS, read
-from leeside_server.relay.staff import People
+from leeside_server.relay.staff import Gone, People
 
 if TYPE_CHECKING:
     from leeside_server.relay.node import Node
@@ -103,7 +103,7 @@ class Worlds:
             return {}
         rows = await self._node.store.objects(agency, KINDS[RotaRow], None, b"", PAGE_ENTRIES)
         rotas = {RotaId(item.id): read(RotaRow, item).row for item in rows}
-        ended = _Gone(people)
+        ended = Gone(people)
         return {rota: holder(rotas, rota, wall_ms, ended) for rota in wanted}
 
     async def persons(
@@ -183,19 +183,3 @@ class Worlds:
         return frozenset(
             m for m in psychiatrists if not head.masks.keys().isdisjoint(people.devices.get(m, ()))
         )
-
-
-class _Gone(Collection[MemberId]):
-    """Members whom nobody can page any more: whoever is not of the agency."""
-
-    def __init__(self, people: People) -> None:
-        self._people = people
-
-    def __contains__(self, member: object) -> bool:
-        return member not in self._people.members
-
-    def __iter__(self) -> Iterator[MemberId]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0

@@ -9,7 +9,14 @@ from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelKind, address
 from leeside_protocol.routes import BY_NAME, ROUTES
-from leeside_protocol.words import ChannelPurpose, HoldReason, IncidentState, Role, ShredReason
+from leeside_protocol.words import (
+    ChannelPurpose,
+    ConsultActionKind,
+    HoldReason,
+    IncidentState,
+    Role,
+    ShredReason,
+)
 from tests.relay.http.world import Agency, City, channel_post, commit_post
 
 BODIES: dict[str, Any] = {
@@ -22,7 +29,10 @@ BODIES: dict[str, Any] = {
     "shred_records": r.ShredPost(ShredReason.RETENTION_OVER),
     "create_blob": r.NewBlob(10),
     "put_chunk": bytes(10),
+    "consult_action": o.ConsultAction(ConsultActionKind.ACCEPT),
     "create_guest": o.NewGuest("interpreter"),
+    "change_rota": o.RotaChange(1, label="nights"),
+    "change_ladder": o.LadderChange(1, label="nights"),
 }
 BY_ID = [route.name for route in ROUTES if "{id}" in route.path]
 
@@ -68,6 +78,8 @@ async def ids_of(agency: Agency) -> dict[str, bytes]:
     made = agency.genesis(dispatcher, incident=incident)
     post = channel_post(ChannelPurpose.INCIDENT, made, incident)
     await dispatcher.ask("open_incident", r.IncidentPost(incident, 2, (), post))
+    rota = await agency.admin.ask("create_rota", o.NewRota("line"))
+    ladder = await agency.admin.ask("create_ladder", o.NewLadder("nights"))
     blob = await dispatcher.ask("create_blob", r.NewBlob(10), id=made.commit.channel_id.hex())
     return {
         "members": bytes.fromhex(dispatcher.member),
@@ -76,6 +88,8 @@ async def ids_of(agency: Agency) -> dict[str, bytes]:
         "incidents": incident,
         "channels": made.commit.channel_id,
         "blobs": bytes.fromhex(blob.id),
+        "rotas": bytes.fromhex(rota.id),
+        "ladders": bytes.fromhex(ladder.id),
     }
 
 
@@ -86,7 +100,8 @@ async def test_lists_hold_ones_own(city: City) -> None:
         items = (await mine.admin.ask(name)).items
         assert {item.id for item in items} <= {mine.admin.member, mine.admin.id.hex()}
     supervisor = await mine.join(Role.SUPERVISOR)
-    assert (await supervisor.ask("incidents")).items == ()
+    for name in ("incidents", "rotas", "ladders"):
+        assert (await supervisor.ask(name)).items == ()
     events = (await supervisor.ask("security_events", query={"limit": 500})).items
     assert not {e.actor for e in events} & {theirs.admin.id.hex()}
     assert len(await mine.admin.ask("directory")) == mine.directory.seq

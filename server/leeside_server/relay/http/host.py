@@ -11,6 +11,7 @@ from leeside_server.core.writes import Item, Outcome
 from leeside_server.ports import Blobs, Clock, Push, Store
 from leeside_server.relay.consults import Consults
 from leeside_server.relay.directories import Directories
+from leeside_server.relay.foresight import Foresight
 from leeside_server.relay.tokens import Tokens
 
 
@@ -62,6 +63,9 @@ class Host(Protocol):
 
     @property
     def consults(self) -> Consults: ...
+
+    @property
+    def foresight(self) -> Foresight: ...
 
     def random(self, count: int, /) -> bytes: ...
 

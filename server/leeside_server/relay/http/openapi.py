@@ -19,6 +19,7 @@ from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_protocol.routes import ROUTES, Route
+from leeside_server.core.recurrence import FIRST_MS, LAST_MS
 
 Json = dict[str, Any]
 OCTETS: Final = "application/octet-stream"
@@ -31,6 +32,13 @@ _QUERY: Final[dict[str, Json]] = {
         "type": "string",
         "pattern": "^[0-9a-f]{32}$",
         "description": "A records key; for records officers.",
+    },
+    "from_ms": {"type": "integer", "minimum": FIRST_MS, "maximum": LAST_MS},
+    "until_ms": {"type": "integer", "minimum": FIRST_MS, "maximum": LAST_MS},
+    "language": {
+        "type": "string",
+        "pattern": "^([a-z]{2,3})?$",
+        "description": "A primary subtag of BCP 47.",
     },
 }
 _PATH: Final[dict[str, Json]] = {
