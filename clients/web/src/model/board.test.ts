@@ -138,23 +138,40 @@ describe('who has not acknowledged', () => {
 describe('nearest', () => {
     const place = { latE7: 475_600_000, lonE7: 191_200_000 };
 
-    test('is by distance, with the age of each fix, and unknown places last', () => {
+    test('is who can go, by distance, with the age of each fix, and unknown places last', () => {
         const from = source({
-            units: [a.unit(1), a.unit(2), a.unit(3), a.unit(4)],
+            units: [1, 2, 3, 4, 5, 6].map((n) => a.unit(n)),
             statuses: [
                 a.status(1),
                 a.status(4),
                 a.status(3, { primary: 'NotAvailable', secondary: 'Break' }),
+                a.status(5),
+                a.status(6, { primary: 'ConditionallyAvailable' }),
             ],
             positions: [
                 a.position(1, { fix: a.fix({ latE7: 475_700_000, fixMs: 100 }) }),
                 a.position(2, { fix: a.fix({ latE7: 475_610_000, fixMs: 400 }) }),
+                // At the door, and on a break.
+                a.position(3, { fix: a.fix({ latE7: 475_600_000, fixMs: 400 }) }),
+                a.position(5, { fix: a.fix({ latE7: 475_650_000, fixMs: 400 }) }),
+                a.position(6, { fix: a.fix({ latE7: 475_601_000, fixMs: 400 }) }),
             ],
         });
         const found = nearest(boardLines(from, 1_000), place, 1_000);
-        expect(found.map((x) => x.line.unit.name)).toEqual(['Crisis 2', 'Crisis 1', 'Crisis 4', 'Crisis 3']);
-        expect(found.map((x) => x.fixAgeMs)).toEqual([600, 900, null, null]);
-        expect(found[3]?.distanceM).toBeNull();
+        const order = [5, 1, 4, 6, 2, 3].map((n) => `Crisis ${n}`);
+        expect(found.map((x) => x.line.unit.name)).toEqual(order);
+        expect(found.map((x) => x.fixAgeMs)).toEqual([600, 900, null, 600, 600, 600]);
+        expect(found[2]?.distanceM).toBeNull();
+    });
+
+    test('sends nobody who is in danger', () => {
+        const from = source({
+            units: [a.unit(1), a.unit(2)],
+            statuses: [a.status(1), a.status(2, { primary: 'NotAvailable' })],
+            urgent: [a.duress(1)],
+        });
+        const found = nearest(boardLines(from, 1_000), place, 1_000);
+        expect(found.map((x) => x.line.unit.name)).toEqual(['Crisis 2', 'Crisis 1']);
     });
 
     test('distances are those of a globe', () => {

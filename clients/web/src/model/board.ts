@@ -182,7 +182,10 @@ export interface Candidate {
     readonly fixAgeMs: number | null;
 }
 
-/** Units for an incident: the nearest first, then those whose place is not known, each as the board has them. */
+/**
+ * Units for an incident: those that can go before those that cannot, however near, and nobody who is in danger; of each the
+ * nearest first, then those whose place is not known, as the board has them.
+ */
 export function nearest(
     lines: readonly BoardLine[],
     place: Pick<Fix, 'latE7' | 'lonE7'> | null,
@@ -199,10 +202,19 @@ export function nearest(
         })
         .sort(
             (a, b) =>
+                readiness(a.line) - readiness(b.line) ||
+                // Two that are nowhere are no number apart.
                 (a.distanceM ?? Infinity) - (b.distanceM ?? Infinity) ||
-                availability(a.line) - availability(b.line) ||
+                0 ||
                 byName(a.line, b.line),
         );
+}
+
+/** Whether a unit can go; one that never said stands before one that said no. */
+function readiness(line: BoardLine): number {
+    if (line.duress) return 4;
+    if (line.status === null) return 2;
+    return { Available: 0, ConditionallyAvailable: 1, NotAvailable: 3 }[line.status.primary];
 }
 
 /** Mean radius of the earth, IUGG. */

@@ -8,6 +8,7 @@ import { boardLines, EVERYTHING, filterLines, fold, isNeeding, notAcknowledged }
 import type { BoardFilter, BoardLine } from './board';
 import type { ChannelId, IncidentId, IncidentView, MemberId, UnitId } from './engine';
 import { strip, strips } from './incident-strip';
+import { saidOnce } from './said-once';
 import type { Strip } from './incident-strip';
 import type { UrgentRow, World } from './world.svelte';
 
@@ -138,28 +139,6 @@ export class Desk {
         }
         return [...danger, ...asked, ...waiting];
     }
-}
-
-/** Within this time a device's words of safety in several channels are one: they are written in one step. */
-const ONE_WORD_MS = 5_000;
-
-/** Rows by what was said: a call for help and a check-in go to a unit's channel and to its incidents'. */
-function saidOnce(rows: readonly UrgentRow[]): [UrgentRow, ...UrgentRow[]][] {
-    const found: [UrgentRow, ...UrgentRow[]][] = [];
-    for (const row of rows) {
-        const safety = row.kind === 'duress' || row.kind === 'check_in';
-        const same = found.find(
-            ([first, ...more]) =>
-                safety &&
-                first.kind === row.kind &&
-                first.device === row.device &&
-                Math.abs(first.writtenMs - row.writtenMs) < ONE_WORD_MS &&
-                [first, ...more].every((one) => one.channel !== row.channel),
-        );
-        if (same === undefined) found.push([row]);
-        else same.push(row);
-    }
-    return found;
 }
 
 /** What a strip is found by. */
