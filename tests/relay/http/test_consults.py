@@ -11,7 +11,9 @@ import pytest
 import pytest_asyncio
 
 from leeside_protocol import oncall as o
+from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
+from leeside_protocol.sealing.public.commit import Commit
 from leeside_protocol.words import (
     ChannelPurpose,
     ConsultActionKind,
@@ -25,6 +27,8 @@ from leeside_server.core.notices import Notice
 from leeside_server.core.rates import Rate
 from leeside_server.core.rows import KINDS, read
 from leeside_server.relay.http import HttpSettings
+from leeside_server.relay.http.call import Call
+from leeside_server.relay.http.channels import standing
 from tests.relay.http.consulting import Scene, act, inbox, scene_of, show, steps
 from tests.relay.http.world import Agency, City, Person, Refusal
 from tests.relay.http.world import city as open_city
@@ -99,6 +103,25 @@ async def test_a_repeated_request_is_one_request(scene: Scene, cast: Cast) -> No
     assert again.repeat
     assert len(await scene.pages(asked.id)) == 1
     assert len((await cast.ana.ask("consults")).items) == 1
+
+
+async def test_a_repeat_that_overtakes_its_first_request_is_one_request(
+    scene: Scene, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = scene.ask(cast.ana, cast.priya)
+    first = await cast.ana.ask("create_consult", asked.post)
+    looks = 0
+
+    async def late(call: Call, commit: Commit) -> r.CommitAnswer | None:
+        """The first request is stored only when the second one has looked for it."""
+        nonlocal looks
+        looks += 1
+        return None if looks == 1 else await standing(call, commit)
+
+    monkeypatch.setattr("leeside_server.relay.http.consults.standing", late)
+    again = await cast.ana.ask("create_consult", asked.post)
+    assert (again.commit_hash, again.repeat) == (first.commit_hash, True)
+    assert looks == 2
 
 
 async def test_a_consult_without_an_incident_has_one_made_for_it(scene: Scene, cast: Cast) -> None:

@@ -75,7 +75,14 @@ async def create_consult(call: Call) -> r.CommitAnswer:
         repeat = await standing(call, genesis.commit)
         if repeat is not None:
             return repeat
-        parts = await _opening(call, body, genesis)
+        try:
+            parts = await _opening(call, body, genesis)
+        except ProtocolError:
+            # The very same request may have been stored meanwhile: somebody got no answer, and asked another node.
+            repeat = await standing(call, genesis.commit)
+            if repeat is None:
+                raise
+            return repeat
         left -= 1
         try:
             return await store_commit(call, genesis.commit, parts)
