@@ -478,4 +478,41 @@ class Guests(Answer, frozen=True):
     items: tuple[Guest, ...]
 
 
+# ---- figures
+
+
+class FigureCell(Answer, frozen=True):
+    """One cut of the consults, counted from their clear times. None: it would tell of fewer than `fewest` consults, or too few
+    had it (a p95 needs 20). Times are milliseconds from the request on. `unanswered`, `exhausted`: the share, 0 to 1, that nobody
+    accepted, or whose ladder ended, of those that were answered or are over; `depth`: how many steps were climbed, on average."""
+
+    label: str
+    consults: int | None
+    to_page_p50_ms: int | None = None
+    to_page_p90_ms: int | None = None
+    to_page_p95_ms: int | None = None
+    to_accept_p50_ms: int | None = None
+    to_accept_p90_ms: int | None = None
+    to_accept_p95_ms: int | None = None
+    to_join_p50_ms: int | None = None
+    to_join_p90_ms: int | None = None
+    to_join_p95_ms: int | None = None
+    unanswered: float | None = None
+    exhausted: float | None = None
+    depth: float | None = None
+
+
+class Figures(Answer, frozen=True):
+    """GET /v1/consults/figures: of the consults asked for in a window. `by_hour` has 24 cells, `by_weekday` 7, Monday first, by the
+    wall time of `zone`."""
+
+    from_ms: int
+    until_ms: int
+    zone: str
+    fewest: int
+    all: FigureCell
+    by_hour: tuple[FigureCell, ...]
+    by_weekday: tuple[FigureCell, ...]
+
+
 NO_LADDER: Final = "0" * 32
