@@ -194,6 +194,7 @@ class Node:
                         # Who is new in the roster cannot open what was sealed before, and who left must not get it.
                         content = address(ChannelKind.CONTENT, part.id)
                         self.spawn(self.latest.drop(item.agency, content))
+        self.staff.stored(items, outcomes)
         self.hub.stored(items, outcomes)
         self.pushes.stored(items, outcomes)
         self.paging.stored(items, outcomes)

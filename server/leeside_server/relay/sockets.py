@@ -56,6 +56,10 @@ class Sockets:
         """Devices that are connected here."""
         return tuple(self._devices)
 
+    def holds(self, agency: AgencyId, device: DeviceId) -> bool:
+        """Whether a device is connected here, this very moment."""
+        return (agency, device) in self._devices
+
     def out(self, agency: AgencyId, kind: Access, subject: bytes) -> None:
         """A device was revoked or a session has ended: close its sockets now."""
         if kind is Access.DEVICE_OUT:

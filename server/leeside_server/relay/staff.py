@@ -1,14 +1,15 @@
 """Who an agency has: its members and their active devices, read together and kept for a moment.
 
 A consult's decision looks at everybody who could be paged, and consults are decided twice a second on every node; so one
-reading serves all decisions of an agency for `KEPT_S`. A change is seen that much later, on top of the compare-and-set
-that guards what is decided.
+reading serves all decisions of an agency for a while: `KEPT_S`, longer where reading takes long, so that it costs a
+twentieth of the time at most. What this node itself writes is seen at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -18,11 +19,15 @@ from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_protocol.words import Role
 from leeside_server.core.identity import DeviceRow, DeviceState, MemberRow
 from leeside_server.core.rows import KINDS, Held, R, read
+from leeside_server.core.writes import Item, Outcome, Save, Stored
 from leeside_server.ports import Clock, Store, StoreUnavailable
 
-KEPT_S: Final = 1.0
+KEPT_S: Final = 0.25
+KEPT_MOST_S: Final = 2.0
+SHARE: Final = 20
 AGENCIES_KEPT: Final = 256
 READ_TIMEOUT_S: Final = 5.0
+_KINDS: Final = frozenset({KINDS[MemberRow], KINDS[DeviceRow]})
 
 
 class People(msgspec.Struct, frozen=True):
@@ -71,19 +76,29 @@ class Staff:
         self._store = store
         self._clock = clock
         self._kept: dict[AgencyId, tuple[float, People]] = {}
+        """Until when, on the monotonic clock, and what."""
         self._reading: dict[AgencyId, asyncio.Task[People]] = {}
 
     async def of(self, agency: AgencyId) -> People:
-        """The people of an agency, as of `KEPT_S` ago at most. Raises `StoreUnavailable`."""
+        """The people of an agency, as of `KEPT_MOST_S` ago at most. Raises `StoreUnavailable`."""
         kept = self._kept.get(agency)
-        if kept is not None and self._clock.monotonic_s() - kept[0] < KEPT_S:
+        if kept is not None and self._clock.monotonic_s() < kept[0]:
             return kept[1]
         reading = self._reading.get(agency)
         if reading is None:
             reading = self._reading[agency] = asyncio.create_task(self._read(agency))
-            reading.add_done_callback(lambda _: self._reading.pop(agency, None))
+            reading.add_done_callback(partial(self._read_done, agency))
         # Whoever gives up waiting leaves the reading to the others.
         return await asyncio.shield(reading)
+
+    def stored(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+        """A write of this node: whoever came or went with it is known from now on."""
+        for item, outcome in zip(items, outcomes, strict=True):
+            if type(outcome) is Stored and any(
+                type(part) is Save and part.kind in _KINDS for part in item.parts
+            ):
+                self._kept.pop(item.agency, None)
+                self._reading.pop(item.agency, None)
 
     async def _read(self, agency: AgencyId) -> People:
         began_s = self._clock.monotonic_s()
@@ -99,11 +114,18 @@ class Staff:
                 devices.setdefault(held.row.member, {})[DeviceId(held.id)] = held.row
         lasting = {MemberId(held.id): held.row for held in members if not held.row.ended_ms}
         people = People(lasting, {member: own for member, own in devices.items() if member in lasting})
-        self._kept.pop(agency, None)
-        self._kept[agency] = (began_s, people)
-        while len(self._kept) > AGENCIES_KEPT:
-            del self._kept[next(iter(self._kept))]
+        now_s = self._clock.monotonic_s()
+        if self._reading.get(agency) is asyncio.current_task():
+            # Nothing was written meanwhile.
+            self._kept.pop(agency, None)
+            self._kept[agency] = (now_s + min(KEPT_MOST_S, max(KEPT_S, SHARE * (now_s - began_s))), people)
+            while len(self._kept) > AGENCIES_KEPT:
+                del self._kept[next(iter(self._kept))]
         return people
+
+    def _read_done(self, agency: AgencyId, task: asyncio.Task[People]) -> None:
+        if self._reading.get(agency) is task:
+            del self._reading[agency]
 
     async def _every(self, agency: AgencyId, kind: type[R]) -> list[Held[R]]:
         rows: list[Held[R]] = []

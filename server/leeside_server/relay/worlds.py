@@ -140,7 +140,9 @@ class Worlds:
         clock = self._node.clock
         view = await self._node.presence.online(agency, tuple(devices), clock.now_ms())
         now_s = clock.monotonic_s()
-        for device in view.devices:
+        # What came here a moment ago is told to other nodes, and so to presence, a second later.
+        here = [device for device in devices if self._node.sockets.holds(agency, device)]
+        for device in (*view.devices, *here):
             self._seen_s.pop((agency, device), None)
             self._seen_s[agency, device] = now_s
         while len(self._seen_s) > SEEN_KEPT:
