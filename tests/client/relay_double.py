@@ -18,6 +18,7 @@ import msgspec
 from leeside.api import ApiError, Unreachable
 from leeside.link import LinkClosed
 from leeside_protocol import messages as m
+from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.codec import decode_client, encode
 from leeside_protocol.errors import CloseCode, WireError
@@ -474,6 +475,11 @@ class HttpDouble:
     async def units(self, after: str = "", limit: int = 100) -> r.Units:
         await self._arrive()
         return r.Units("", tuple(self.relay.units))
+
+    async def consults(self, state: str = "", after: str = "", limit: int = 100) -> o.Consults:
+        await self._arrive()
+        del state, after, limit
+        return o.Consults("", ())
 
     async def channels(self, after: str = "", limit: int = 100) -> r.Channels:
         await self._arrive()

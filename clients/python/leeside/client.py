@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -45,8 +44,9 @@ from leeside.bodies import (
     UnitName,
 )
 from leeside.connection import LinkStatus, Uniform
-from leeside.errors import ChannelAlarmed, LeesideError, Refused
-from leeside.events import Alarm, Event, Progress
+from leeside.consults import Consults
+from leeside.errors import ChannelAlarmed, LeesideError
+from leeside.events import Alarm, Event
 from leeside.feeds import Feed
 from leeside.history import History
 from leeside.keystore import Keystore as FileKeystore
@@ -56,11 +56,10 @@ from leeside.openings import Openings
 from leeside.outbox import Outbox, Waiting
 from leeside.position import EVERY_S, Pacer
 from leeside.profile import Identity, Profile, load_identity, load_keys
-from leeside.sending import wire_error
+from leeside.sent import Sent
 from leeside.session import Session
 from leeside.switchboard import Switchboard
 from leeside_protocol import resources as r
-from leeside_protocol.errors import WireError
 from leeside_protocol.ids import (
     ChannelId,
     ChannelKind,
@@ -75,56 +74,6 @@ from leeside_protocol.ids import (
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.words import Lane, Mark, PrimaryStatus, SecondaryStatus, Urgency
 
-_RANK: Final = {progress: rank for rank, progress in enumerate(Progress)}
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A message of this device on its way. Losing this object loses nothing."""
-
-    channel: ChannelId
-    id: MessageId
-    _board: Switchboard
-
-    @property
-    def progress(self) -> Progress:
-        """How far it has come at the server: waiting, accepted (durable there), or refused."""
-        return self._board.receipts.own(self.id) or Progress.WAITING
-
-    @property
-    def devices(self) -> Mapping[DeviceId, Progress]:
-        """How far it has come at each other device that said so."""
-        return self._board.receipts.progress(self.id)
-
-    async def wait(
-        self, progress: Progress = Progress.ACCEPTED, *, devices: int = 1, timeout_s: float | None = None
-    ) -> None:
-        """Until it has come this far: at the server for `ACCEPTED`, else at so many devices.
-
-        Raises `Refused` when the server will not have it, `TimeoutError` after `timeout_s` (it stays in the
-        outbox all the same).
-        """
-        feed = self._board.feeds.open(self.channel)
-        try:
-            async with asyncio.timeout(timeout_s):
-                while not self._reached(progress, devices):
-                    await feed.next()
-        finally:
-            feed.close()
-
-    def _reached(self, progress: Progress, devices: int) -> bool:
-        if self.progress is Progress.REFUSED:
-            waiting = self._board.outbox.get(self.id)
-            raise Refused(refusal_of(waiting), "the server refused this message")
-        if progress in {Progress.WAITING, Progress.ACCEPTED}:
-            return self.progress is Progress.ACCEPTED
-        return sum(_RANK[p] >= _RANK[progress] for p in self.devices.values()) >= devices
-
-
-def refusal_of(waiting: Waiting | None) -> WireError:
-    """Why the server refused a message."""
-    return WireError.INVALID if waiting is None else wire_error(waiting.code)
-
 
 class Leeside:
     """One device of one member. Made by `open`; every method may be called while there is no link."""
@@ -135,6 +84,8 @@ class Leeside:
         self._sharing: dict[ChannelId, Pacer] = {}
         self.openings: Final = Openings(board)
         """Opening channels and incidents, and who is in them."""
+        self.consults: Final = Consults(board)
+        """Requesting consults, and answering them."""
 
     # ---- opening and closing
 

@@ -23,7 +23,8 @@ from leeside.bodies import (
     TimelineMark,
 )
 from leeside.connection import LinkStatus
-from leeside_protocol.ids import ChannelId, DeviceId, MemberId, MessageId, UnitId
+from leeside_protocol import oncall as o
+from leeside_protocol.ids import ChannelId, ConsultId, DeviceId, MemberId, MessageId, UnitId
 from leeside_protocol.words import Mark, Urgency
 
 
@@ -289,6 +290,28 @@ class Link:
     status: LinkStatus
 
 
+@dataclass(frozen=True, slots=True)
+class ConsultChange:
+    """A consult that concerns this person stands like this now (spec 08); it comes to followers of every channel."""
+
+    consult: o.Consult
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """This person is asked to come: sound, full screen, until they answer. `times` counts from 1."""
+
+    consult: o.Consult
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsultAlarm:
+    """Nobody came to a consult, or too many were asked for: a supervisor takes it. Repeats until then."""
+
+    consult: ConsultId
+
+
 Event: TypeAlias = (
     Message
     | Report
@@ -312,4 +335,7 @@ Event: TypeAlias = (
     | Forgotten
     | Alarm
     | Link
+    | ConsultChange
+    | Ring
+    | ConsultAlarm
 )

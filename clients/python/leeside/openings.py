@@ -6,23 +6,17 @@ import secrets
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from leeside.api import ApiError
-from leeside.bodies import REPEAT_S, Text, encode_content
-from leeside.channels import Channel, commit_post
-from leeside.errors import NotPermitted
-from leeside.outbox import Draft
+from leeside.bodies import REPEAT_S, Text
+from leeside.channels import commit_post
+from leeside.founding import Founding
 from leeside.switchboard import Switchboard
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import ChannelId, DeviceId, IncidentId, MessageId, UnitId
-from leeside_protocol.sealing.errors import SealingError
-from leeside_protocol.sealing.opening.channel import Delivery, SealedChannel
-from leeside_protocol.sealing.opening.committer import Committer, Genesis, MadeCommit, Seat
-from leeside_protocol.sealing.public.commit import NO_INCIDENT, AuthRecord, Policy
+from leeside_protocol.ids import ChannelId, DeviceId, IncidentId, UnitId
+from leeside_protocol.sealing.public.commit import NO_INCIDENT, AuthRecord
 from leeside_protocol.sealing.public.entries import DURABLE
-from leeside_protocol.words import ChannelPurpose, Compartment, IncidentState, Lane, Urgency
+from leeside_protocol.words import ChannelPurpose, Compartment, IncidentState, Urgency
 
 ID_BYTES: Final = 16
 
@@ -32,6 +26,7 @@ class Openings:
 
     def __init__(self, board: Switchboard) -> None:
         self._inside = board
+        self._founding = Founding(board)
 
     async def channel(
         self,
@@ -49,7 +44,7 @@ class Openings:
         the members it has: `admit` whom you miss. Raises `NotPermitted` when the certificate of this or another device
         does not allow it, `ApiError` (`conflict`) when this device is not in the one that stands (spec 03, "Places").
         """
-        made = await self._genesis(devices, compartment, incident, auth)
+        made = await self._founding.genesis(devices, compartment, incident, auth)
         post = r.ChannelPost(purpose, subject, commit_post(made))
         try:
             await self._inside.api.create_channel(post)
@@ -60,7 +55,7 @@ class Openings:
             if standing is None:
                 raise
             return standing
-        return self._join(made, post.genesis).id
+        return self._founding.join(made, post.genesis).id
 
     async def incident(
         self,
@@ -76,11 +71,12 @@ class Openings:
         The first message wakes the units assigned, so it is urgent unless said otherwise.
         """
         incident = IncidentId(secrets.token_bytes(ID_BYTES))
-        made = await self._genesis(devices, Compartment.OPERATIONS, incident, ())
-        message = self._first(made, first, urgency) if first else None
+        made = await self._founding.genesis(devices, Compartment.OPERATIONS, incident)
+        text = Text(urgency, first, REPEAT_S if urgency is Urgency.URGENT else 0) if first else None
+        message = None if text is None else self._founding.first(made, text, urgency)
         post = r.ChannelPost(ChannelPurpose.INCIDENT, incident, commit_post(made), message)
         await self._inside.api.open_incident(r.IncidentPost(incident, priority, tuple(units), post))
-        return incident, self._join(made, post.genesis).id
+        return incident, self._founding.join(made, post.genesis).id
 
     async def move_incident(self, incident: IncidentId, state: IncidentState) -> None:
         """Take an incident into its next state; closing it archives its channels."""
@@ -112,8 +108,6 @@ class Openings:
         """A channel's verified chain and secrets, as they are kept: for evidence, and secret as a whole."""
         return self._inside.channel(channel).sealed.export()
 
-    # ---- making
-
     async def _standing(
         self, purpose: ChannelPurpose, subject: bytes, compartment: Compartment
     ) -> ChannelId | None:
@@ -124,61 +118,3 @@ class Openings:
             if not info.archived and (info.purpose, info.subject, info.compartment) == wanted:
                 return channel
         return None
-
-    async def _genesis(
-        self,
-        devices: Iterable[DeviceId],
-        compartment: Compartment,
-        incident: IncidentId,
-        auth: tuple[AuthRecord, ...],
-    ) -> MadeCommit:
-        home = self._inside.home
-        await home.directories.sync()
-        await home.directories.learn_keys()
-        agency = home.directories.agency
-        now_ms = home.now_ms()
-        directory = home.directories.own
-        records = tuple(
-            sorted(
-                key.records_id
-                for key in directory.records_keys()
-                if key.compartments >> compartment & 1 and key.usable(directory.seq, now_ms)
-            )
-        )
-        seats = tuple(Seat(device, agency) for device in sorted({*devices, self._inside.device}))
-        genesis = Genesis(seats, Policy((agency,), records), compartment, incident, auth)
-        try:
-            return self._committer().create(genesis, now_ms=now_ms)
-        except SealingError as error:
-            raise NotPermitted(error.code) from None
-
-    def _committer(self) -> Committer:
-        home = self._inside.home
-        return Committer(home.keys, home.directories.by_agency, home.directories.book, home.random)
-
-    def _first(self, made: MadeCommit, text: str, urgency: Urgency) -> r.FirstMessage:
-        """The first message, sealed in a channel that does not stand yet."""
-        home = self._inside.home
-        now_ms = home.now_ms()
-        sealed = SealedChannel(made.commit.channel_id, home.keys.device_id)
-        sealed.process_commit(
-            made.commit.signed, self._delivery(made), home.keys, home.directories.by_agency, now_ms=now_ms
-        )
-        message = MessageId(secrets.token_bytes(ID_BYTES))
-        content = Text(urgency, text, REPEAT_S if urgency is Urgency.URGENT else 0)
-        body = encode_content(content, now_ms, message)
-        channel = Channel(made.commit.channel_id, home)
-        channel.sealed = sealed
-        frame, _ = channel.seal(Draft(channel.content, message, Lane.LOG, b"", body, now_ms, urgency))
-        return r.FirstMessage(message, frame, urgency)
-
-    def _delivery(self, made: MadeCommit) -> Delivery:
-        return Delivery(made.box_for(self._inside.device), made.box_list)
-
-    def _join(self, made: MadeCommit, post: r.CommitPost) -> Channel:
-        """The channel stands: keep its genesis and follow it."""
-        channel = made.commit.channel_id
-        self._inside.history.keep_posted(channel, 0, msgspec.msgpack.encode(post))
-        found = self._inside.opened(channel)
-        self._inside.chore()
-        return found

@@ -18,9 +18,10 @@ import msgspec
 
 from leeside.api import Api, ApiError, every
 from leeside.board import Board
-from leeside.bodies import Acknowledged, Content, Marks, encode_content
+from leeside.bodies import Acknowledged, ConsultAsked, Content, Marks, encode_content
 from leeside.channels import Channel
 from leeside.connection import Connection, LinkStatus, Push, Uniform, asked_s, backoff_s
+from leeside.consulting import Consulting
 from leeside.directories import Directories
 from leeside.errors import ChannelUnknown, Failed, LeesideError, Offline, Stopped
 from leeside.events import (
@@ -135,6 +136,8 @@ class Switchboard:
         self.sending: Final = Sending(outbox, self.connection, self.by_log, self, uniform, self._newest)
         self.keystore: Final = keystore
         self.upkeep: Final = Upkeep(self)
+        self.units: tuple[r.Unit, ...] = ()
+        self.consulting: Final = Consulting(self)
         self.error: LeesideError | None = None
         self.refreshed: Final = asyncio.Event()
         self._channels: dict[ChannelId, Channel] = {}
@@ -162,6 +165,7 @@ class Switchboard:
                 group.create_task(self._do_chores())
                 group.create_task(self.sounding.run())
                 group.create_task(self.upkeep.run())
+                group.create_task(self.consulting.run())
         except Exception:
             # Never in silence: a person who goes on writing must know that nothing leaves.
             self.error = Failed()
@@ -357,6 +361,7 @@ class Switchboard:
         for follow in self._follows.values():
             follow.up()
         self.sending.online()
+        self.consulting.online()
         self.chore()
 
     def on_offline(self) -> None:
@@ -419,7 +424,8 @@ class Switchboard:
         if isinstance(item, m.Batch):
             generation = self.history.place(self._inbox_log).position.generation
             self.history.take(self._inbox_log, (), Place(Position(generation, item.to), 0, None))
-            self.chore()
+            if self.consulting.take_notices(item.entries):
+                self.chore()
         elif isinstance(item, m.Subscribed):
             self.history.take(self._inbox_log, (), Place(Position(item.generation, item.head), 0, None))
 
@@ -483,7 +489,9 @@ class Switchboard:
             self._after_directory()
             # Whoever may not list them hears an assignment too many, and misses nothing else.
             with suppress(ApiError):
-                self.sounding.learn_units(await every(self.api.units))
+                self.units = tuple(await every(self.api.units))
+                self.sounding.learn_units(self.units)
+            self.consulting.tend_all()
 
     def _after_directory(self) -> None:
         revoked = frozenset(self.directories.revoked)
@@ -511,6 +519,11 @@ class Switchboard:
             found = self._channels.get(channel)
             if found is not None:
                 self.sending.nudge(found.content)
+            self.consulting.tend_all()
+
+    def tell(self, event: Event) -> None:
+        """What is of no single channel."""
+        self.feeds.put(None, event)
 
     def report(self, alarm: Alarm) -> None:
         """An alarm: kept until the client ends (the newest thousand), told to followers."""
@@ -578,6 +591,8 @@ class Switchboard:
             case Acknowledged():
                 self._acknowledged(channel, row.device, content)
             case _:
+                if isinstance(content, ConsultAsked):
+                    self.consulting.asked(channel, row, content)
                 self.sounding.take(channel.id, row, content)
         if event is not None:
             self._show(channel.id, event, quiet=quiet)
