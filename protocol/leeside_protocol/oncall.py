@@ -305,9 +305,11 @@ class PageReceipts(Answer, frozen=True):
 
 
 class ReceiptPost(Body, frozen=True):
-    """POST /v1/pages/{id}/receipt: the page came here, or was seen by a person. The page's random id is the right to say so."""
+    """POST /v1/pages/{id}/receipt: the page came here by `path`, or was seen by a person. The page's random id is the right
+    to say so."""
 
     state: Literal["delivered", "seen"]
+    path: Literal["socket", "push", "sms", "voice"] = "push"
 
 
 # ---- the consult

@@ -191,6 +191,7 @@ def relay_settings(config: Config) -> RelaySettings:
         handshakes=limits.sockets,
         trusted_proxies=server.proxy_networks,
         proxies_only=not (server.tls or server.loopback),
+        probe_hours=config.paging.probe_hours,
     )
 
 

@@ -76,6 +76,11 @@ def anew(row: DutyRow) -> DutyRow:
     return msgspec.structs.replace(row, probe=b"", probed_ms=0, probed_wall_ms=0, failed_ms=0)
 
 
+def heard_of(row: DutyRow, page: bytes, test: bool) -> bool:
+    """Whether a receipt for this page shows anything: of the probe that is on its way, or of a test."""
+    return test or (bool(row.probe) and row.probe == page)
+
+
 def put(row: DutyRow, *, on: bool, sound: bool, wall_ms: int) -> DutyRow:
     """What its person said of it."""
     return msgspec.structs.replace(row, on=on, sound=sound, tested_ms=wall_ms if sound else row.tested_ms)

@@ -253,6 +253,24 @@ def take_receipt(row: PageRow, path: Path, state: TargetState, wall_ms: int) -> 
     return end(row, wall_ms) if done else row
 
 
+def came(row: PageRow) -> bool:
+    """Whether some way beside the inbox took it."""
+    return any(_far(way.state) >= _far(TargetState.SENT) for way in row.ways if way.path is not Path.SOCKET)
+
+
+def summary(row: PageRow) -> tuple[Way, ...]:
+    """One line for each path, of several devices the one that came furthest; all their attempts together."""
+    lines: dict[Path, Way] = {}
+    for way in row.ways:
+        best = lines.get(way.path)
+        if best is None:
+            lines[way.path] = way
+        else:
+            furthest = max(best, way, key=lambda one: _far(one.state))
+            lines[way.path] = msgspec.structs.replace(furthest, attempts=best.attempts + way.attempts)
+    return tuple(lines.values())
+
+
 # ---- what is said
 
 

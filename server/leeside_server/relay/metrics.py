@@ -46,6 +46,7 @@ class Metrics:
             buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60, 300),
             registry=self.registry,
         )
+        self.probes_failed = self._counter("probes_failed", "Probes of devices that had no receipt.")
         self.pages_running = self._gauge("page_attempts_running", "Attempts that are under way.")
         self.clockwork_age_s = self._gauge(
             "clockwork_age_seconds", "How far behind the clockwork is: above 15 this node is not ready."

@@ -46,6 +46,8 @@ from leeside_server.relay.intake import WRITERS, Intake
 from leeside_server.relay.logs import Log
 from leeside_server.relay.metrics import Metrics
 from leeside_server.relay.paging import Paging
+from leeside_server.relay.probes import EVERY_S as PROBES_S
+from leeside_server.relay.probes import Probes
 from leeside_server.relay.pushes import SENDERS, Pushes
 from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.signin import SERVERS, SignIns
@@ -119,6 +121,8 @@ class Node:
         self.clockwork.add("people", self.consults.look, LOOK_S)
         self.foresight = Foresight(self)
         self.clockwork.add("foresight", self.foresight.look, foresight.LOOK_S, vital=False)
+        self.probes = Probes(self)
+        self.clockwork.add("probes", self.probes.carry_out, PROBES_S, vital=False)
         self.beats = Beats(self)
         self.hub.rows = self.heads
         self.hub.catchup = self.catchup

@@ -13,13 +13,16 @@ for every node.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from leeside_protocol.ids import AgencyId, DeviceId, MemberId, PageId
+from leeside_protocol.errors import ProtocolError
+from leeside_protocol.ids import AgencyId, ConsultId, DeviceId, MemberId, PageId
 from leeside_protocol.limits import PAGE_ENTRIES
+from leeside_protocol.words import TargetState
 from leeside_server.core import paging
 from leeside_server.core.duty import DutyRow
 from leeside_server.core.identity import DeviceRow, DeviceState, MemberRow
@@ -50,6 +53,7 @@ AGAIN: Final = 128
 PUSH_TTL_S: Final = 60
 """How long a push service keeps a page for a phone without a network. By then it was sent anew."""
 RECORD_TRIES: Final = 16
+AGENCIES_KEPT_S: Final = 5.0
 TEXTS: Final = {PageKind.TEST: "This is a test of your pages.", PageKind.CONSULT: "A consult is waiting."}
 """What a gateway says: nothing of who, where or what."""
 
@@ -66,11 +70,18 @@ class Paging:
         self._looking = asyncio.Lock()
         self._running = {True: 0, False: 0}
         """Attempts under way: of first rings, and of all others."""
+        self._agencies_kept: Sequence[AgencyId] = ()
+        self._agencies_read_s = float("-inf")
 
     @property
     def running(self) -> int:
         """Attempts that are under way."""
         return sum(self._running.values())
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is noted, looked at, or on its way."""
+        return not (self._wake.is_set() or self._looking.locked() or self.running)
 
     # ---- for who decides about pages
 
@@ -87,6 +98,35 @@ class Paging:
     def over_part(self, held: Held[PageRow]) -> Part:
         """What ends a page, for the item that decides it: no attempt begins behind that."""
         return change(held, paging.end(held.row, self._node.clock.now_ms()))
+
+    async def find(self, page: PageId) -> tuple[AgencyId, Held[PageRow]] | None:
+        """A page of whichever agency has it: who posts a receipt has nothing but the id. Raises the store's errors."""
+        agencies = await self._agencies()
+        for first in range(0, len(agencies), PAGE_ENTRIES):
+            some = agencies[first : first + PAGE_ENTRIES]
+            found = await self._node.store.get_many([(agency, _PAGE, bytes(page)) for agency in some])
+            for agency, one in zip(some, found, strict=True):
+                if one is not None:
+                    return agency, read(PageRow, one)
+        return None
+
+    async def receipt(self, page: PageId, path: Path, state: TargetState) -> None:
+        """A device has this page, or a person saw it. Nothing for a page that is not there. Raises the store's errors."""
+        node = self._node
+        for _ in range(RECORD_TRIES):
+            found = await self.find(page)
+            if found is None:
+                return
+            agency, held = found
+            row = paging.take_receipt(held.row, path, state, node.clock.now_ms())
+            if row == held.row or await self._saved(agency, change(held, row)):
+                break
+        else:
+            return
+        if path is Path.PUSH and row.device:
+            await node.probes.reached(agency, DeviceId(row.device), page, test=row.kind is PageKind.TEST)
+        if row.consult and row != held.row:
+            await self._tell_consult(agency, page, row, state)
 
     # ---- looking
 
@@ -244,10 +284,21 @@ class Paging:
             row = paging.settle(held.row, attempt, result, now_ms, wall_ms)
             if row == held.row:
                 return
-            item = Item(agency, wall_ms, (change(held, row),))
-            (outcome,) = await node.write([item])
-            if isinstance(outcome, Stored):
+            if await self._saved(agency, change(held, row)):
+                if row.consult and paging.came(row) and not paging.came(held.row):
+                    await self._tell_consult(agency, page, row, TargetState.SENT)
                 return
+
+    async def _saved(self, agency: AgencyId, save: Part) -> bool:
+        (outcome,) = await self._node.write([Item(agency, self._node.clock.now_ms(), (save,))])
+        return isinstance(outcome, Stored)
+
+    async def _tell_consult(self, agency: AgencyId, page: PageId, row: PageRow, state: TargetState) -> None:
+        """Let the consult know how far its page came. It may have ended, or be busy: then it does without."""
+        if row.member == NO_MEMBER:
+            return
+        with contextlib.suppress(ProtocolError):
+            await self._node.consults.receipt(agency, ConsultId(row.consult), page, state)
 
     # ---- reading
 
@@ -265,6 +316,14 @@ class Paging:
         found = await self._node.store.objects(agency, KINDS[DeviceRow], member, b"", PAGE_ENTRIES)
         rows = [read(DeviceRow, one) for one in found]
         return [held for held in rows if held.row.state is DeviceState.ACTIVE]
+
+    async def _agencies(self) -> Sequence[AgencyId]:
+        """Every agency, as of a few seconds ago."""
+        now_s = self._node.clock.monotonic_s()
+        if now_s - self._agencies_read_s >= AGENCIES_KEPT_S:
+            self._agencies_kept = await self._node.store.agencies()
+            self._agencies_read_s = now_s
+        return self._agencies_kept
 
     async def _number(self, agency: AgencyId, member: MemberId) -> str:
         """A member's telephone, as it stands now; empty for none, or where the membership ended."""

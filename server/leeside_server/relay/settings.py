@@ -14,7 +14,7 @@ class RelaySettings(msgspec.Struct, frozen=True):
     without `Origin` is not a browser. `sockets`: how many connections this node takes at once.
     `handshakes_per_source` and `handshakes`: how fast it lets new ones in, of one source and of all; beyond, they are
     told `crowded` and come back with full jitter. `trusted_proxies` may name the client in `X-Forwarded-For`;
-    `proxies_only`: nobody else but this machine is heard."""
+    `proxies_only`: nobody else but this machine is heard. `probe_hours`: between two probes of a device."""
 
     public_origins: frozenset[str] = frozenset()
     sockets: int = 20_000
@@ -22,3 +22,4 @@ class RelaySettings(msgspec.Struct, frozen=True):
     handshakes: Rate = Rate(2_000.0, 20_000)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     proxies_only: bool = False
+    probe_hours: int = 20

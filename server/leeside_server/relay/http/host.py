@@ -12,6 +12,10 @@ from leeside_server.ports import Blobs, Clock, Push, Store
 from leeside_server.relay.consults import Consults
 from leeside_server.relay.directories import Directories
 from leeside_server.relay.foresight import Foresight
+from leeside_server.relay.paging import Paging
+from leeside_server.relay.probes import Probes
+from leeside_server.relay.staff import Staff
+from leeside_server.relay.steady import Steady
 from leeside_server.relay.tokens import Tokens
 
 
@@ -66,6 +70,18 @@ class Host(Protocol):
 
     @property
     def foresight(self) -> Foresight: ...
+
+    @property
+    def paging(self) -> Paging: ...
+
+    @property
+    def probes(self) -> Probes: ...
+
+    @property
+    def staff(self) -> Staff: ...
+
+    @property
+    def steady(self) -> Steady: ...
 
     def random(self, count: int, /) -> bytes: ...
 

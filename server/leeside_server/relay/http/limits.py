@@ -15,6 +15,8 @@ REPORT_EVERY_S: Final = 60.0
 DEVICE_KEYS: Final = Rate(1 / 600, 10)
 """DeviceKeys that one device publishes. One a day is right. A commit must name the newest, so that a member which
 published new ones all the time would let no commit stand but the one that drops it."""
+TEST_PAGES: Final = Rate(1 / 20, 3)
+"""Tests of one device: each may ring a telephone."""
 REFUSALS_REPORTED: Final = Rate(1 / 60, 5)
 """Security events of one kind of refusal about one device or member."""
 
@@ -26,6 +28,7 @@ class RequestLimits:
         self._sources: Final = Buckets(settings.requests_per_source)
         self._devices: Final = Buckets(settings.requests_per_device)
         self._device_keys: Final = Buckets(DEVICE_KEYS)
+        self._tests: Final = Buckets(TEST_PAGES)
         self._strict: Final[Mapping[str, Buckets]] = _strict(settings)
         self._refusals: Final = Buckets(REFUSALS_REPORTED)
         self._reported_s: dict[str, float] = {}
@@ -46,6 +49,10 @@ class RequestLimits:
     def check_device_key(self, device: DeviceId, now_s: float) -> None:
         """`rate_limited` for a device that publishes one new DeviceKey after the other."""
         _refuse(self._device_keys.take(device, now_s))
+
+    def check_test(self, device: DeviceId, now_s: float) -> None:
+        """`rate_limited` for a device that pages itself all the time."""
+        _refuse(self._tests.take(device, now_s))
 
     def report(self, route: str, now_s: float) -> bool:
         """Whether this refusal is to be recorded: one a minute and route, so that a flood fills no store."""

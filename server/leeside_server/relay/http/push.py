@@ -40,10 +40,14 @@ async def delete_push(call: Call) -> None:
 
 async def _change(call: Call, changed: Callable[[DeviceRow], DeviceRow]) -> None:
     async def decide() -> tuple[Sequence[Part], None]:
-        held = await call.need(DeviceRow, call.actor.device)
+        agency, device = call.actor.agency, call.actor.device
+        held = await call.need(DeviceRow, device)
         check_device(held.row)
         row = changed(held.row)
-        return ([] if row == held.row else [change(held, row)]), None
+        if row == held.row:
+            return (), None
+        probing = await call.host.probes.subscribed(agency, device, row) if row.push_endpoint else ()
+        return (change(held, row), *probing), None
 
     await call.write_anew(call.actor.agency, decide)
 
