@@ -33,6 +33,9 @@ interface Relay {
 }
 
 export class RelayChannels {
+    /** What every grant is refused with; 0: none is. */
+    refuseGrants = 0;
+
     constructor(private readonly relay: Relay) {}
 
     /** The channels that a device is in, as a listing. */
@@ -101,6 +104,7 @@ export class RelayChannels {
     }
 
     grant(id: ChannelId, body: Bytes): HttpAnswer {
+        if (this.refuseGrants > 0) throw new Refusal(this.refuseGrants);
         const { grant, suite, box } = r.grantPost.read(unpack(body));
         const signed = [grant.payload, fromHex(grant.signer), grant.signature];
         this.relay.append(address('grants', id), pack([signed, suite, box]));

@@ -146,8 +146,8 @@ export class Asks {
                     await this.giveUp(asked);
                     return;
                 } else {
-                    if (asked.post === null) made += 1;
                     await this.attempt(asked);
+                    if (asked.post === null) made += 1;
                     continue;
                 }
             } catch (error) {

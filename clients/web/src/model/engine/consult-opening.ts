@@ -90,6 +90,10 @@ export class ConsultOpening {
         const { genesis } = consultPost.read(unpack(post)).channel;
         const commit = await parseCommit(genesis.commit);
         if (commit.channelId !== channel) return;
+        // Known before it comes back through the log: nobody forgets what they asked.
+        const { home, said, parts } = this.work;
+        const asked = { consult: id, summary: request.summary, grantTo: GRANT_TO };
+        await home.life.untilWritten(() => said.take(channel, asked, parts.identity.member));
         const incident = incidentOf(id, request);
         await this.openings.joinPosted(channel, genesis, { purpose: 'consult', subject: incident, incident });
     }

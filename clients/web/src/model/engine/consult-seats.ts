@@ -39,16 +39,17 @@ export interface Seated {
  * were invited one by one. `unit`: its members, null where the lists do not tell; then nobody who may be of it goes.
  */
 export function leavingAfter(
-    consult: Pick<Consult, 'member' | 'acceptedBy' | 'unit'>,
+    consult: Pick<Consult, 'member' | 'acceptedBy'>,
     roster: readonly Seated[],
     unit: readonly MemberId[] | null,
 ): DeviceId[] {
     return roster
         .filter(({ member, role }) => {
+            // A guest, or the desk.
             if (member === null || DESK.has(role)) return false;
             if (member === consult.member || member === consult.acceptedBy) return false;
             if (unit !== null) return !unit.includes(member);
-            return consult.unit === null || role !== 'responder';
+            return role !== 'responder';
         })
         .map(({ device }) => device);
 }

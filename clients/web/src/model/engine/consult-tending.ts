@@ -2,7 +2,7 @@
  * Who can read a consult as it goes on (spec 04, "Consult"; spec 08, "Context"). Levels, not edges: each rule looks at the row
  * and at the signed roster, does what is missing, and finds nothing to do the next time; whoever was cut off is caught up with.
  *
- * - The device that accepted takes the others of the ladder out.
+ * - The device that accepted takes the others of the ladder out, once.
  * - Whoever is asked later, or comes on a device that is newer than the request, is let in by a member that is online.
  * - The incident's earlier context goes to the one who accepted, if their certified role is one that the requester's signed
  *   request names. Never on the server's word.
@@ -61,9 +61,22 @@ export class ConsultTending {
         const { home, people } = this.work;
         const goes = row.state === 'accepted' || row.state === 'in_session';
         if (!goes || row.acceptedDevice !== home.keys.deviceId) return;
-        const unit = row.unit === null ? [] : (people.unit(row.unit)?.members ?? null);
+        // Once an acceptance: whoever a person lets in afterwards stays.
+        const note = `shrunk ${row.id}`;
+        if (readNumber(await home.history.note(note)) === row.acceptedMs) return;
+        const unit =
+            row.unit === null
+                ? people.unitsOf(row.member).flatMap(({ members }) => members)
+                : (people.unit(row.unit)?.members ?? null);
         const leaving = leavingAfter(row, this.seated(room), unit);
         if (leaving.length > 0) await room.chain.remove(leaving);
+        await home.history.keepNotes(new Map([[note, noteOfNumber(row.acceptedMs)]]));
+    }
+
+    /** It is over for a day, or not this person's any more. */
+    async forget(id: ConsultId): Promise<void> {
+        const notes = [`shrunk ${id}`, `context ${id}`];
+        await this.work.home.history.keepNotes(new Map(notes.map((name) => [name, null])));
     }
 
     private async widen(row: Consult, room: Room): Promise<void> {

@@ -182,12 +182,9 @@ export class Consults {
             for (const row of await every((after) => this.api.consults('active', after)))
                 listed.set(row.id, row);
             await this.takeAll([...listed.values()]);
-            const nowMs = this.work.home.nowMs();
-            for (const row of [...this.rows.values()]) {
-                if (isOver(row) ? nowMs - row.endedMs > SHOWN_MS : !listed.has(row.id)) {
-                    if (isOver(row)) await this.forget(row);
-                    else await this.fetch(row.id);
-                } else if (!isOver(row)) this.tending.look(row);
+            for (const row of [...this.rows.values()].filter((one) => !isOver(one))) {
+                if (listed.has(row.id)) this.tending.look(row);
+                else await this.fetch(row.id);
             }
         } catch (error) {
             // A role that may see none.
@@ -229,10 +226,18 @@ export class Consults {
     private async look(): Promise<void> {
         for (;;) {
             await this.work.parts.life.sleep(LOOK_MS);
+            await this.forgetOld();
             if (!this.work.isOnline) continue;
             await this.tree.look();
             if ([...this.rows.values()].every(isOver)) continue;
             await this.refresh().catch(unlessExpected);
+        }
+    }
+
+    private async forgetOld(): Promise<void> {
+        const nowMs = this.work.home.nowMs();
+        for (const row of [...this.rows.values()]) {
+            if (isOver(row) && nowMs - row.endedMs > SHOWN_MS) await this.forget(row);
         }
     }
 
@@ -311,6 +316,7 @@ export class Consults {
         this.rows.delete(row.id);
         this.ringer.set(row.id, null);
         await this.keep();
+        await this.tending.forget(row.id);
         if (this.work.rooms.find(row.channel) === null) await this.work.said.forget(row.channel);
         this.gone(row.id);
     }

@@ -43,7 +43,11 @@ export class SaidBook {
     }
 
     /** The channel's creator said what is asked. False: that is known. */
-    async take(channel: ChannelId, content: ContentOf<'consult'>, member: MemberId): Promise<boolean> {
+    async take(
+        channel: ChannelId,
+        content: Pick<ContentOf<'consult'>, 'consult' | 'summary' | 'grantTo'>,
+        member: MemberId,
+    ): Promise<boolean> {
         if (this.byChannel.has(channel)) return false;
         const { consult, summary, grantTo } = content;
         const said: Said = { consult, member, summary, grantTo };
