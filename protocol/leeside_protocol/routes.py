@@ -35,6 +35,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 _PAGE: Final = ("after", "limit")
+_WINDOW: Final = ("from_ms", "until_ms", "zone")
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("server", "GET", "/v1/server", "open", "What a client needs before it signs in.", None, r.ServerInfo),
@@ -83,6 +84,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("page_receipt", "POST", "/v1/pages/{id}/receipt", "open", "A page came here, or was seen.", o.ReceiptPost, status=204),
     Route("create_consult", "POST", "/v1/consults", "device", "Request a consult with its sealed channel.", o.ConsultPost, r.CommitAnswer, r.MSGPACK, status=201),
     Route("consults", "GET", "/v1/consults", "device", "Consults that concern me, `state` active or ended.", None, o.Consults, query=(*_PAGE, "state")),
+    Route("figures", "GET", "/v1/consults/figures", "device", "How long consults waited, in a window and by a zone's hours.", None, o.Figures, query=_WINDOW),
+    Route("figures_csv", "GET", "/v1/consults/figures.csv", "device", "The same as CSV.", None, bytes, "text/csv; charset=utf-8", query=_WINDOW),
     Route("consult", "GET", "/v1/consults/{id}", "device", "One consult.", None, o.Consult),
     Route("consult_action", "POST", "/v1/consults/{id}/actions", "device", "Accept, decline, hold, escalate, join, end and so on.", o.ConsultAction, o.Consult),
     Route("records", "GET", "/v1/records", "device", "How long each incident's records stay.", None, r.RecordsStates, query=_PAGE),

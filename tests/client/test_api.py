@@ -145,6 +145,7 @@ def sample(kind: Any) -> Any:
             ended_ms=0, held_until_ms=0, alarms=0, taken_by=None, targets=(), tried=(),
             me=o.ConsultMine((), None, False), revision=1,
         ),
+        o.Figures: o.Figures(1, 2, "UTC", 5, o.FigureCell("all", None), (), ()),
         o.GuestLink: o.GuestLink(ID, "abcd-efgh", 1),
         o.Guests: o.Guests(()),
         o.Guest: o.Guest(ID, ID, "interpreter", "open", ID, 1, 1, None, b"", b"", b""),

@@ -54,6 +54,7 @@ open_consult_channel           x    x    x    -    -    -    -    -
 request_consult                x    x    x    -    -    x    -    -
 read_consults                  x    x    x    -    -    x    -    -
 act_on_consult                 x    x    x    -    -    x    -    -
+read_figures                   -    -    -    -    -    x    -    -
 commit                         x    x    x    x    x    x    -    x
 grant                          x    x    x    -    -    x    -    x
 read_channels                  x    x    x    x    x    x    x    x

@@ -54,6 +54,16 @@ class OnCallCalls(ABC):
         twice. Only `escalate` means the step after the next when it is repeated later than 5 s after."""
         return await self._one("consult_action", o.Consult, path={"id": consult}, body=body)
 
+    async def figures(self, from_ms: int, until_ms: int, zone: str) -> o.Figures:
+        """How long consults waited that were asked for in a window, by the hours and weekdays of a zone. For supervisors."""
+        query = {"from_ms": str(from_ms), "until_ms": str(until_ms), "zone": zone}
+        return await self._one("figures", o.Figures, query=query)
+
+    async def figures_csv(self, from_ms: int, until_ms: int, zone: str) -> bytes:
+        """The same as CSV."""
+        query = {"from_ms": str(from_ms), "until_ms": str(until_ms), "zone": zone}
+        return await self._one("figures_csv", bytes, query=query)
+
     # ---- guests
 
     async def create_guest(self, consult: Id, body: o.NewGuest) -> o.GuestLink:

@@ -60,6 +60,8 @@ class Action(StrEnum):
     READ_CONSULTS = "read_consults"
     """Those that concern the member; which these are, `core.consult_rights` says."""
     ACT_ON_CONSULT = "act_on_consult"
+    READ_FIGURES = "read_figures"
+    """How long all consults of the agency waited."""
     COMMIT = "commit"
     GRANT = "grant"
     READ_CHANNELS = "read_channels"
@@ -123,6 +125,7 @@ PERMITTED: Final[dict[Action, frozenset[Role]]] = {
     Action.REQUEST_CONSULT: _FIELD,
     Action.READ_CONSULTS: _FIELD,
     Action.ACT_ON_CONSULT: _FIELD,
+    Action.READ_FIGURES: frozenset({_SUPERVISOR}),
     Action.COMMIT: _EVERYONE - {_RECORDS},
     Action.GRANT: _FIELD | {_ADMIN},
     Action.READ_CHANNELS: _EVERYONE,

@@ -35,6 +35,7 @@ _QUERY: Final[dict[str, Json]] = {
     },
     "from_ms": {"type": "integer", "minimum": FIRST_MS, "maximum": LAST_MS},
     "until_ms": {"type": "integer", "minimum": FIRST_MS, "maximum": LAST_MS},
+    "zone": {"type": "string", "description": "A name of the IANA time zone database."},
     "language": {
         "type": "string",
         "pattern": "^([a-z]{2,3})?$",
