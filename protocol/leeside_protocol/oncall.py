@@ -139,12 +139,14 @@ class Schedule(Answer, frozen=True):
 class CalendarImport(Body, frozen=True):
     """POST /v1/rotas/{id}/import: the events of an iCalendar file (RFC 5545) become overrides, 366 days ahead.
 
-    `members` says whom the file's names mean: an attendee's or organizer's address, else the summary.
+    `members` says whom the file's names mean: an attendee's or organizer's address, else the summary. `zone` is that of times
+    which name none; empty: the calendar's own, else the first rotation's.
     """
 
     revision: Count
     ics: Annotated[str, Meta(min_length=1, max_length=CALENDAR_CHARS)]
     members: Annotated[dict[str, HexId], Meta(max_length=ROTA_MEMBERS)]
+    zone: Annotated[str, Meta(max_length=64)] = ""
 
 
 class NewFeed(Body, frozen=True):

@@ -133,6 +133,7 @@ def sample(kind: Any) -> Any:
         o.OnCall: o.OnCall(1, (o.OnCallRota(ID, "line", None, 2),), (ID,), (o.Warning(ID, "gap", None, 1, 2),)),
         o.Rotas: o.Rotas("", ()),
         o.Rota: o.Rota(ID, "line", (), (), (), (), None, 1, 0, 1),
+        o.Feed: o.Feed("/v1/feeds/x.ics"),
         o.Schedule: o.Schedule(ID, (o.Span(1, 2, None, "gap"),)),
         o.Ladders: o.Ladders("", ()),
         o.Ladder: o.Ladder(ID, "nights", (), (), 1, 0, 1),

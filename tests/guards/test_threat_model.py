@@ -130,6 +130,7 @@ def test_free_text_is_counted_where_people_are_warned_of_it() -> None:
         # what a supervisor types
         "rota.label", "ladder.label", "ladder.phones", "NewRota.label", "RotaChange.label", "NewLadder.label", "LadderChange.label",
         "NewLadder.phones", "LadderChange.phones",
+        "CalendarImport.ics", "CalendarImport.members",
         *(f"{row}.{field}" for row in ("member", "NewMember", "MemberChange") for field in ("specialties", "licences", "phone")),
         "NewAgency.label", "NewMember.login", "MemberChange.login", "NewEnrolment.label",
         "AuthorityRemoved.reason", "DeviceRemoved.reason", "RecordsRemoved.reason",

@@ -105,6 +105,18 @@ class OnCallCalls(ABC):
         query = {"from_ms": str(from_ms), "until_ms": str(until_ms)}
         return await self._one("schedule", o.Schedule, path={"id": rota}, query=query)
 
+    async def import_calendar(self, rota: Id, body: o.CalendarImport) -> o.Rota:
+        """The shifts of an iCalendar file, from now on, in the place of those of the file before."""
+        return await self._one("import_calendar", o.Rota, path={"id": rota}, body=body)
+
+    async def create_feed(self, rota: Id, body: o.NewFeed) -> o.Feed:
+        """A live calendar: the path is told once, and whoever has it reads it."""
+        return await self._one("create_feed", o.Feed, path={"id": rota}, body=body)
+
+    async def end_feeds(self, rota: Id) -> None:
+        """All of the rota for a supervisor or owner, else one's own."""
+        await self._nothing("end_feeds", path={"id": rota})
+
     # ---- ladders
 
     async def ladders(self, after: str = "", limit: int = 100) -> o.Ladders:

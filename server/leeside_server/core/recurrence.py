@@ -138,7 +138,7 @@ def parse_rule(text: str, start: datetime, where: ZoneInfo) -> Rule:
     every = ";".join(f"{name}={value}" for name, value in parts.items())
     # Every rule that comes this far has an occurrence in each few months, unless it counts them in steps.
     if next(iter(rrulestr(every, dtstart=start)), None) != start:
-        raise _refused("a rotation starts with its first shift: its start is no occurrence of its rule")
+        raise _refused("the start is not one of the days and hours of the rule: begin with the first shift")
     days = _DAYS_A_STEP[frequency] * step
     period, in_period = _in_period(parts, days, start) if days else (timedelta(), 0)
     return Rule(

@@ -12,6 +12,7 @@
 | `ticket` | a ticket of an agency's own sign-in that was used | `person` |
 | `vapid_key` | the key that push services know this server by | `identity` |
 | `rota` | who is on call | `rota` |
+| `feed` | a calendar under a secret address; the parent is its rota | `feeds` |
 | `warned` | what its supervisors were told will be missing | `oncall_warnings` |
 | `ladder` | an escalation policy | `ladder` |
 | `consult` | a consult; the parent is `active` or `ended`, due at its next deadline | `consult_row` |
@@ -40,6 +41,7 @@ from leeside_server.core.consult_row import ConsultRow
 from leeside_server.core.consult_row import due_ms as consult_due_ms
 from leeside_server.core.consult_row import parent as consult_parent
 from leeside_server.core.duty import DutyRow
+from leeside_server.core.feeds import FeedRow
 from leeside_server.core.guests import GuestCodeRow, GuestRow
 from leeside_server.core.identity import (
     AgencyRow,
@@ -103,6 +105,7 @@ Row = (
     | TicketRow
     | RotaRow
     | WarnedRow
+    | FeedRow
     | PageRow
     | DutyRow
     | SteadyRow
@@ -135,6 +138,7 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     TicketRow: "ticket",
     RotaRow: "rota",
     WarnedRow: "warned",
+    FeedRow: "feed",
     PageRow: "page",
     DutyRow: "duty",
     SteadyRow: "steady",
@@ -198,6 +202,8 @@ def _parent(row: Row) -> bytes:
             return consult_parent(row)
         case GuestRow():
             return row.consult
+        case FeedRow():
+            return row.rota
         case RecordsRow():
             return HELD if row.holds else b""
         case _:

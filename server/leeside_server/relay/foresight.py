@@ -44,13 +44,17 @@ class Foresight:
 
     async def of(self, agency: AgencyId) -> list[Warned]:
         """What the next 24 hours of an agency's rotas lack, the nearest first."""
-        rotas = await self._rotas(agency)
+        rotas = await self.rotas(agency)
         if not rotas:
             return []
         people = await self._node.staff.of(agency)
         now_ms, gone = self._node.clock.now_ms(), Gone(people)
         reaches = await self._reaches(agency, holders_ahead(rotas, now_ms, gone), people)
         return warnings(rotas, reaches, now_ms, gone)
+
+    async def gone(self, agency: AgencyId) -> Collection[MemberId]:
+        """Members whom nobody can page any more, as of a moment ago."""
+        return Gone(await self._node.staff.of(agency))
 
     async def look(self, _: int) -> None:
         """The clockwork's turn: tell what is new, forget what is over."""
@@ -77,7 +81,8 @@ class Foresight:
         # Refused when another node told it first; then nothing of it stands.
         await node.write([Item(agency, now_ms, (part, *told))])
 
-    async def _rotas(self, agency: AgencyId) -> dict[RotaId, RotaRow]:
+    async def rotas(self, agency: AgencyId) -> dict[RotaId, RotaRow]:
+        """All rotas of an agency: a holder may be found in any of them."""
         rows = await self._node.store.objects(agency, KINDS[RotaRow], None, b"", PAGE_ENTRIES)
         return {RotaId(item.id): read(RotaRow, item).row for item in rows}
 

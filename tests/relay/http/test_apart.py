@@ -32,6 +32,8 @@ BODIES: dict[str, Any] = {
     "consult_action": o.ConsultAction(ConsultActionKind.ACCEPT),
     "create_guest": o.NewGuest("interpreter"),
     "change_rota": o.RotaChange(1, label="nights"),
+    "import_calendar": o.CalendarImport(1, "x", {}),
+    "create_feed": o.NewFeed(),
     "change_ladder": o.LadderChange(1, label="nights"),
 }
 BY_ID = [route.name for route in ROUTES if "{id}" in route.path and route.access == "device"]

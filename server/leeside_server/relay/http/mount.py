@@ -14,6 +14,7 @@ from leeside_protocol.routes import ROUTES
 from leeside_server.relay.http import (
     agencies,
     blobs,
+    calendars,
     channels,
     consults,
     devices,
@@ -43,6 +44,7 @@ from leeside_server.relay.http.settings import HttpSettings
 HANDLERS: Final[Mapping[str, Handler]] = {
     **agencies.HANDLERS,
     **blobs.HANDLERS,
+    **calendars.HANDLERS,
     **channels.HANDLERS,
     **consults.HANDLERS,
     **devices.HANDLERS,
@@ -78,6 +80,8 @@ def routes(host: Host, settings: HttpSettings) -> list[BaseRoute]:
     ]
     if settings.oidc is not None and settings.public_origins:
         mounted += oidc.pages(host, settings, settings.oidc, limits)
+
+    mounted += calendars.pages(host, settings, limits)
 
     async def openapi(_: Request) -> Response:
         return Response(encoded(), headers=headers_of(settings), media_type="application/json")
