@@ -49,6 +49,10 @@ from leeside_server.core.consult_moves import (
 )
 from leeside_server.core.consult_row import ACTIVE as CONSULT_ACTIVE
 from leeside_server.core.consult_row import NEVER_MS, ConsultRow
+from leeside_server.core.directory import revocation_parts
+from leeside_server.core.guests import GuestRow
+from leeside_server.core.guests import ended as guest_ended
+from leeside_server.core.identity import DeviceRow, MemberRow, end_member
 from leeside_server.core.incidents import ENDED, IncidentRow, change_incident
 from leeside_server.core.ladder import LadderRow
 from leeside_server.core.notices import Notice, notices
@@ -350,18 +354,20 @@ class Consults:
     async def _closing(
         self, agency: AgencyId, key: ConsultId, row: ConsultRow, now: Now, by: DeviceId
     ) -> list[Part]:
-        """The end of a consult takes its channels out of service; one without an incident takes the incident that was made
-        for it along, with everything that was opened in it, so that retention finds it."""
+        """The end of a consult takes its channels out of service and lets its guests go; one without an incident takes the
+        incident that was made for it along, with everything that was opened in it, so that retention finds it."""
+        guests = await self._guests_parts(agency, key, now, by)
         if bytes(row.incident) != bytes(key):
             channels = [
                 await self._find(agency, ChannelRow, c) for c in (row.channel, row.side) if c is not None
             ]
             found = [held for held in channels if held is not None]
-            return [part for held in found for part in archive_parts(held, by, self._node.random)]
+            archived = [part for held in found for part in archive_parts(held, by, self._node.random)]
+            return [*guests, *archived]
         door_key = door_id(key)
         door = await self._find(agency, SlotRow, door_key)
         closed = SlotRow(ChannelId(bytes(ID_BYTES)))
-        parts: list[Part] = [create(door_key, closed) if door is None else change(door, closed)]
+        parts = [*guests, create(door_key, closed) if door is None else change(door, closed)]
         incident = await self._find(agency, IncidentRow, key)
         if incident is not None and incident.row.state not in ENDED:
             cancelled = row.state is ConsultState.CANCELLED
@@ -371,6 +377,24 @@ class Consults:
         async for held in self._every(agency, ChannelRow, ACTIVE):
             if held.row.subject == key.hex():
                 parts += archive_parts(held, by, self._node.random)
+        return parts
+
+    async def _guests_parts(self, agency: AgencyId, key: ConsultId, now: Now, by: DeviceId) -> list[Part]:
+        """Whoever came by a link loses access with the consult; a link that nobody used serves nobody any more."""
+        parts: list[Part] = []
+        async for held in self._every(agency, GuestRow, key):
+            if held.row.ended_ms:
+                continue
+            parts += [
+                change(held, guest_ended(held.row, now.wall_ms)),
+                Audit("guest_ended", by, held.id, "done"),
+            ]
+            device = await self._find(agency, DeviceRow, held.row.device) if held.row.device else None
+            member = await self._find(agency, MemberRow, held.id)
+            if device is not None:
+                parts += revocation_parts(agency, device, (), by, now.wall_ms, self._node.random)
+            if member is not None and not member.row.ended_ms:
+                parts.append(change(member, end_member(member.row, now.wall_ms)))
         return parts
 
     async def _find(self, agency: AgencyId, kind: type[R], key: bytes) -> Held[R] | None:
