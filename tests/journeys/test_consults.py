@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,8 +17,8 @@ from leeside.events import Acknowledgement, ConsultChange, Left, Report, Ring
 from leeside.feeds import Feed
 from leeside_protocol import oncall as o
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import ChannelId, ConsultId, UnitId
-from leeside_protocol.words import ConsultState, Discipline, Role, Urgency
+from leeside_protocol.ids import ChannelId, ConsultId, LadderId, UnitId
+from leeside_protocol.words import ConsultActionKind, ConsultState, Discipline, Role, Urgency
 from tests.support.stage import Stage
 from tests.support.town import WAIT_S, Person, Town, settled, texts, until
 
@@ -215,3 +215,34 @@ async def test_the_search_goes_on_with_those_whom_the_requester_chose(
         assert summaries(backup, channel) == ["He hears voices."]
         await (await backup.send(channel, "Noor here.")).wait(timeout_s=WAIT_S)
         await until(lambda: texts(phone, channel) == ["Noor here."], "the team reads the second psychiatrist")
+
+
+async def test_of_twenty_who_accept_at_once_over_two_nodes_one_comes(
+    stage: Stage, town: Town, crew: Crew
+) -> None:
+    crowd = [await town.enrol(f"psychiatrist {n}", Role.PSYCHIATRIST) for n in range(20)]
+    async with crew.sofia.desk(town.url) as office:
+        members = tuple(who.member.hex() for who in crowd)
+        ladder = await office.create_ladder(o.NewLadder("everybody", (o.LadderStep((), members),)))
+    async with AsyncExitStack() as stack:
+        phone = await stack.enter_async_context(crew.ana.open(stage.url(0)))
+        # One of them is there, so that the step reaches somebody; it pages whoever else comes in time.
+        await stack.enter_async_context(crowd[0].open(stage.url(1)))
+        desks = [
+            await stack.enter_async_context(who.desk(stage.url(number))) for number, who in enumerate(crowd)
+        ]
+        for desk in desks:
+            await desk.agency()
+        asked = await phone.consults.request("Who comes?", ladder=LadderId(bytes.fromhex(ladder.id)))
+        action = o.ConsultAction(ConsultActionKind.ACCEPT)
+        accept = [desk.consult_action(asked.id, action) for desk in desks]
+        answers = await asyncio.gather(*accept, return_exceptions=True)
+        won = [(n, answer) for n, answer in enumerate(answers) if isinstance(answer, o.Consult)]
+        lost = [answer.code for answer in answers if isinstance(answer, ApiError)]
+        assert lost == [WireError.ALREADY_ACCEPTED] * 19
+        ((winner, first),) = won
+        assert first.accepted_by == crowd[winner].member.hex()
+        # The winner asks again, on the other node: its answer was lost.
+        async with crowd[winner].desk(stage.url(winner + 1)) as elsewhere:
+            again = await elsewhere.consult_action(asked.id, action)
+        assert (again.accepted_by, again.accepted_ms) == (first.accepted_by, first.accepted_ms)

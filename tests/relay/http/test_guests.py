@@ -21,7 +21,7 @@ from leeside_protocol.sealing.opening.committer import Change
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.commit import CommitReason
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
-from leeside_protocol.words import ChannelPurpose, ConsultState, PersonBy, Role, Urgency
+from leeside_protocol.words import ChannelPurpose, ConsultActionKind, ConsultState, PersonBy, Role, Urgency
 from leeside_server.core.consult_row import ConsultRow
 from leeside_server.core.identity import AgencyRow
 from leeside_server.core.notices import Notice
@@ -229,6 +229,22 @@ async def test_an_ended_guest_is_refused_at_once_and_its_link_serves_no_more(sce
     assert await refused(scene.agency.city.ask("take_guest_link", body=post)) is WireError.EXPIRED
     states = {g.guest: g.state for g in (await scene.ana.ask("guests", id=scene.consult.hex())).items}
     assert states == {unused.guest: "ended", link.guest: "ended"}
+
+
+@pytest.mark.parametrize("kind", [ConsultActionKind.END, ConsultActionKind.LEAVE])
+async def test_guests_go_with_their_consult_and_not_before(scene: Scene, kind: ConsultActionKind) -> None:
+    unused, link = await scene.link(), await scene.link()
+    keys, taken = await come(scene, link)
+    guest = Person(scene.agency.city, keys, taken.guest)
+    await guest.sign_in()
+    await scene.priya.ask("consult_action", o.ConsultAction(kind), id=scene.consult.hex())
+    post = guest_post(guest_keys(scene), unused.code)
+    if kind is ConsultActionKind.END:
+        assert await refused(guest.ask("me")) is WireError.REVOKED
+        assert await refused(scene.agency.city.ask("take_guest_link", body=post)) is WireError.EXPIRED
+    else:
+        assert (await guest.ask("me")).roles == (Role.INTERPRETER,)
+        await scene.agency.city.ask("take_guest_link", body=post)
 
 
 async def test_a_guest_stays_four_hours_at_most(scene: Scene) -> None:
