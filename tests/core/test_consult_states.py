@@ -248,8 +248,8 @@ class ConsultStates(RuleBasedStateMachine):
                     pass
         self.ever |= self.open
         self.check_acceptance(before, after, given)
-        if before is not None and isinstance(given, Tick):
-            self.check_time(before, after)
+        if before is not None and isinstance(given, Tick | Decline | Hold):
+            self.check_time(before, after, given)
         if before is None or (before.step, before.turn, before.step_ms) != (
             after.step,
             after.turn,
@@ -266,16 +266,17 @@ class ConsultStates(RuleBasedStateMachine):
             assert isinstance(given, Tick) or given == Decline(was)
         if was is None and after.accepted_by is not None:
             assert isinstance(given, Accept)
-            assert given.member == after.accepted_by
+            assert given.member == after.accepted_by != after.member
         paged = [effect for effect in self.oncall.effects if isinstance(effect, Page)]
         if after.accepted_by is not None:
             assert all(effect.member == after.accepted_by and after.nudged for effect in paged)
 
-    def check_time(self, before: ConsultRow, after: ConsultRow) -> None:
-        """No tick moves a step before its time while somebody who can be reached may still answer."""
+    def check_time(self, before: ConsultRow, after: ConsultRow, given: Tick | Decline | Hold) -> None:
+        """Nothing moves a step before its time while somebody else who can be reached may still answer."""
         world, now_ms = self.oncall.world, self.oncall.now.steady_ms
         ring = [t for t in before.targets if t.page is not None and t.state in PROGRESS]
-        waits = any(world.person(target.member).reachable for target in ring)
+        answers = None if isinstance(given, Tick) else given.member
+        waits = any(world.person(t.member).reachable for t in ring if t.member != answers)
         if (
             before.state is S.PAGING
             and waits
