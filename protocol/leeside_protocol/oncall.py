@@ -56,7 +56,8 @@ class Rotation(Body, frozen=True):
 
 
 class RotaOverride(Body, frozen=True):
-    """One member is on call from `from_ms` until before `until_ms`, whatever the rotations say. The newest (last) counts."""
+    """One member is on call from `from_ms` until before `until_ms`, whatever the rotations say. The newest (last) counts.
+    `shift` came from a calendar, and counts only while its member is not absent."""
 
     id: HexId
     from_ms: Count
@@ -66,7 +67,7 @@ class RotaOverride(Body, frozen=True):
 
 
 class RotaAbsence(Body, frozen=True):
-    """One member holds no shift of the rotations meanwhile; an override still counts."""
+    """One member holds no shift of a rotation or of a calendar meanwhile; a cover or swap of theirs still counts."""
 
     id: HexId
     member: HexId
