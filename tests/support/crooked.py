@@ -62,6 +62,15 @@ def unchanged(_path: str, body: bytes) -> bytes:
     return body
 
 
+@dataclass(frozen=True)
+class Posted:
+    """A request as it came from a browser."""
+
+    method: str
+    headers: dict[str, str]
+    body: bytes
+
+
 @dataclass
 class Crooked:
     """The server in the middle. `heard` are all messages that the node sent over sockets, in order."""
@@ -71,6 +80,7 @@ class Crooked:
     says: Says = truthfully
     answers: Answers = unchanged
     heard: list[ServerMessage] = field(default_factory=list[ServerMessage])
+    _expected: dict[str, asyncio.Future[Posted]] = field(default_factory=dict[str, asyncio.Future[Posted]])
     _sockets: set[WebSocket] = field(default_factory=set[WebSocket])
 
     async def cut(self) -> None:
@@ -79,8 +89,15 @@ class Crooked:
             with contextlib.suppress(RuntimeError):
                 await socket.close(1012)
 
+    def expect(self, path: str) -> asyncio.Future[Posted]:
+        """The next request to this path."""
+        return self._expected.setdefault(path, asyncio.get_running_loop().create_future())
+
     async def http(self, request: Request) -> Response:
         """Pass a request on, and its answer back."""
+        expected = self._expected.pop(request.url.path, None)
+        if expected is not None:
+            expected.set_result(Posted(request.method, dict(request.headers), await request.body()))
         headers = {name: value for name, value in request.headers.items() if name not in _HOP}
         if "origin" in headers:
             headers["origin"] = self.node

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, expect
 
+from leeside_protocol.ids import PageId
+from leeside_protocol.limits import PUSH_BYTES
 from leeside_protocol.words import ChannelPurpose, Discipline, Role
+from leeside_server.core.paging import PageKind, push_payload
 from tests.support.browser import WAIT_MS, DevTools
 from tests.support.crooked import crooked
 from tests.support.stage import Stage
@@ -23,10 +30,29 @@ async () => {
     return (await registration.getNotifications()).map(({ title, body, tag }) => [title, body, tag]);
 }
 """
+LASTING = """\
+async () => {
+    const registration = await navigator.serviceWorker.ready;
+    return (await registration.getNotifications()).map((one) => [
+        one.title, one.body, one.requireInteraction, one.silent === true,
+    ]);
+}
+"""
+CLICK = """\
+async () => {
+    const [notification] = await registration.getNotifications();
+    dispatchEvent(new NotificationEvent('notificationclick', { notification }));
+}
+"""
+"""A person's tap, which no browser lets a program make otherwise."""
 
 
-async def test_a_push_shows_that_something_waits_and_nothing_more(browser: Browser, one: Stage) -> None:
-    async with Screen.opened(browser, one.url(0), permissions=["notifications"]) as ana:
+@asynccontextmanager
+async def woken(
+    browser: Browser, url: str
+) -> AsyncGenerator[tuple[Screen, Callable[[str], Awaitable[None]]]]:
+    """A page whose service worker stands, and what delivers a push to it as a push service would."""
+    async with Screen.opened(browser, url, permissions=["notifications"]) as ana:
         tools = await DevTools.of(ana.page)
         found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -40,14 +66,74 @@ async def test_a_push_shows_that_something_waits_and_nothing_more(browser: Brows
         await ana.page.goto(ana.url)
         await ana.page.evaluate("async () => { await navigator.serviceWorker.ready }")
         registration = await asyncio.wait_for(found, WAIT_MS / 1_000)
-        # Whatever the push says: a push service that lied would put its own words on a locked screen.
-        for data in ("something is waiting", "Quay Street 4"):
+
+        async def push(data: str) -> None:
             await tools.send(
                 "ServiceWorker.deliverPushMessage", origin=ana.url, registrationId=registration, data=data
             )
+
+        yield ana, push
+
+
+async def test_a_push_shows_that_something_waits_and_nothing_more(browser: Browser, one: Stage) -> None:
+    async with woken(browser, one.url(0)) as (ana, push):
+        # Whatever the push says: a push service that lied would put its own words on a locked screen.
+        for data in ("something is waiting".ljust(PUSH_BYTES), "Quay Street 4"):
+            await push(data)
         waiting = [["Leeside", "Something is waiting. Open Leeside.", "leeside-waiting"]]
         await ana.page.wait_for_function(f"async () => (await ({NOTICES})()).length === 1")
         assert await ana.page.evaluate(NOTICES) == waiting
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        (PageKind.CONSULT, ["A consult is waiting", "Open Leeside to answer.", True, False]),
+        (
+            PageKind.TEST,
+            ["A test of your pages", "This is how a consult rings. Open Leeside.", True, False],
+        ),
+        (PageKind.PROBE, ["Leeside", "Checked: this device gets pages.", False, True]),
+    ],
+)
+async def test_a_page_is_shown_and_the_server_told_that_it_came(
+    browser: Browser, one: Stage, spare_port: int, kind: PageKind, shown: list[object]
+) -> None:
+    """Without a token: the page's id is the right to say so."""
+    page = PageId(os.urandom(16))
+    async with (
+        crooked(one.url(0), spare_port) as server,
+        woken(browser, server.url) as (ana, push),
+    ):
+        receipt = server.expect(f"/v1/pages/{page.hex()}/receipt")
+        await push(push_payload(kind, page).decode())
+        posted = await asyncio.wait_for(receipt, WAIT_MS / 1_000)
+        assert (posted.method, json.loads(posted.body)) == ("POST", {"state": "delivered", "path": "push"})
+        assert "authorization" not in posted.headers
+        assert "cookie" not in posted.headers
+        # The same page again sounds again in its own place.
+        await push(push_payload(kind, page).decode())
+        assert await ana.page.evaluate(LASTING) == [shown]
+
+
+async def test_who_opens_the_notice_of_a_page_has_seen_it(
+    browser: Browser, one: Stage, spare_port: int
+) -> None:
+    page = PageId(os.urandom(16))
+    async with (
+        crooked(one.url(0), spare_port) as server,
+        woken(browser, server.url) as (ana, push),
+    ):
+        path = f"/v1/pages/{page.hex()}/receipt"
+        came = server.expect(path)
+        await push(push_payload(PageKind.CONSULT, page).decode())
+        await asyncio.wait_for(came, WAIT_MS / 1_000)
+        seen = server.expect(path)
+        worker = ana.page.context.service_workers[0]
+        await worker.evaluate(CLICK)
+        posted = await asyncio.wait_for(seen, WAIT_MS / 1_000)
+        assert json.loads(posted.body) == {"state": "seen", "path": "push"}
+        await ana.page.wait_for_function(f"async () => (await ({NOTICES})()).length === 0")
 
 
 async def test_a_newer_version_waits_until_a_person_takes_it(

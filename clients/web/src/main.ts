@@ -11,6 +11,7 @@ import { BrowserHandset } from './platform/browser-handset';
 import { startWorker } from './platform/engine-client';
 import { lacks } from './platform/fitness';
 import { trustOwnScripts } from './platform/own-scripts';
+import { clearNotices } from './platform/push';
 import { stealTab, takeTab } from './platform/tab';
 import App from './views/App.svelte';
 import './views/shared/elements.css';
@@ -82,6 +83,7 @@ async function begin(target: Element): Promise<void> {
     const safety = new Safety(engine, handset);
     mount(App, { target, props: { engine, world, handset, sharing, safety, enrolment, signIn } });
     void handset.install();
+    void clearNotices();
     // An enrolment link opened in this very tab begins anew with it; a device at work stays what it is.
     addEventListener('hashchange', () => {
         if (readFragment(location.hash).kind !== 'route') location.reload();

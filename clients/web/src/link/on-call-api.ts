@@ -67,12 +67,12 @@ export class OnCallApi {
 
     // ---- paging
 
-    /** A page came here, or was seen by a person. Its random id is the right to say so. */
+    /** A page came here over the socket, or was seen by a person. Its random id is the right to say so. */
     receipt(page: PageId, state: 'delivered' | 'seen'): Promise<undefined> {
         return this.api.call({
             method: 'POST',
             path: `/v1/pages/${page}/receipt`,
-            body: jsonBody({ state }),
+            body: jsonBody({ state, path: 'socket' }),
             answer: nothing,
             status: 204,
             repeatable: true,

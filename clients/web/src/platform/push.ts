@@ -40,3 +40,12 @@ export async function unsubscribe(): Promise<void> {
     const made = await registration?.pushManager.getSubscription();
     await made?.unsubscribe();
 }
+
+/** Take away what says no more to whoever looks at the page: that something waits, and that this device was probed. */
+export async function clearNotices(): Promise<void> {
+    if (!('serviceWorker' in navigator)) return;
+    const registration = await navigator.serviceWorker.getRegistration();
+    for (const tag of ['leeside-probe', 'leeside-waiting']) {
+        for (const notice of (await registration?.getNotifications({ tag })) ?? []) notice.close();
+    }
+}
