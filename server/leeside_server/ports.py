@@ -284,6 +284,11 @@ class Push(Protocol):
         """Whether this server would ever connect there."""
         ...
 
+    async def ready(self) -> None:
+        """Returns once `send` waits for nothing of its own any more. Call it before a decision that must be fresh when
+        the first one is sent."""
+        ...
+
     async def send(self, to: Subscription, payload: bytes, ttl_s: int, topic: str = WAITING) -> None:
         """Returns once the push service has taken it. Ends within 15 s. Raises `PushGone`, `PushRefused`,
         `PushUnavailable`. One that waits for a phone without a network takes the place of the one before of the same
@@ -326,6 +331,10 @@ class Gateway(Protocol):
     @property
     def on(self) -> bool:
         """Whether there is one: else no number counts as a way to anybody."""
+        ...
+
+    async def ready(self) -> None:
+        """As of `Push`."""
         ...
 
     async def send(self, calling: Calling) -> None:

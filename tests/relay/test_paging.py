@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -18,11 +21,11 @@ from leeside_server.core import duty
 from leeside_server.core.duty import DutyRow
 from leeside_server.core.identity import DeviceRow, DeviceState, MemberRow
 from leeside_server.core.notices import Notice
-from leeside_server.core.paging import ATTEMPT_S, LEASE_MS, NO_MEMBER, REPEAT_MS, RETRY_MS
+from leeside_server.core.paging import ATTEMPT_S, LEASE_MS, NO_MEMBER, REPEAT_MS, RETRY_MS, PageRow
 from leeside_server.core.paging import Path as Way
-from leeside_server.core.rows import change
+from leeside_server.core.rows import KINDS, change
 from leeside_server.core.writes import Item
-from leeside_server.ports import GatewayRefused, GatewayUnavailable, PushGone, PushRefused
+from leeside_server.ports import Calling, GatewayRefused, GatewayUnavailable, PushGone, PushRefused
 from leeside_server.relay import paging as relay_paging
 from tests.relay.paging_scene import CONSULT, Outbox, outbox
 
@@ -162,6 +165,50 @@ class TestNodesThatDieOrSleep:
         for node in box.world.nodes:
             await box.turn(node)
         assert (box.sent(), box.gateway.sent) == ([], [])
+
+    async def test_a_node_that_made_its_ways_ready_while_somebody_accepted_begins_nothing(
+        self, box: Outbox
+    ) -> None:
+        member = await box.member(phone="+15550100")
+        await box.device(member)
+        page = await box.page(member)
+
+        async def ready() -> None:
+            await box.accept(page)
+
+        with patch.object(box.doors, "ready", ready), patch.object(box.gateway, "ready", ready):
+            await box.turn()
+        assert (box.sent(), box.gateway.sent) == ([], [])
+
+    async def test_between_its_fence_and_its_call_an_attempt_waits_for_no_store(self, box: Outbox) -> None:
+        member = await box.member(phone="+15550100")
+        await box.page(member)
+        with box.stopped(box.node):
+            await box.turn()
+        done: list[str] = []
+        store, send = box.node.store, box.gateway.send
+        one, many = store.get, store.get_many
+
+        async def get(*name: Any) -> Any:
+            done.append("read")
+            return await one(*name)
+
+        async def get_many(names: Any) -> Any:
+            done.append("fence" if KINDS[PageRow] in {kind for _, kind, _ in names} else "read")
+            return await many(names)
+
+        async def call(calling: Calling) -> None:
+            done.append("call")
+            await send(calling)
+
+        with (
+            patch.object(store, "get", get),
+            patch.object(store, "get_many", get_many),
+            patch.object(box.gateway, "send", call),
+        ):
+            await box.wake()
+        before = [earlier for earlier, later in pairwise(done) if later == "call"]
+        assert before == ["fence", "fence"], "a message and a call"
 
     async def test_it_may_finish_what_it_had_begun_and_that_is_all(self, box: Outbox) -> None:
         member = await box.member()

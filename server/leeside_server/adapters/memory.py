@@ -222,6 +222,8 @@ class MemoryPush:
     def permits(self, endpoint: str) -> bool:
         return bool(self._key) and endpoint.startswith("https://push.test/")
 
+    async def ready(self) -> None: ...
+
     async def send(self, to: Subscription, payload: bytes, ttl_s: int, topic: str = WAITING) -> None:  # noqa: ARG002
         if not self.permits(to.endpoint):
             raise PushRefused(0)
@@ -246,6 +248,8 @@ class MemoryGateway:
     @property
     def on(self) -> bool:
         return self._on
+
+    async def ready(self) -> None: ...
 
     async def send(self, calling: Calling) -> None:
         if not self._on:

@@ -46,6 +46,7 @@ class Outward:
         self._hosts = tuple(host.lower() for host in hosts)
         self._most = connections
         self._connections: httpcore.AsyncConnectionPool | None = None
+        self._making = asyncio.Lock()
         self._lookups = ThreadPoolExecutor(LOOKUPS, "outward-lookup")
 
     def read(self, url: str) -> SplitResult | None:
@@ -69,13 +70,14 @@ class Outward:
 
     async def post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes, deadline_s: float) -> int:
         """The status of the answer. `url` was read. Raises `NotPublic`, `Unanswered`."""
+        connections = await self.ready()
         import httpcore
 
         sent = [*headers, ("Content-Length", str(len(body)))]
         try:
             async with (
                 asyncio.timeout(deadline_s),
-                self._pool().stream("POST", url, headers=sent, content=body) as answer,
+                connections.stream("POST", url, headers=sent, content=body) as answer,
             ):
                 return answer.status
         except (
@@ -92,12 +94,16 @@ class Outward:
             await self._connections.aclose()
         self._lookups.shutdown(wait=False, cancel_futures=True)
 
-    def _pool(self) -> httpcore.AsyncConnectionPool:
-        """Made when first wanted: at the start of a server clients wait."""
-        if self._connections is None:
-            loopbacks = frozenset(host for host in self._hosts if is_loopback(host))
-            self._connections = _connections(loopbacks, self._lookups, self._most)
-        return self._connections
+    async def ready(self) -> httpcore.AsyncConnectionPool:
+        """Made when first wanted: at the start of a server clients wait. By a thread: a library is loaded for it, and every
+        authority's certificate, which takes a busy machine a second in which nothing else would be answered."""
+        async with self._making:
+            if self._connections is None:
+                loopbacks = frozenset(host for host in self._hosts if is_loopback(host))
+                self._connections = await asyncio.to_thread(
+                    _connections, loopbacks, self._lookups, self._most
+                )
+            return self._connections
 
 
 def _connections(loopbacks: frozenset[str], lookups: Executor, most: int) -> httpcore.AsyncConnectionPool:
@@ -119,7 +125,13 @@ def _connections(loopbacks: frozenset[str], lookups: Executor, most: int) -> htt
         ) -> httpcore.AsyncNetworkStream:
             may = is_loopback if host in loopbacks else is_public
             address = await resolve(host, port, may, lookups)
-            return await self._plain.connect_tcp(address, port, timeout, local_address, socket_options)
+            stream = await self._plain.connect_tcp(address, port, timeout, local_address, socket_options)
+            try:
+                stream.get_extra_info("ssl_object")
+            except AttributeError:
+                # What anyio has to say, on uvloop, of a connection that was cut as soon as it was made.
+                raise httpcore.ConnectError from None
+            return stream
 
         async def sleep(self, seconds: float) -> None:
             await self._plain.sleep(seconds)

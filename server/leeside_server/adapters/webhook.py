@@ -40,6 +40,9 @@ class Webhook:
     def on(self) -> bool:
         return True
 
+    async def ready(self) -> None:
+        await self._outward.ready()
+
     async def send(self, calling: Calling) -> None:
         if self._outward.read(self._url) is None:
             raise GatewayRefused(0)

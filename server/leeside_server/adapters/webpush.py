@@ -65,6 +65,9 @@ class WebPush:
     def permits(self, endpoint: str) -> bool:
         return self._outward.read(endpoint) is not None
 
+    async def ready(self) -> None:
+        await self._outward.ready()
+
     async def send(self, to: Subscription, payload: bytes, ttl_s: int, topic: str = WAITING) -> None:
         parts = self._outward.read(to.endpoint)
         if parts is None:

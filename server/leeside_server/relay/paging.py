@@ -179,7 +179,7 @@ class Paging:
                 continue
             for attempt in attempts:
                 self._running[first] += 1
-                node.spawn(self._attempt(agency, PageId(held.id), attempt, first))
+                node.spawn(self._attempt(agency, PageId(held.id), held.row.member, attempt, first))
 
     async def reach(self, agency: AgencyId, row: PageRow) -> Reach:
         """How this page's member can be reached now: by devices on duty, or by all where none is. Raises the store's
@@ -199,20 +199,22 @@ class Paging:
 
     # ---- attempts
 
-    async def _attempt(self, agency: AgencyId, page: PageId, attempt: Attempt, first: bool) -> None:
+    async def _attempt(
+        self, agency: AgencyId, page: PageId, member: MemberId, attempt: Attempt, first: bool
+    ) -> None:
         """One attempt, from its fence to what is written of it."""
         node = self._node
         try:
-            names = [(agency, _PAGE, bytes(page))]
-            if attempt.device:
-                names.append((agency, KINDS[DeviceRow], attempt.device))
-            found = await node.store.get_many(names)
+            # Between the fence and the sending nothing is waited for: a store that comes back late, or a library that is
+            # loaded, must not stand between a look at a page that lives and a call for one that is over.
+            await (node.push if attempt.path is Path.PUSH else node.gateway).ready()
+            whom = (KINDS[DeviceRow], attempt.device) if attempt.device else (KINDS[MemberRow], member)
+            found = await node.store.get_many([(agency, _PAGE, bytes(page)), (agency, *whom)])
             held = None if found[0] is None else read(PageRow, found[0])
             if held is None or not paging.may_begin(held.row, attempt):
                 node.metrics.page_attempts.labels(attempt.path, "fenced").inc()
                 return
-            device = None if not attempt.device or found[1] is None else read(DeviceRow, found[1])
-            result = await self._send(agency, page, held.row, attempt, device)
+            result = await self._send(agency, page, held.row, attempt, found[1])
             node.metrics.page_attempts.labels(attempt.path, result).inc()
             if result is Result.TAKEN and first:
                 node.metrics.page_s.observe(max(0, node.clock.now_ms() - held.row.created_ms) / 1_000)
@@ -224,15 +226,17 @@ class Paging:
             self._running[first] -= 1
 
     async def _send(
-        self, agency: AgencyId, page: PageId, row: PageRow, attempt: Attempt, device: Held[DeviceRow] | None
+        self, agency: AgencyId, page: PageId, row: PageRow, attempt: Attempt, whom: Object | None
     ) -> Result:
         try:
             async with asyncio.timeout(paging.ATTEMPT_S):
                 if row.kind is PageKind.CANARY:
                     return Result.TAKEN
                 if attempt.path is Path.PUSH:
+                    device = None if whom is None else read(DeviceRow, whom)
                     return await self._push(agency, page, row.kind, device)
-                return await self._call(agency, page, row, attempt)
+                number = attempt.number or _number(None if whom is None else read(MemberRow, whom).row)
+                return await self._call(page, row, attempt, number)
         except TimeoutError:
             return Result.LATER
 
@@ -256,8 +260,7 @@ class Paging:
             return Result.LATER
         return Result.TAKEN
 
-    async def _call(self, agency: AgencyId, page: PageId, row: PageRow, attempt: Attempt) -> Result:
-        to = attempt.number or await self._number(agency, row.member)
+    async def _call(self, page: PageId, row: PageRow, attempt: Attempt, to: str) -> Result:
         if not to:
             return Result.NEVER
         kind: Literal["sms", "voice"] = "sms" if attempt.path is Path.SMS else "voice"
@@ -325,11 +328,10 @@ class Paging:
             self._agencies_read_s = now_s
         return self._agencies_kept
 
-    async def _number(self, agency: AgencyId, member: MemberId) -> str:
-        """A member's telephone, as it stands now; empty for none, or where the membership ended."""
-        found = await self._node.store.get(agency, KINDS[MemberRow], member)
-        row = None if found is None else read(MemberRow, found).row
-        return "" if row is None or row.ended_ms else row.phone
+
+def _number(member: MemberRow | None) -> str:
+    """A member's telephone, as it stands now; empty for none, or where the membership ended."""
+    return "" if member is None or member.ended_ms else member.phone
 
 
 def _due_now(part: Part) -> bool:
