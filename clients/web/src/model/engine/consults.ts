@@ -152,6 +152,9 @@ export class Consults {
                 if (Math.abs(this.work.home.nowMs() - atMs) <= TEST_MS)
                     this.ringer.once(notice.page as string as ConsultId);
                 break;
+            case 'warning':
+                this.work.parts.life.begin(() => this.work.duty.look().catch(unlessExpected));
+                break;
             case 'lists':
                 break;
         }
@@ -393,9 +396,10 @@ function isOver({ state }: Consult): boolean {
 
 /** What a row rings as for this person. */
 function ringOf({ me, state, takenBy }: Consult): RingWhy | null {
-    if (me.ringing) return 'page';
-    if (state === 'exhausted' && takenBy === null && me.may.includes('take')) return 'alarm';
-    return state === 'requested' && me.may.includes('release') ? 'alarm' : null;
+    // The last step's pages ring on while nobody takes it: to a supervisor that is the alarm.
+    const alarms = state === 'exhausted' || state === 'requested';
+    if (alarms && takenBy === null && me.may.includes('take')) return 'alarm';
+    return me.ringing ? 'page' : null;
 }
 
 function unlessExpected(error: unknown): void {

@@ -1,4 +1,6 @@
-/** This device and its pages, and who is on call now. What was asked for once is asked again now and then, and told anew. */
+/**
+ * This device and its pages, and who is on call now. What a screen asked for once is asked again now and then, and told anew.
+ */
 import type { OnCallApi } from '~/link/on-call-api';
 
 import type { DutyView, OnCallView, PageId, PagePath } from '../on-call';
@@ -12,16 +14,17 @@ export class Duty {
     private told: OnCallView | null = null;
     private looking = false;
 
-    constructor(
-        private readonly work: Work,
-        private readonly api: OnCallApi,
-    ) {}
+    constructor(private readonly work: Work) {}
+
+    private get api(): OnCallApi {
+        return this.work.consults.api;
+    }
 
     async onCall(): Promise<OnCallView> {
         const now = await this.ask();
         if (!this.looking) {
             this.looking = true;
-            this.work.parts.life.begin(() => this.look());
+            this.work.parts.life.begin(() => this.run());
         }
         return now;
     }
@@ -42,6 +45,11 @@ export class Duty {
         return (await this.api.page(page)).paths;
     }
 
+    /** It changed, or will: ask again, if a screen ever did. Rejects with `ApiError`. */
+    async look(): Promise<void> {
+        if (this.looking) await this.ask();
+    }
+
     private async ask(): Promise<OnCallView> {
         const { nowMs, rotas, warnings } = await this.api.onCall();
         const now: OnCallView = { atMs: nowMs, rotas, warnings };
@@ -53,7 +61,7 @@ export class Duty {
         return now;
     }
 
-    private async look(): Promise<void> {
+    private async run(): Promise<void> {
         for (;;) {
             await this.work.parts.life.sleep(LOOK_MS);
             if (!this.work.isOnline) continue;

@@ -4,7 +4,7 @@ import type { IncidentId, MemberId } from '~/protocol/ids';
 import type { Consult } from '~/protocol/oncall';
 
 import type { IncidentDetails } from '../engine';
-import { cellOf, cutsOf, timesOf } from './figures';
+import { cellOf, cutsOf, hiddenCells, timesOf } from './figures';
 
 const dr = 'dr' as MemberId;
 
@@ -29,7 +29,7 @@ const details = (typeCode: string, district: string): IncidentDetails => ({
 describe('figures that are counted here', () => {
     const rows = [
         ...Array.from({ length: 5 }, (_, n) => row('a', 10 * (n + 1), 10 * (n + 1) + 5)),
-        row('b', 20, 30),
+        ...Array.from({ length: 4 }, () => row('b', 20, 30)),
         row('closed', 20, 30),
     ];
     const known = new Map([
@@ -52,18 +52,37 @@ describe('figures that are counted here', () => {
             depth: 1,
         });
         expect(welfare).toMatchObject({ label: 'WELFARE', consults: null, toAcceptP50Ms: null, depth: null });
-        expect(cuts.byDistrict).toMatchObject([{ label: 'Harbour', consults: 6 }]);
+        expect(cuts.byDistrict).toMatchObject([{ label: 'Harbour', consults: null }]);
     });
 
     test('say of what could not be opened only that it was few', () => {
         expect(cuts.unopened).toBeNull();
-        expect(cutsOf(rows.slice(0, 6), (id) => known.get(id) ?? null).unopened).toBe(0);
-        expect(cutsOf(rows, () => null)).toEqual({
-            byType: [],
-            byDistrict: [],
-            byDisposition: [],
-            unopened: 7,
+        expect(cutsOf(rows.slice(0, 5), (id) => known.get(id) ?? null)).toMatchObject({
+            byDistrict: [{ label: 'Harbour', consults: 5 }],
+            unopened: 0,
         });
+        const none = { byType: [], byDistrict: [], byDisposition: [], unopened: 10 };
+        expect(cutsOf(rows, () => null)).toEqual(none);
+    });
+
+    test.each([
+        [[9, 0, 7], []],
+        // One alone would follow from the sum: the smallest other goes with it.
+        [
+            [9, 3, 7],
+            [1, 2],
+        ],
+        [
+            [1, 1, 9, 6],
+            [0, 1, 3],
+        ],
+        [
+            [4, 4, 9],
+            [0, 1],
+        ],
+        [[3, 0], [0]],
+    ])('of %j hide %j', (counts, hidden) => {
+        expect([...hiddenCells(counts)].sort()).toEqual(hidden);
     });
 
     test('give no time of fewer than five answers, however many were asked', () => {

@@ -9,6 +9,8 @@ export type Notice =
     /** A consult changed, or its alarm is up. */
     | { readonly kind: 'consult'; readonly consult: ConsultId }
     | { readonly kind: 'test'; readonly page: PageId }
+    /** Who is on call has a gap ahead. */
+    | { readonly kind: 'warning' }
     /** A list changed, or a newer kind: look at the lists. */
     | { readonly kind: 'lists' };
 
@@ -16,6 +18,7 @@ const PAGE = 7;
 const CONSULT_CHANGED = 8;
 const CONSULT_ALARM = 9;
 const TEST_PAGE = 11;
+const ON_CALL_WARNING = 12;
 const LISTS: Notice = { kind: 'lists' };
 
 export function readNotice(payload: Bytes): Notice {
@@ -35,6 +38,8 @@ export function readNotice(payload: Bytes): Notice {
             const page = asId<PageId>(first);
             return page === null ? LISTS : { kind: 'test', page };
         }
+        case ON_CALL_WARNING:
+            return { kind: 'warning' };
         default:
             return LISTS;
     }

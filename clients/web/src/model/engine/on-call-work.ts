@@ -19,7 +19,6 @@ import type {
     Span,
 } from '../on-call';
 import { ConsultTalk } from './consult-talk';
-import { Duty } from './duty';
 import { EngineFailure } from './errors';
 import { cutsOf } from './figures';
 import type { Work } from './work';
@@ -29,11 +28,9 @@ const FIGURE_PAGES = 50;
 
 export class OnCallWork implements OnCallCommands {
     private readonly talk: ConsultTalk;
-    private readonly dutyOf: Duty;
 
     constructor(private readonly work: Work) {
         this.talk = new ConsultTalk(work);
-        this.dutyOf = new Duty(work, this.api);
     }
 
     private get api(): OnCallApi {
@@ -73,7 +70,7 @@ export class OnCallWork implements OnCallCommands {
     // ---- on call
 
     onCall(): Promise<OnCallView> {
-        return this.dutyOf.onCall();
+        return this.work.duty.onCall();
     }
 
     phoneTree(): Promise<readonly Phone[]> {
@@ -81,19 +78,19 @@ export class OnCallWork implements OnCallCommands {
     }
 
     duty(): Promise<DutyView> {
-        return this.dutyOf.duty();
+        return this.work.duty.duty();
     }
 
     setDuty(on: boolean, sound: boolean): Promise<DutyView> {
-        return this.dutyOf.set(on, sound);
+        return this.work.duty.set(on, sound);
     }
 
     testPage(): Promise<PageId> {
-        return this.dutyOf.testPage();
+        return this.work.duty.testPage();
     }
 
     pagePaths(page: PageId): Promise<readonly PagePath[]> {
-        return this.dutyOf.paths(page);
+        return this.work.duty.paths(page);
     }
 
     // ---- rotas and ladders

@@ -34,6 +34,7 @@ import { type Clock, type Dialer, type Draft, type Random, Step, type Stores } f
 import { Alarms } from './alarms';
 import { Consults } from './consults';
 import { Directories } from './directories';
+import { Duty } from './duty';
 import { ChannelAlarmed, EngineFailure, isExpected } from './errors';
 import type { Home } from './home';
 import type { Identity } from './identity';
@@ -81,6 +82,7 @@ export class Work {
     readonly uploads: Uploads;
     readonly upkeep: Upkeep;
     readonly consults: Consults;
+    readonly duty: Duty;
     private readonly connection: Connection;
     private readonly lists: Lists;
     private link: Link;
@@ -129,6 +131,7 @@ export class Work {
         this.rooms = new Rooms(host);
         this.upkeep = new Upkeep(this);
         this.consults = new Consults(this);
+        this.duty = new Duty(this);
         this.sending = new Sending(
             life,
             stores.outbox,
