@@ -15,13 +15,15 @@ import msgspec
 import pytest
 
 from leeside.api import Api
+from leeside.bodies import Recommendation
 from leeside.demo.lan import NoNetwork, own_address
+from leeside.events import Report, Ring
 from leeside.profile import Identity
 from leeside_protocol import resources as r
-from leeside_protocol.ids import ChannelId, MemberId
+from leeside_protocol.ids import ChannelId, ConsultId, MemberId
 from leeside_protocol.sealing.opening.keys import DeviceKeys
 from leeside_protocol.sealing.public.directory import Directory
-from leeside_protocol.words import Role
+from leeside_protocol.words import Role, Urgency
 from tests.support.demo import Running, demo
 from tests.support.shell import RUN_S, Shell, line_with
 from tests.support.town import Person, now_ms, until
@@ -95,8 +97,8 @@ async def test_who_opens_a_link_is_let_in_and_the_next_one_is_shown(tmp_path: Pa
     async with demo(tmp_path, "--pace", "0.3") as running:
         url = running.invitation["url"]
         links = running.links
-        assert set(links) == {"responder", "dispatcher", "admin"}
-        assert ["authority=" in links[part] for part in links] == [False, False, True]
+        assert set(links) == {"responder", "psychiatrist", "dispatcher", "supervisor", "admin"}
+        assert {part for part in links if "authority=" in links[part]} == {"admin"}
         guest = await come_in(running, "dispatcher", tmp_path)
         renewed: str = msgspec.json.decode(await line_with(running.lines, '"links"'))["links"]["dispatcher"]
         assert renewed != links["dispatcher"]
@@ -116,6 +118,40 @@ async def test_who_opens_a_link_is_let_in_and_the_next_one_is_shown(tmp_path: Pa
         second = await come_in(running, "dispatcher", tmp_path / "second")
         assert second.member != guest.member
         await line_with(running.lines, second.device.hex())
+        assert await running.end() == 0
+
+
+async def test_a_consult_is_answered_by_dr_nair_unless_a_psychiatrist_came(tmp_path: Path) -> None:
+    async with demo(tmp_path, "--pace", "0.3") as running:
+        url = running.invitation["url"]
+        asking = await come_in(running, "responder", tmp_path)
+        async with asking.open(url) as client:
+            await until(lambda: any(i.purpose == "unit" for i in client.channels()), "the unit's channel")
+            consult = await client.consults.request("Which dose can wait?", urgency=Urgency.URGENT)
+            for tried in ("paged", "accepted", "joined"):
+                await line_with(running.lines, f'"tried":"{tried}"')
+            channel = ChannelId(bytes.fromhex(consult.channel))
+            await until(
+                lambda: any(
+                    isinstance(x, Report) and isinstance(x.content, Recommendation)
+                    for x in client.history(channel)
+                ),
+                "a recommendation",
+            )
+            await client.consults.end(ConsultId(bytes.fromhex(consult.id)))
+            # Whoever comes by the psychiatrist's link holds the rota from then on: it rings there, and Dr Nair waits her turn.
+            coming = await come_in(running, "psychiatrist", tmp_path)
+            await line_with(running.lines, coming.device.hex())
+            async with coming.open(url) as psychiatrist:
+                rings = psychiatrist.follow()
+                asked = await client.consults.request("And this one?")
+                async with asyncio.timeout(RUN_S):
+                    async for event in rings:
+                        if isinstance(event, Ring):
+                            assert event.consult.id == asked.id
+                            break
+                await psychiatrist.consults.accept(ConsultId(bytes.fromhex(asked.id)))
+                await line_with(running.lines, '"tried":"accepted"')
         assert await running.end() == 0
 
 

@@ -21,7 +21,9 @@ from leeside.demo.agency import CAST, PASSPHRASE, Agency, kept, make, moved, pas
 from leeside.demo.drill import PACE_S, Drill, taking_part
 from leeside.demo.guests import Guests
 from leeside.demo.lan import Lan, own_address, prepared
+from leeside.demo.oncall import Colleague
 from leeside.demo.server import Place, bootstrap_code, page_served, server_running
+from leeside_protocol.ids import MemberId
 
 
 def register(app: typer.Typer) -> None:
@@ -120,17 +122,22 @@ async def _play(screen: Screen, root: Path, place: Place, how: Play) -> None:
 
         async with Guests.invited(agency, people, told) as guests:
             _introduce(screen, agency, guests.links, place)
-            attending = asyncio.ensure_future(guests.attend())
-            playing = asyncio.ensure_future(drill.play(once=how.once))
+            colleague = Colleague(
+                people["priya"], people["sofia"], lambda m: agency.shown(MemberId(bytes.fromhex(m))), told
+            )
+            works = [
+                asyncio.ensure_future(work)
+                for work in (guests.attend(), colleague.attend(), drill.play(once=how.once))
+            ]
             try:
-                await asyncio.wait((attending, playing), return_when=asyncio.FIRST_COMPLETED)
-                for task in (attending, playing):
+                await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+                for task in works:
                     if task.done():
                         task.result()
             finally:
-                attending.cancel()
-                playing.cancel()
-                await asyncio.gather(attending, playing, return_exceptions=True)
+                for task in works:
+                    task.cancel()
+                await asyncio.gather(*works, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -177,8 +184,11 @@ def _introduce(screen: Screen, agency: Agency, links: dict[str, str], place: Pla
         where = "on this machine" if place.lan is None else "on this network"
         screen.say(f"Open these in browsers {where}, each in a profile or private window of its own:")
         for part, link in links.items():
-            screen.out.print(Text(f"   {part:11}{link}"), soft_wrap=True)
+            screen.out.print(Text(f"   {part:13}{link}"), soft_wrap=True)
         screen.say("A link works once and for 15 minutes; the next one is shown here.")
+        screen.say(
+            "Ask for a consult as the responder: it rings at the psychiatrist's, and climbs to the supervisor unanswered."
+        )
     if place.lan is not None:
         _explain_lan(screen, place.lan, agency.public)
     screen.say(f"The server is {agency.url}. To take part from another terminal, type there:")

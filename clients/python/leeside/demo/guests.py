@@ -22,6 +22,7 @@ import msgspec
 from leeside import authority as a
 from leeside.api import Api, ApiError
 from leeside.client import Leeside
+from leeside.demo import oncall
 from leeside.demo.agency import ADMIN, Agency, now_ms, opened, trusted, unlock
 from leeside.errors import LeesideError
 from leeside.keystore import Keystore, replace_file
@@ -56,7 +57,9 @@ class Part:
 
 PARTS: Final = (
     Part("responder", "Rosa Lind", Role.RESPONDER, Discipline.CLINICIAN, 0),
+    Part("psychiatrist", "Dr Nora Feld", Role.PSYCHIATRIST),
     Part("dispatcher", "Dario Weiss", Role.DISPATCHER),
+    Part("supervisor", "Selma Quist", Role.SUPERVISOR),
     Part("admin", "Alma Stone", Role.ADMIN),
 )
 
@@ -86,6 +89,7 @@ class Guests:
     _signer: AuthorityKey
     _root_public: bytes
     _seed: bytes
+    _rota: str = ""
     _guests: list[Guest] = field(default_factory=list[Guest])
     _links: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
     """Of each part the link that can be used now, and when it ends."""
@@ -109,6 +113,7 @@ class Guests:
             office = await stack.enter_async_context(Api(agency.url, session, verify=verify))
             guests = cls(agency, people, tell, admin, office, a.authority_key(seed), identity.root_pub, seed)
             guests._restore()
+            guests._rota = await oncall.stand(office, agency.made.members["priya"])
             for part in PARTS:
                 await guests._invite(part)
             yield guests
@@ -149,6 +154,8 @@ class Guests:
         await self._certify(part, info)
         if part.unit >= 0:
             await self._join_unit(part.unit, guest.member)
+        if part.role is Role.PSYCHIATRIST:
+            await oncall.take_over(self._office, self._rota, guest.member, now_ms())
         guest.device = info.id
         self._keep()
         with contextlib.suppress(LeesideError, SealingError):
@@ -249,7 +256,8 @@ class Guests:
         """The channels of a guest's part: who opens each to them, and whether they are given what was before."""
         found = [(self._admin, self._agency_channel, True)]
         sofia, deniz = self.people["sofia"], self.people["deniz"]
-        if guest.part == "admin":
+        if guest.part in {"admin", "psychiatrist"}:
+            # A psychiatrist is let into a consult's incident when they accept it, by those who are in it.
             return found
         for client, purposes in (
             (sofia, {ChannelPurpose.UNIT, ChannelPurpose.DESK}),
@@ -258,7 +266,11 @@ class Guests:
             for info in client.channels():
                 channel = ChannelId(bytes.fromhex(info.id))
                 own_unit = guest.part == "responder" and channel == self.agency.unit_channel(0)
-                mine = guest.part == "dispatcher" or own_unit or info.purpose is ChannelPurpose.INCIDENT
+                mine = (
+                    guest.part in {"dispatcher", "supervisor"}
+                    or own_unit
+                    or info.purpose is ChannelPurpose.INCIDENT
+                )
                 if info.purpose in purposes and mine and not info.archived:
                     found.append((client, channel, info.purpose is not ChannelPurpose.INCIDENT))
         return found
