@@ -70,8 +70,6 @@ class ConsultHouse(Protocol):
     def device(self) -> DeviceId: ...
     @property
     def infos(self) -> Mapping[ChannelId, r.ChannelInfo]: ...
-    @property
-    def units(self) -> tuple[r.Unit, ...]: ...
 
     def channels(self) -> tuple[Channel, ...]: ...
     async def who(self, channel: ChannelId) -> m.Online: ...
@@ -97,6 +95,8 @@ class Consulting:
         self._wake = asyncio.Event()
         self._rung = asyncio.Event()
         self._busy: set[ConsultId] = set()
+        self._teams: dict[str, frozenset[str]] = {}
+        """Members by unit. Nobody is taken out of a channel before their unit is known."""
         self._group: asyncio.TaskGroup | None = None
         self.fresh: Final = asyncio.Event()
         """Set once the list of consults is as the server had it after the last connection."""
@@ -149,6 +149,13 @@ class Consulting:
         """What an action of this device answered: nobody waits for the notice."""
         self._take(consult)
         return consult
+
+    def in_order(self, consult: o.Consult) -> bool:
+        """Whether nobody reads along any more whom the accepted consult does not need, by this device's own commit."""
+        channel = self._channel(consult.channel)
+        if channel is None or not channel.member or (consult.unit and consult.unit not in self._teams):
+            return False
+        return all(self._stays(consult, d) for d in channel.roster) and _signed(channel, self._house.device)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -262,6 +269,9 @@ class Consulting:
             self._busy.discard(key)
 
     async def _put_in_order(self, key: ConsultId, consult: o.Consult, channel: Channel) -> None:
+        if consult.unit is not None:
+            unit = await self._house.api.unit(consult.unit)
+            self._teams[consult.unit] = frozenset(unit.members)
         if consult.state in COMING and consult.accepted_device == self._house.device.hex():
             await self._take_over(consult, channel)
         elif consult.state in COMING:
@@ -286,7 +296,7 @@ class Consulting:
         member = certificate.member_id.hex()
         if certificate.role in DESK or member in (consult.member, consult.accepted_by):
             return True
-        return any(unit.id == consult.unit and member in unit.members for unit in self._house.units)
+        return consult.unit is not None and member in self._teams.get(consult.unit, ())
 
     async def _let_back_in(self, key: ConsultId, channel: Channel) -> None:
         """The search goes on: the channel gets back whom its requester chose for it."""

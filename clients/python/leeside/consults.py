@@ -254,6 +254,11 @@ class Consults:
             raise Offline("the record was not kept")
         return sha256(waiting.frame)
 
+    def in_order(self, consult: o.Consult) -> bool:
+        """Whether this device, which accepted, has taken everybody out of the channel who is not needed, and so signed that
+        it came. Done by itself; for a program that ends soon."""
+        return self._inside.consulting.in_order(consult)
+
     async def _act(self, consult: ConsultId, kind: ConsultActionKind) -> o.Consult:
         answer = await self._inside.api.consult_action(consult, o.ConsultAction(kind))
         return self._inside.consulting.took(answer)

@@ -136,7 +136,6 @@ class Switchboard:
         self.sending: Final = Sending(outbox, self.connection, self.by_log, self, uniform, self._newest)
         self.keystore: Final = keystore
         self.upkeep: Final = Upkeep(self)
-        self.units: tuple[r.Unit, ...] = ()
         self.consulting: Final = Consulting(self)
         self.error: LeesideError | None = None
         self.refreshed: Final = asyncio.Event()
@@ -489,8 +488,7 @@ class Switchboard:
             self._after_directory()
             # Whoever may not list them hears an assignment too many, and misses nothing else.
             with suppress(ApiError):
-                self.units = tuple(await every(self.api.units))
-                self.sounding.learn_units(self.units)
+                self.sounding.learn_units(await every(self.api.units))
             self.consulting.tend_all()
 
     def _after_directory(self) -> None:

@@ -82,6 +82,10 @@ _WIRE: Final[dict[WireError, tuple[Exit, str]]] = {
     WireError.RATE_LIMITED: (Exit.TRY_AGAIN, "Too many requests from here. Wait, then try again."),
     WireError.STALE: (Exit.CONFLICT, "The channel's keys changed meanwhile. Run the command again."),
     WireError.CONFLICT: (Exit.CONFLICT, "Someone else changed this first. Look at it again, then repeat."),
+    WireError.ALREADY_ACCEPTED: (
+        Exit.CONFLICT,
+        "Somebody else accepted this consult first: you are not needed.",
+    ),
     WireError.TOKEN_EXPIRED: (Exit.NOT_SIGNED_IN, "The session is over. Run the command again to sign in."),
     WireError.NOT_SUBSCRIBED: (Exit.FAILED, "This channel is not followed here."),
     WireError.PENDING: (

@@ -8,7 +8,7 @@ VALUES: Final = {"str": "TEXT", "path": "FILE", "int": "NUMBER", "float": "NUMBE
 """What stands behind an option for a value of that type; nothing behind a switch."""
 
 PANELS: Final[dict[str, tuple[str, ...]]] = {
-    "Every day": ("chat", "watch", "status", "share", "incident", "channel", "unit"),
+    "Every day": ("chat", "watch", "status", "share", "incident", "consult", "channel", "unit"),
     "People and keys": ("member", "device", "agency", "records"),
     "This machine": ("doctor", "sign-out", "backup", "restore", "demo"),
 }

@@ -114,6 +114,7 @@ def build(connecting: Connect = connect, dialing: Dial = dial) -> typer.Typer:
         backup,
         channel,
         chat,
+        consult,
         demo,
         device,
         doctor,
@@ -182,6 +183,7 @@ def build(connecting: Connect = connect, dialing: Dial = dial) -> typer.Typer:
     app.add_typer(unit.app, name="unit")
     app.add_typer(channel.app, name="channel")
     app.add_typer(incident.app, name="incident")
+    app.add_typer(consult.app, name="consult")
     app.add_typer(status.app, name="status")
     app.add_typer(records.app, name="records")
     for module in (chat, watch, share, doctor, backup, demo):
