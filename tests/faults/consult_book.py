@@ -113,6 +113,8 @@ class Book:
 
     asked: dict[bytes, Asked] = field(default_factory=dict[bytes, Asked])
     sights: list[Sight] = field(default_factory=list[Sight])
+    notices: list[tuple[bytes, bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes, bytes]])
+    """Page, consult, member: what stands in everybody's inbox at the end, whether or not a device was there to see it."""
     alarms: dict[bytes, list[float]] = field(default_factory=dict[bytes, list[float]])
     """When a supervisor's client was alarmed, by consult."""
     deeds: list[Did] = field(default_factory=list[Did])
@@ -138,6 +140,7 @@ class Book:
 
     def owners(self) -> Iterator[tuple[bytes, bytes, bytes]]:
         """Every page of which somebody said whose it is and for what: page, consult, member."""
+        yield from self.notices
         for sight in self.sights:
             if sight.consult is not None and sight.member is not None:
                 yield sight.page, sight.consult, sight.member

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from leeside_protocol.limits import ALARM_S
 from leeside_protocol.words import ConsultState
-from tests.faults.consult_book import OVER, Book
+from tests.faults.consult_book import OVER, Book, Sight
 from tests.faults.history import Broken
 from tests.faults.uptime import Uptime
 
@@ -41,9 +41,9 @@ PROMISES: Final = {
 Check: TypeAlias = Callable[[Book, Uptime], list[Broken]]
 
 
-def check(book: Book, uptime: Uptime) -> list[Broken]:
-    """Every broken promise, empty when all held."""
-    return [broken for one in CHECKS for broken in one(book, uptime)]
+def check(book: Book, uptime: Uptime, after_s: float = AFTER_S) -> list[Broken]:
+    """Every broken promise, empty when all held. Attempts may begin `after_s` behind an acceptance."""
+    return [*(broken for one in CHECKS for broken in one(book, uptime)), *_after(book, uptime, after_s)]
 
 
 def lateness_s(book: Book, uptime: Uptime) -> list[float]:
@@ -53,16 +53,17 @@ def lateness_s(book: Book, uptime: Uptime) -> list[float]:
 
 def after_s(book: Book, uptime: Uptime) -> list[float]:
     """How long after acceptance the attempts that came after it began, in the running time of their nodes."""
+    return [late_s for _, late_s in _afters(book, uptime)]
+
+
+def _afters(book: Book, uptime: Uptime) -> list[tuple[Sight, float]]:
     owner = {page: consult for page, consult, _ in book.owners()}
-    found: list[float] = []
+    found: list[tuple[Sight, float]] = []
     for sight in book.sights:
         decided_s = book.decided.get(owner.get(sight.page, b""))
         if sight.way != "socket" and decided_s is not None and sight.at_s > decided_s:
-            found.append(
-                sight.at_s - decided_s - uptime.down_s(sight.node, decided_s, sight.at_s)
-                if sight.node
-                else sight.at_s - decided_s
-            )
+            frozen_s = uptime.down_s(sight.node, decided_s, sight.at_s) if sight.node else 0.0
+            found.append((sight, sight.at_s - decided_s - frozen_s))
     return found
 
 
@@ -194,12 +195,14 @@ def _late(book: Book, uptime: Uptime) -> list[Broken]:
     return broken
 
 
-def _after(book: Book, uptime: Uptime) -> list[Broken]:
+def _after(book: Book, uptime: Uptime, allowed_s: float) -> list[Broken]:
     """A node that was frozen in mid-attempt may finish it when it wakes: its own running time counts."""
     broken = [
-        Broken(AFTER, f"an attempt began {late_s:.2f} s after acceptance")
-        for late_s in after_s(book, uptime)
-        if late_s > AFTER_S
+        Broken(
+            AFTER, f"a {sight.way} of {sight.node or 'nobody known'} began {late_s:.2f} s after acceptance"
+        )
+        for sight, late_s in _afters(book, uptime)
+        if late_s > allowed_s
     ]
     for consult, times in ((consult, _begun(book, consult)) for consult in book.told):
         for step, began_s in times.items():
@@ -208,7 +211,7 @@ def _after(book: Book, uptime: Uptime) -> list[Broken]:
     return broken
 
 
-CHECKS: Final[tuple[Check, ...]] = (_ends, _alarmed, _one_page, _early, _late, _after)
+CHECKS: Final[tuple[Check, ...]] = (_ends, _alarmed, _one_page, _early, _late)
 
 
 def _begun(book: Book, consult: bytes) -> dict[int, float]:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.faults.machine import all_cores, on_cores
@@ -77,8 +77,10 @@ async def one_node(
 
 
 @asynccontextmanager
-async def two_nodes(folder: Path, postgres: PostgresServer | None = None) -> AsyncGenerator[Installation]:
-    """Two nodes on one PostgreSQL and one Redis. The services run where there is room."""
+async def two_nodes(
+    folder: Path, postgres: PostgresServer | None = None, settings: NodeSettings | None = None
+) -> AsyncGenerator[Installation]:
+    """Two nodes on one PostgreSQL and one Redis, which `settings` need not name. The services run where there is room."""
     async with AsyncExitStack() as stack:
         services = stack.enter_context(ExitStack())
         with on_cores(all_cores()):
@@ -86,7 +88,7 @@ async def two_nodes(folder: Path, postgres: PostgresServer | None = None) -> Asy
             if postgres is None:
                 postgres = services.enter_context(postgres_running())
             dsn = await asyncio.to_thread(postgres.create_database)
-        settings = NodeSettings(dsn, redis.url)
+        settings = replace(settings or NodeSettings(), dsn=dsn, redis_url=redis.url)
         # One data folder: nodes share the server's own keys and attachments.
         nodes = tuple(Node(folder / f"node{n}", folder / "data", settings) for n in (1, 2))
         installation = Installation(folder, nodes, postgres, redis)

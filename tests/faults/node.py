@@ -41,6 +41,15 @@ class SignInBy:
 
 
 @dataclass(frozen=True, slots=True)
+class PagingBy:
+    """How a node reaches people besides its sockets: a gateway for messages and calls, and hosts of push services."""
+
+    gateway_url: str
+    push_hosts: tuple[str, ...]
+    secret: str = "whsec_YSBzZWNyZXQgb2YgdGhlIGZhdWx0IHJ1bnMsIG9mIDM2IGJ5"
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSettings:
     """Which store and bus a node uses. Empty texts mean the embedded ones."""
 
@@ -52,6 +61,7 @@ class NodeSettings:
     origins: tuple[str, ...] = ()
     """From where else pages may open sockets: a server between them and this node."""
     sign_in_by: SignInBy | None = None
+    paging_by: PagingBy | None = None
 
 
 def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -> Path:
@@ -97,6 +107,14 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
             f'client_id = "{by.client_id}"',
             f'client_secret_file = "{_secret(folder, "oidc-secret", by.secret)}"',
             f'agency = "{by.agency}"',
+        ]
+    if reach := settings.paging_by:
+        lines += [
+            "[push]",
+            f"hosts = {json.dumps(reach.push_hosts)}",
+            "[paging]",
+            f'webhook_url = "{reach.gateway_url}"',
+            f'webhook_secret_file = "{_secret(folder, "webhook-secret", reach.secret)}"',
         ]
     path = folder / "leeside.toml"
     path.write_text("\n".join(lines) + "\n")

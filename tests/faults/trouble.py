@@ -18,10 +18,12 @@ from typing import Final
 
 from tests.faults.installation import Installation
 from tests.faults.machine import all_cores, on_cores
-from tests.faults.node import Node
+from tests.faults.node import Node, NodeFailed
 from tests.faults.uptime import STORE, Uptime
 from tests.support.services import PostgresServer
 
+STARTS: Final = 20
+START_AGAIN_S: Final = 0.25
 KILLED_SHARE: Final = 0.6
 """The others are frozen."""
 
@@ -89,9 +91,22 @@ async def kill(site: Installation, node: Node, uptime: Uptime, made: Made) -> No
     uptime.down(name, time.time())
     await node.kill()
     made.killed += 1
-    await node.start()
+    await _start(node)
     made.names[node.pid] = name
     uptime.up(name, time.time())
+
+
+async def _start(node: Node) -> None:
+    """As systemd does: a node that finds no store ends, and is started once more. Raises `NodeFailed`."""
+    for left in reversed(range(STARTS)):
+        try:
+            await node.start()
+        except NodeFailed:
+            if not left:
+                raise
+            await asyncio.sleep(START_AGAIN_S)
+        else:
+            return
 
 
 async def _haunt(

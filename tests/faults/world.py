@@ -123,11 +123,12 @@ async def _make(api: Api, node: Node, devices: int, rooms: Sequence[Sequence[int
             for members in rooms:
                 unit = await office.create_unit(r.NewUnit())
                 seated = (people[0], *(people[i] for i in members if i != 0))
-                opened.append(await _open_room(desk, agency, UnitId(bytes.fromhex(unit.id)), seated))
+                opened.append(await open_room(desk, agency, UnitId(bytes.fromhex(unit.id)), seated))
     return World(agency.directory.agency_id, agency.directory, people, tuple(opened))
 
 
-async def _open_room(desk: Api, agency: Agency, unit: UnitId, seated: tuple[Device, ...]) -> Room:
+async def open_room(desk: Api, agency: Agency, unit: UnitId, seated: tuple[Device, ...]) -> Room:
+    """A unit's channel with these devices in it; the first one opens it, with its session in `desk`."""
     opener, directory = seated[0], agency.directory
     directories = {directory.agency_id: directory}
     committer = Committer(opener.keys, directories, agency.book, os.urandom)
