@@ -11,6 +11,7 @@ import yaml
 from deploy.devtool.place import ROOT
 from leeside_protocol.errors import CloseCode, WireError
 from leeside_server.config import DEFAULT_PORT
+from leeside_server.core.paging import Result
 from leeside_server.relay.metrics import Metrics
 
 FOLDER: Final = ROOT / "deploy/monitoring"
@@ -30,6 +31,7 @@ def counted() -> set[str]:
     metrics = Metrics()
     metrics.refused.labels("stale").inc()
     metrics.closed.labels("slow").inc()
+    metrics.page_attempts.labels("push", "taken").inc()
     names = re.findall(r"^(leeside_\w+)", metrics.text().decode(), re.MULTILINE)
     return {name for name in names if not name.endswith("_created")}
 
@@ -45,7 +47,7 @@ def test_every_label_value_is_one_that_a_node_sets() -> None:
     closes = {code.label for code in CloseCode}
     for rule in alerts():
         for label, values in re.findall(r"(\w+)!?=~?\"([^\"]*)\"", rule["expr"]):
-            known = {"error": refusals, "code": closes, "job": {"leeside"}}[label]
+            known = {"error": refusals, "code": closes, "job": {"leeside"}, "result": {*Result}}[label]
             assert set(values.split("|")) <= known, rule["alert"]
 
 

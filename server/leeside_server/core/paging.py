@@ -45,8 +45,6 @@ class PageKind(StrEnum):
     """Asked for by the device itself, at the start of a shift."""
     PROBE = "probe"
     """The server's own, daily: does a push still reach this device?"""
-    CANARY = "canary"
-    """Of the synthetic consult, to nobody."""
 
 
 class Path(StrEnum):
@@ -153,7 +151,7 @@ def open_page(
     """
     life_ms = LIFE_MS if kind is PageKind.CONSULT else TEST_LIFE_MS
     row = PageRow(kind, member, wall_ms, now_ms, now_ms + life_ms, consult, step, device, phones)
-    if kind in {PageKind.PROBE, PageKind.CANARY} or member == NO_MEMBER:
+    if kind is PageKind.PROBE or member == NO_MEMBER:
         return row
     notice = Way(Path.SOCKET, state=TargetState.SENT, attempts=1, at_ms=wall_ms)
     return msgspec.structs.replace(row, ways=(notice,))
@@ -327,9 +325,6 @@ def _plan(row: PageRow, reach: Reach, now_ms: int) -> PageRow:
 
 
 def _ways(row: PageRow, reach: Reach) -> Iterable[Way]:
-    if row.kind is PageKind.CANARY:
-        yield Way(Path.PUSH)
-        return
     if row.member == NO_MEMBER:
         if reach.phone:
             yield from (Way(Path.VOICE, number=number) for number in row.phones)

@@ -21,6 +21,7 @@
 | `page` | a page to one member, in the outbox until it is over; the parent is its consult | `paging` |
 | `duty` | whether a device takes pages, and its probes; the id is the device's, the parent the member | `duty` |
 | `steady` | of `NO_AGENCY`: what steady time is | `steady` |
+| `synthetic` | of `NO_AGENCY`: the server's own consult, and how the last one went | `synthetic` |
 
 A row is JSON. Fields may be added with a default: a row of the version before must still be readable.
 """
@@ -63,6 +64,7 @@ from leeside_server.core.person import PasskeyRow, TicketRow
 from leeside_server.core.records import HELD, RecordsRow
 from leeside_server.core.rota import RotaRow
 from leeside_server.core.steady import SteadyRow
+from leeside_server.core.synthetic import SyntheticRow
 from leeside_server.core.writes import Object, Remove, Save
 
 
@@ -109,6 +111,7 @@ Row = (
     | PageRow
     | DutyRow
     | SteadyRow
+    | SyntheticRow
     | GuestRow
     | GuestCodeRow
 )
@@ -142,6 +145,7 @@ KINDS: Final[dict[type[msgspec.Struct], str]] = {
     PageRow: "page",
     DutyRow: "duty",
     SteadyRow: "steady",
+    SyntheticRow: "synthetic",
 }
 
 

@@ -58,6 +58,7 @@ from leeside_server.core.ladder import LadderRow
 from leeside_server.core.notices import Notice, notices
 from leeside_server.core.paging import NO_MEMBER, PageKind, PageRow, open_page
 from leeside_server.core.rows import KINDS, Held, R, SlotRow, change, create, door_id, read
+from leeside_server.core.synthetic import AGENCY as SYNTHETIC
 from leeside_server.core.writes import NO_DEVICE, Audit, Item, NotStored, Object, Part
 from leeside_server.log import get_logger
 from leeside_server.ports import StoreFull, StoreUnavailable
@@ -137,7 +138,8 @@ class Consults:
         row, effects = consult.open(request, found, now, world, self._page_id, held=held)
         parts = await self._parts(agency, key, row, effects, now, request.device)
         # Counted before it stands: a request that is decided anew counts twice, and no dashboard minds.
-        return (create(key, row), *parts, Audit("consult_requested", request.device, key, row.state.value))
+        event = Audit("consult_requested", request.device, key, row.state.value)
+        return (create(key, row), *parts, *(() if agency == SYNTHETIC else (event,)))
 
     async def move(
         self, agency: AgencyId, key: ConsultId, given: Input, by: DeviceId, event: str
@@ -238,12 +240,13 @@ class Consults:
                 return held
             told = event or ("" if row.state is held.row.state else f"consult_{row.state.value}")
             parts: list[Part] = [change(held, row)]
-            if told:
+            if told and agency != SYNTHETIC:
                 parts.append(Audit(told, by, key, row.state.value))
             parts += await self._parts(agency, key, row, effects, now, by)
             (outcome,) = await self._node.write([Item(agency, now.wall_ms, tuple(parts))])
             if not isinstance(outcome, NotStored):
-                self._count(held.row, row)
+                if agency != SYNTHETIC:
+                    self._count(held.row, row)
                 return Held(held.id, row, held.revision + 1)
             if outcome.code is not WireError.CONFLICT:
                 raise ProtocolError(outcome.code)

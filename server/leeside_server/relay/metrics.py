@@ -47,6 +47,13 @@ class Metrics:
             registry=self.registry,
         )
         self.probes_failed = self._counter("probes_failed", "Probes of devices that had no receipt.")
+        self.synthetic_age_s = self._gauge(
+            "synthetic_age_seconds", "How long ago a synthetic consult last came from its request to its end."
+        )
+        self.synthetic_s = self._gauge("synthetic_seconds", "What the last one took.")
+        self.synthetic_failed = self._counter(
+            "synthetic_failed", "Synthetic consults that did not end in time."
+        )
         self.pages_running = self._gauge("page_attempts_running", "Attempts that are under way.")
         self.clockwork_age_s = self._gauge(
             "clockwork_age_seconds", "How far behind the clockwork is: above 15 this node is not ready."

@@ -54,6 +54,8 @@ from leeside_server.relay.signin import SERVERS, SignIns
 from leeside_server.relay.sockets import Sockets
 from leeside_server.relay.staff import Staff
 from leeside_server.relay.steady import Steady
+from leeside_server.relay.synthetic import EVERY_S as SYNTHETIC_S
+from leeside_server.relay.synthetic import Synthetic
 from leeside_server.relay.tokens import Tokens
 
 FLOOR_KEPT_S: Final = 2.0
@@ -123,6 +125,8 @@ class Node:
         self.clockwork.add("foresight", self.foresight.look, foresight.LOOK_S, vital=False)
         self.probes = Probes(self)
         self.clockwork.add("probes", self.probes.carry_out, PROBES_S, vital=False)
+        self.synthetic = Synthetic(self)
+        self.clockwork.add("synthetic", self.synthetic.carry_out, SYNTHETIC_S, vital=False)
         self.beats = Beats(self)
         self.hub.rows = self.heads
         self.hub.catchup = self.catchup

@@ -29,6 +29,7 @@ from leeside_server.core.identity import DeviceRow, DeviceState, MemberRow
 from leeside_server.core.notices import Notice, notices
 from leeside_server.core.paging import NO_MEMBER, Attempt, PageKind, PageRow, Path, Reach, Result
 from leeside_server.core.rows import KINDS, Held, change, create, read
+from leeside_server.core.synthetic import AGENCY as SYNTHETIC
 from leeside_server.core.writes import Item, Object, Outcome, Part, Save, Stored
 from leeside_server.log import get_logger
 from leeside_server.ports import (
@@ -230,7 +231,8 @@ class Paging:
     ) -> Result:
         try:
             async with asyncio.timeout(paging.ATTEMPT_S):
-                if row.kind is PageKind.CANARY:
+                if agency == SYNTHETIC:
+                    await self._node.synthetic.rang(ConsultId(row.consult))
                     return Result.TAKEN
                 if attempt.path is Path.PUSH:
                     device = None if whom is None else read(DeviceRow, whom)
