@@ -111,6 +111,10 @@ export async function show({ page, address }, scene, { scale = 1, ...variant }) 
             await page.keyboard.press(tap.slice('key:'.length));
             continue;
         }
+        if (tap.startsWith('wait:')) {
+            await new Promise((done) => setTimeout(done, Number(tap.slice('wait:'.length))));
+            continue;
+        }
         const found = await page.waitForSelector(tap, { timeout: 5_000 });
         await found.evaluate((element) => element.click());
     }

@@ -1,7 +1,7 @@
 /** An engine that pretends: it holds a scene, does at once what it is asked, and forgets it with the page. */
 import type { ChannelId, Engine, EngineEvent, MessageId, Row, Snapshot, UnitId } from '~/model/engine';
-import { messageId, progress, text } from '~/model/sample';
-import { nightMs, type Scene } from './scene';
+import { consultId, messageId, pageId, progress, text } from '~/model/sample';
+import { nightMs, type OnCallScene, type Scene } from './scene';
 
 function failure(code: string): Error {
     const error = new Error(code);
@@ -159,31 +159,51 @@ export class FakeEngine implements Engine {
     pushKey = (): Promise<string> => this.#do('');
     pushSubscribed = (): Promise<void> => this.#do(undefined);
 
+    /** What a scene has of who is on call; one that has none is as if it never came. */
+    #known<Name extends keyof OnCallScene>(name: Name): Promise<NonNullable<OnCallScene[Name]>> {
+        const known = this.#scene.oncall?.[name];
+        return known === undefined ? new Promise(() => undefined) : this.#do(known);
+    }
+    /** As the engine does: the answer comes as an event too. */
+    async #told<Name extends keyof OnCallScene>(
+        name: Name,
+        event: (value: NonNullable<OnCallScene[Name]>) => EngineEvent,
+    ): Promise<NonNullable<OnCallScene[Name]>> {
+        const known = await this.#known(name);
+        this.#tell([event(known)]);
+        return known;
+    }
     readonly #refuse = (): Promise<never> => Promise.reject(failure('offline'));
-    requestConsult = this.#refuse;
+    requestConsult = (): ReturnType<Engine['requestConsult']> => this.#do(consultId(1));
     sendAgain = (): Promise<void> => this.#do(undefined);
     actOnConsult = (): Promise<void> => this.#do(undefined);
     sawConsult = (): Promise<void> => this.#do(undefined);
     recommend = this.#refuse;
     readBack = (): Promise<void> => this.#do(undefined);
     openSide = this.#refuse;
-    onCall = this.#refuse;
-    phoneTree = (): ReturnType<Engine['phoneTree']> => this.#do([]);
-    duty = this.#refuse;
-    setDuty = this.#refuse;
-    testPage = this.#refuse;
-    pagePaths = (): ReturnType<Engine['pagePaths']> => this.#do([]);
-    rotas = (): ReturnType<Engine['rotas']> => this.#do([]);
-    schedule = (): ReturnType<Engine['schedule']> => this.#do([]);
+    onCall = (): ReturnType<Engine['onCall']> =>
+        this.#told('onCall', (onCall) => ({ kind: 'on_call', onCall }));
+    phoneTree = (): ReturnType<Engine['phoneTree']> => this.#do(this.#scene.oncall?.phones ?? []);
+    duty = (): ReturnType<Engine['duty']> => this.#told('duty', (duty) => ({ kind: 'duty', duty }));
+    async setDuty(on: boolean, sound: boolean): ReturnType<Engine['setDuty']> {
+        await this.#do(undefined);
+        const duty = { ...(await this.duty()), on, sound, testedMs: nightMs };
+        this.#tell([{ kind: 'duty', duty }]);
+        return duty;
+    }
+    testPage = (): ReturnType<Engine['testPage']> => this.#do(pageId(1));
+    pagePaths = (): ReturnType<Engine['pagePaths']> => this.#do(this.#scene.oncall?.paths ?? []);
+    rotas = (): ReturnType<Engine['rotas']> => this.#known('rotas');
+    schedule = (): ReturnType<Engine['schedule']> => this.#known('spans');
     createRota = this.#refuse;
     changeRota = (): Promise<void> => this.#do(undefined);
     endRota = (): Promise<void> => this.#do(undefined);
     importCalendar = (): Promise<void> => this.#do(undefined);
     createFeed = (): ReturnType<Engine['createFeed']> => this.#do('');
     endFeeds = (): Promise<void> => this.#do(undefined);
-    ladders = (): ReturnType<Engine['ladders']> => this.#do([]);
+    ladders = (): ReturnType<Engine['ladders']> => this.#known('ladders');
     createLadder = this.#refuse;
     changeLadder = (): Promise<void> => this.#do(undefined);
-    figures = this.#refuse;
+    figures = (): ReturnType<Engine['figures']> => this.#known('figures');
     figuresCsv = (): ReturnType<Engine['figuresCsv']> => this.#do('');
 }

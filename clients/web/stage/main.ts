@@ -33,11 +33,24 @@ window.scenes = scenes.map(({ name, path = '', taps = [], wide = false }) => ({ 
 /** Every screen and word beforehand: a picture must not show that something is on its way. */
 const screens = import.meta.glob([
     '../src/views/{admin/Admin,chat/Chat,dispatcher/Dispatcher,responder/Responder,responder/StatusSheet}.svelte',
+    '../src/views/consult/{AskSheet,ConsultPage,RingBars,RingScreen}.svelte',
+    '../src/views/psychiatrist/Psychiatrist.svelte',
+    '../src/views/supervisor/{Figures,Ladders,Rotas,Supervisor}.svelte',
     '../src/views/shared/{Me,Pages,PhoneNumbers}.svelte',
     '../src/views/start/{AlarmScreen,IdleScreen,Start}.svelte',
 ]);
 const STILL_MS = 100;
-const areas = ['shared', 'start', 'chat', 'responder', 'desk', 'admin'] as const;
+const areas = [
+    'shared',
+    'start',
+    'chat',
+    'responder',
+    'desk',
+    'admin',
+    'consult',
+    'duty',
+    'supervisor',
+] as const;
 
 /** Something stands, and nothing has moved for a moment: a slow machine is not pictured while it is still opening. */
 async function settled(target: Element): Promise<void> {

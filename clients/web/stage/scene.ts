@@ -2,10 +2,32 @@
 import type { ChannelId, EngineEvent, Row, Snapshot } from '~/model/engine';
 import type { Enrolment, SignIn } from '~/model/fragment';
 import type { Handset, Lack } from '~/model/handset';
+import type {
+    DutyView,
+    FiguresView,
+    LadderView,
+    OnCallView,
+    PagePath,
+    Phone,
+    RotaView,
+    Span,
+} from '~/model/on-call';
 
 /** The night of every scene: 2026-11-28, 02:14 UTC. */
 export const nightMs = Date.UTC(2026, 10, 28, 2, 14);
 export const minutesAgo = (n: number): number => nightMs - n * 60_000;
+
+/** What the server would say of who is on call; what is not here never comes. */
+export interface OnCallScene {
+    readonly onCall?: OnCallView;
+    readonly duty?: DutyView;
+    readonly phones?: readonly Phone[];
+    readonly paths?: readonly PagePath[];
+    readonly rotas?: readonly RotaView[];
+    readonly spans?: readonly Span[];
+    readonly ladders?: readonly LadderView[];
+    readonly figures?: FiguresView;
+}
 
 export interface Scene {
     /** Names its picture: `home`, `chat-offline`. */
@@ -26,9 +48,10 @@ export interface Scene {
     readonly otherTab?: boolean;
     /** `history` never answers, or fails. */
     readonly history?: 'never' | 'fails';
+    readonly oncall?: OnCallScene;
     /** Every command fails with this code. */
     readonly failing?: string;
-    /** Buttons, links and fields to tap before the picture, by CSS selector; `key:x` presses a key. */
+    /** Buttons, links and fields to tap before the picture, by CSS selector; `key:x` presses a key, `wait:700` lets time pass. */
     readonly taps?: readonly string[];
     /** Pictured on a desk, 1440 by 900, and not on a phone. */
     readonly wide?: boolean;

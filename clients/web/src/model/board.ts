@@ -283,7 +283,7 @@ function waitingByUnit(source: BoardSource): Map<UnitId, UrgentRow[]> {
         if (row.kind === 'text') {
             const channel = source.channels.get(row.channel);
             if (channel?.purpose === 'unit') unit = channel.subject as UnitId | null;
-        } else if (row.kind !== 'check_in') {
+        } else if (row.kind === 'assignment' || row.kind === 'duress') {
             unitOf ??= unitsByMember(source.units.values());
             unit = row.unit ?? (row.member === null ? null : (unitOf.get(row.member) ?? null));
         }

@@ -16,7 +16,7 @@ export type PlaceTrouble =
 export type Lack = 'insecure' | 'keys' | 'locks' | 'storage' | 'workers';
 
 /** Settings of the screen alone. They stand in the clear at rest: never anything a person wrote. */
-export type Setting = 'language' | 'theme' | 'idle_minutes' | 'awake' | 'letter_keys';
+export type Setting = 'language' | 'theme' | 'idle_minutes' | 'awake' | 'letter_keys' | 'consult_language';
 
 /** `impossible`: this browser has none (iOS has it for an installed app alone). */
 export type PushState = 'on' | 'off' | 'refused' | 'impossible';

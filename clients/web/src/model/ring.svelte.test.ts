@@ -37,7 +37,7 @@ function pass(ms: number): void {
 describe('a ring', () => {
     it('sounds at once and goes on by itself until answered, from a snapshot too', () => {
         set({ ringing: true });
-        pass(11_000);
+        pass(7_000);
         expect(sounds).toEqual([0, SILENCE_MS, 2 * SILENCE_MS]);
         set({ ringing: false, state: 'accepted', acceptedBy: me });
         pass(20_000);
@@ -51,6 +51,16 @@ describe('a ring', () => {
         nowMs += 2_000;
         ring.rang();
         expect(sounds).toEqual([0, 2_500]);
+    });
+
+    it('is quiet while an answer is on its way, and rings on when it did not get through', () => {
+        set({ ringing: true });
+        ring.answered(consultId(1));
+        pass(9_000);
+        expect(sounds).toHaveLength(1);
+        ring.failed(consultId(1));
+        pass(1_000);
+        expect(sounds).toEqual([0, 10_000]);
     });
 
     it('makes no noise for an event about what does not ring', () => {

@@ -12,7 +12,7 @@ import type { ConsultId, ConsultView } from './on-call';
 import type { World } from './world.svelte';
 
 /** Without an event for so long, the page sounds by itself. */
-export const SILENCE_MS = 5_000;
+export const SILENCE_MS = 3_000;
 /** Nobody is rung twice within this time, however many consults ring. */
 const APART_MS = 1_500;
 
@@ -46,7 +46,7 @@ export class Ring {
 
     /** The engine says that it is time for a noise. */
     rang(): void {
-        if (this.consults.length > 0) this.#noise(APART_MS);
+        if (this.#isLoud()) this.#noise(APART_MS);
     }
 
     /** Call it each second, and whenever a consult changed. */
@@ -58,12 +58,17 @@ export class Ring {
         const begins = [...now].some((id) => !this.#rang.has(id));
         if (begins) this.silenced = null;
         this.#rang = now;
-        if (now.size > 0) this.#noise(begins ? 0 : SILENCE_MS);
+        if (this.#isLoud()) this.#noise(begins ? 0 : SILENCE_MS);
     }
 
-    /** This person answered: what follows is no news to them. */
+    /** This person answered: no noise while the answer is on its way, and what follows is no news to them. */
     answered(id: ConsultId): void {
         this.#answered.add(id);
+    }
+
+    /** Their answer did not get through: it rings on. */
+    failed(id: ConsultId): void {
+        this.#answered.delete(id);
     }
 
     /** They were refused: somebody else was first, or it is over. */
@@ -74,6 +79,10 @@ export class Ring {
 
     dismiss(): void {
         this.silenced = null;
+    }
+
+    #isLoud(): boolean {
+        return this.consults.some((one) => !this.#answered.has(one.id));
     }
 
     #stopped(id: ConsultId): void {

@@ -49,7 +49,10 @@ export interface Sound {
 /** A consult rings, or its alarm is up: make a noise now. */
 export type Ring = Extract<OnCallEvent, { readonly kind: 'ring' }>;
 
-export type UrgentRow = Extract<Row, { readonly kind: 'text' | 'assignment' | 'check_in' | 'duress' }>;
+export type UrgentRow = Extract<
+    Row,
+    { readonly kind: 'text' | 'assignment' | 'check_in' | 'duress' | 'recommendation' }
+>;
 
 /** Rows that wait for an acknowledgement, kept at most; the oldest routine ones would go first, and there are none. */
 const MOST_URGENT = 500;
@@ -62,6 +65,7 @@ export function isUrgent(row: Row): row is UrgentRow {
         case 'assignment':
         case 'check_in':
         case 'duress':
+        case 'recommendation':
             return true;
         default:
             return false;

@@ -52,3 +52,14 @@ export function span(ms: number): string {
     if (ms < hourMs) return t('span.minutes', { n: Math.floor(ms / minuteMs) });
     return t('span.hours', { h: Math.floor(ms / hourMs), m: Math.floor((ms % hourMs) / minuteMs) });
 }
+
+/** `0:40`, `12:05`: how long until something, in whole seconds, upward: it says 0:00 when it is due, and not before. */
+export function countdown(ms: number): string {
+    const seconds = Math.max(0, Math.ceil(ms / 1000));
+    return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+}
+
+/** Names as people list them: `Ana, Ben and Eva`. */
+export function listed(names: readonly string[]): string {
+    return new Intl.ListFormat(language(), { type: 'conjunction' }).format(names);
+}

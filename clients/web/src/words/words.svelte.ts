@@ -8,14 +8,26 @@
 import { IntlMessageFormat } from 'intl-messageformat';
 import type admin from './en/admin.json';
 import type chat from './en/chat.json';
+import type consult from './en/consult.json';
 import type desk from './en/desk.json';
+import type duty from './en/duty.json';
 import type responder from './en/responder.json';
 import type shared from './en/shared.json';
 import type start from './en/start.json';
+import type supervisor from './en/supervisor.json';
 
-type Words = typeof shared & typeof start & typeof chat & typeof responder & typeof desk & typeof admin;
+type Words = typeof shared &
+    typeof start &
+    typeof chat &
+    typeof responder &
+    typeof desk &
+    typeof admin &
+    typeof consult &
+    typeof duty &
+    typeof supervisor;
 export type Key = keyof Words;
-export type Area = 'shared' | 'start' | 'chat' | 'responder' | 'desk' | 'admin';
+export type Area =
+    'shared' | 'start' | 'chat' | 'responder' | 'desk' | 'admin' | 'consult' | 'duty' | 'supervisor';
 export type Values = Readonly<Record<string, string | number>>;
 
 export const languages = ['en', 'es'] as const;

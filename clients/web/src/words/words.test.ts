@@ -6,7 +6,18 @@ import { describe, expect, it } from 'vitest';
 import { direction, language, speak, t, useWords, type Key } from './words.svelte';
 
 const source = join(import.meta.dirname, '..');
-const areas = ['shared', 'start', 'chat', 'responder', 'desk', 'admin', 'push'] as const;
+const areas = [
+    'shared',
+    'start',
+    'chat',
+    'responder',
+    'desk',
+    'admin',
+    'consult',
+    'duty',
+    'supervisor',
+    'push',
+] as const;
 
 function words(of: string, area: string): Record<string, string> {
     return JSON.parse(readFileSync(join(source, 'words', of, `${area}.json`), 'utf8')) as Record<
@@ -82,7 +93,10 @@ const loadedWith: Readonly<Record<string, readonly string[]>> = {
     'App.svelte': ['shared', 'start'],
     'Notices.svelte': ['shared', 'start', 'chat'],
     'chat/': ['shared', 'start', 'chat'],
-    'responder/': ['shared', 'start', 'chat', 'responder'],
+    'responder/': ['shared', 'start', 'chat', 'consult', 'responder'],
+    'consult/': ['shared', 'start', 'chat', 'consult'],
+    'psychiatrist/': ['shared', 'start', 'chat', 'consult', 'responder', 'duty'],
+    'supervisor/': ['shared', 'start', 'chat', 'consult', 'responder', 'desk', 'supervisor'],
     'dispatcher/': ['shared', 'start', 'chat', 'desk'],
     'admin/': ['shared', 'start', 'chat', 'responder', 'admin'],
     'map/': ['shared', 'start', 'chat', 'desk'],

@@ -1,5 +1,6 @@
 /** What things are called on screens. Where no name is known, the first eight digits of an id: never a made-up name. */
 import type { ChannelId, ChannelView, DeviceId, IncidentView, MemberId, Row, UnitId } from '~/model/engine';
+import type { ConsultView } from '~/model/on-call';
 import type { World } from '~/model/world.svelte';
 import { t, type Key } from '~/words/words.svelte';
 
@@ -37,13 +38,23 @@ function nameOf(world: World, channel: ChannelView): string {
                 : t('channel.incident_unknown', { id: (channel.subject ?? channel.id).slice(0, 8) });
             return channel.compartment === 'operations' ? name : t('channel.clinical', { name });
         }
+        case 'consult': {
+            const consult = [...world.consults.values()].find((one) => one.channel === channel.id);
+            if (consult) return t('channel.consult', { name: askerName(world, consult) });
+            return otherName(channel);
+        }
         case 'on_call':
-        case 'consult':
-            return t('channel.other', {
-                purpose: t(`purpose.${channel.purpose}`),
-                id: channel.id.slice(0, 8),
-            });
+            return otherName(channel);
     }
+}
+
+/** Whoever asks: the unit, since the others of it are there too; the person where there is none. */
+export function askerName(world: World, consult: Pick<ConsultView, 'unit' | 'member'>): string {
+    return consult.unit === null ? world.memberName(consult.member) : world.unitName(consult.unit);
+}
+
+function otherName(channel: ChannelView): string {
+    return t('channel.other', { purpose: t(`purpose.${channel.purpose}`), id: channel.id.slice(0, 8) });
 }
 
 /** A member by name; a device without one by its id. */
