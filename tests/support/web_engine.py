@@ -1,0 +1,79 @@
+"""The engine of a page, spoken to directly: for stories about what an engine does, whatever its screens look like.
+
+It runs in a worker, behind comlink. `listening` goes into a context before its first page; then
+
+    rosa = Engine(page)
+    consult = await rosa.call("requestConsult", {...})
+    await rosa.until("consult", "(told) => told.consult.ringing")
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from playwright.async_api import BrowserContext, Page
+
+WAIT_MS: Final = 20_000
+
+_LISTENING: Final = """\
+{
+    const told = [];
+    const Own = window.Worker;
+    let last = 0;
+    const waiting = new Map();
+    window.Worker = class extends Own {
+        constructor(...given) {
+            super(...given);
+            const engine = this;
+            engine.addEventListener('message', ({ data }) => {
+                const answer = waiting.get(data?.id);
+                if (answer === undefined) return;
+                waiting.delete(data.id);
+                if (data.type === 'HANDLER') answer.reject(new Error(data.value.value.message));
+                else answer.resolve(data.value);
+            });
+            window.leesideEngine = {
+                told,
+                call: (name, ...all) => new Promise((resolve, reject) => {
+                    const id = `test ${++last}`;
+                    waiting.set(id, { resolve, reject });
+                    const argumentList = all.map((value) => ({ type: 'RAW', value }));
+                    engine.postMessage({ id, type: 'APPLY', path: [name], argumentList });
+                }),
+            };
+        }
+    };
+    const own = MessagePort.prototype.start;
+    MessagePort.prototype.start = function () {
+        this.addEventListener('message', ({ data }) => {
+            const [first] = data?.argumentList ?? [];
+            if (Array.isArray(first?.value)) told.push(...first.value);
+        });
+        return own.call(this);
+    };
+}
+"""
+
+
+async def listening(context: BrowserContext) -> None:
+    """Before the context's first page."""
+    await context.add_init_script(_LISTENING)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The engine behind a page of such a context."""
+
+    page: Page
+
+    async def call(self, command: str, *given: Any) -> Any:
+        """A command and what it answers; rejects with the failure's code as the error's message."""
+        script = "([command, given]) => window.leesideEngine.call(command, ...given)"
+        return await self.page.evaluate(script, [command, list(given)])
+
+    async def until(self, kind: str, holds: str = "() => true", timeout_ms: float = WAIT_MS) -> Any:
+        """The newest event of a kind for which `holds` (a function of JavaScript), once there is one."""
+        script = f"() => window.leesideEngine.told.findLast((one) => one.kind === '{kind}' && ({holds})(one)) ?? null"
+        found = await self.page.wait_for_function(script, timeout=timeout_ms)
+        return await found.json_value()
