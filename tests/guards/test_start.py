@@ -18,6 +18,7 @@ NOT_AT_A_START = {
     "typer": "argparse reads the command line",
     "pydantic": "Typer would bring it",
     "rich.console": "no traceback is ever drawn",
+    "icalendar": "nobody asked for a calendar yet",
     "httpx": "a server asks nobody",
     "requests": "a server asks nobody",
     "jinja2": "nothing is rendered",

@@ -1,10 +1,13 @@
-"""Calendars of rotas: a file taken over, and feeds that calendar programs read (spec 08, "Calendars")."""
+"""Calendars of rotas: a file taken over, and feeds that calendar programs read (spec 08, "Calendars").
+
+The library behind `core.calendar` is large: it is loaded when the first calendar comes, and not at a start.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -15,7 +18,6 @@ from starlette.routing import Route as Mounted
 from leeside_protocol import oncall as o
 from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import MemberId, RotaId
-from leeside_server.core.calendar import feed, feed_window, shifts, with_shifts, zone_of
 from leeside_server.core.feeds import MOST_OF_A_ROTA, SECRET_BYTES, FeedRow, feed_id, feed_path
 from leeside_server.core.identity import NO_AGENCY
 from leeside_server.core.policy import Action
@@ -51,12 +53,18 @@ async def _imported(call: Call, body: o.CalendarImport) -> tuple[Sequence[Part],
         raise Refused(WireError.CONFLICT, "it has changed meanwhile: read it anew", head=held.revision)
     if held.row.ended_ms:
         raise ProtocolError(WireError.FORBIDDEN, "this rota has ended")
-    members = {name: MemberId(bytes.fromhex(member)) for name, member in body.members.items()}
-    named = body.zone or zone_of(body.ics) or next((one.zone for one in held.row.rotations), "")
-    # A large file takes a tenth of a second: others are served meanwhile.
-    found = await asyncio.to_thread(shifts, body.ics, members, zone(named) if named else None, call.now_ms)
-    row = checked(with_shifts(pruned(held.row, call.now_ms), found, call.now_ms))
+    # A large file takes a tenth of a second, and the first one the library's loading: others are served meanwhile.
+    row = await asyncio.to_thread(_taken_over, held.row, body, call.now_ms)
     return await written(call, held, row)
+
+
+def _taken_over(row: RotaRow, body: o.CalendarImport, now_ms: int) -> RotaRow:
+    from leeside_server.core.calendar import shifts, with_shifts, zone_of
+
+    members = {name: MemberId(bytes.fromhex(member)) for name, member in body.members.items()}
+    named = body.zone or zone_of(body.ics) or next((one.zone for one in row.rotations), "")
+    found = shifts(body.ics, members, zone(named) if named else None, now_ms)
+    return checked(with_shifts(pruned(row, now_ms), found, now_ms))
 
 
 async def create_feed(call: Call) -> o.Feed:
@@ -154,10 +162,15 @@ async def _content(host: Host, secret: str) -> bytes | None:
     rota = rotas.get(row.rota)
     if row.member in gone or rota is None or rota.ended_ms:
         return None
-    from_ms, until_ms = feed_window(host.clock.now_ms())
-    return feed(
-        row.rota,
-        rota.label,
-        spans(rotas, row.rota, from_ms, until_ms, gone),
-        row.member if row.mine else None,
-    )
+    now_ms = host.clock.now_ms()
+    return await asyncio.to_thread(_calendar, row, rotas, gone, now_ms)
+
+
+def _calendar(
+    row: FeedRow, rotas: Mapping[RotaId, RotaRow], gone: Collection[MemberId], now_ms: int
+) -> bytes:
+    from leeside_server.core.calendar import feed, feed_window
+
+    from_ms, until_ms = feed_window(now_ms)
+    found = spans(rotas, row.rota, from_ms, until_ms, gone)
+    return feed(row.rota, rotas[row.rota].label, found, row.member if row.mine else None)
