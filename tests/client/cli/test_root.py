@@ -31,7 +31,10 @@ COMMANDS = [
     ["channel", "grant"], ["channel", "archive"], ["incident", "open"], ["incident", "list"], ["incident", "show"],
     ["incident", "describe"], ["incident", "assign"], ["incident", "close"], ["consult", "request"], ["consult", "list"], ["consult", "show"], ["consult", "accept"], ["consult", "decline"], ["consult", "hold"], ["consult", "escalate"], ["consult", "cancel"], ["consult", "join"], ["consult", "leave"], ["consult", "end"], ["consult", "take"], ["consult", "release"], ["consult", "side"], ["consult", "watch"], ["status", "set"], ["status", "show"], ["records", "open"],
     ["records", "log"], ["records", "list"], ["records", "hold"], ["records", "release"], ["records", "shred"],
-    ["chat"], ["watch"], ["share"], ["doctor"], ["backup"], ["restore"], ["sign-out"], ["device", "confirm"], ["demo"],
+    ["chat"], ["watch"], ["share"], ["oncall"],
+    ["rota", "list"], ["rota", "show"], ["rota", "add"], ["rota", "change"], ["rota", "end"], ["rota", "cover"], ["rota", "swap"],
+    ["rota", "absent"], ["rota", "import"], ["rota", "feed"], ["ladder", "list"], ["ladder", "show"], ["ladder", "add"],
+    ["ladder", "change"], ["ladder", "end"], ["member", "skills"], ["doctor"], ["backup"], ["restore"], ["sign-out"], ["device", "confirm"], ["demo"],
 ]  # fmt: skip
 
 

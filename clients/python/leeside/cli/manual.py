@@ -9,6 +9,7 @@ VALUES: Final = {"str": "TEXT", "path": "FILE", "int": "NUMBER", "float": "NUMBE
 
 PANELS: Final[dict[str, tuple[str, ...]]] = {
     "Every day": ("chat", "watch", "status", "share", "incident", "consult", "channel", "unit"),
+    "On call": ("oncall", "rota", "ladder"),
     "People and keys": ("member", "device", "agency", "records"),
     "This machine": ("doctor", "sign-out", "backup", "restore", "demo"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -82,6 +83,10 @@ def _value(member: r.Member, names: Names) -> dict[str, object]:
         "roles": member.roles,
         "discipline": member.discipline,
         "login": member.login,
+        "languages": member.languages,
+        "specialties": member.specialties,
+        "licences": member.licences,
+        "phone": member.phone,
         "created_ms": member.created_ms,
         "ended_ms": member.ended_ms,
         "revision": member.revision,
@@ -104,6 +109,10 @@ def show(context: typer.Context, member: MemberArgument) -> None:
         ("name", names.get(found.id) or "-"),
         ("roles", ", ".join(role.value for role in found.roles)),
         ("discipline", found.discipline.value if found.discipline else "-"),
+        ("speaks", ", ".join(found.languages) or "-"),
+        ("specialties", ", ".join(found.specialties) or "-"),
+        ("licences", ", ".join(found.licences) or "-"),
+        ("telephone", found.phone or "-"),
         ("since", moment(found.created_ms)),
         ("ended", moment(found.ended_ms)),
         *(("device", f"{short(d.id)} {d.label} ({d.state})") for d in devices),
@@ -131,6 +140,48 @@ def roles_of(
 
     changed = run.run(work)
     run.screen.say(f"Member {short(changed.id)}: {', '.join(role.value for role in changed.roles)}.", changed)
+
+
+@app.command("skills")
+def skills(
+    context: typer.Context,
+    member: MemberArgument,
+    languages: Annotated[
+        list[str] | None, typer.Option("--language", help="As es; all of them, once for each.")
+    ] = None,
+    specialties: Annotated[list[str] | None, typer.Option("--specialty", help="As child.")] = None,
+    licences: Annotated[list[str] | None, typer.Option("--licence", help="As NY.")] = None,
+    phone: Annotated[
+        str | None,
+        typer.Option(help="Where to call when nothing else wakes them: +12125550100; '' for none."),
+    ] = None,
+) -> None:
+    """Say what a consult may ask of somebody: languages, specialties, licences, and a telephone. Each list as a whole."""
+    run = invocation(context)
+    if any(not re.fullmatch(r"[a-z]{2,3}", one) for one in languages or []):
+        raise CommandError("A language is two or three letters, as es.", Exit.USAGE, "language")
+    if phone and not re.fullmatch(r"\+[1-9][0-9 ]{6,20}", phone):
+        raise CommandError("A telephone is written as +1 212 555 0100.", Exit.USAGE, "phone")
+
+    async def work(desk: SignedIn) -> r.Member:
+        found = await find_member(desk, member)
+        change = r.MemberChange(
+            found.revision,
+            languages=None if languages is None else tuple(languages),
+            specialties=None if specialties is None else tuple(specialties),
+            licences=None if licences is None else tuple(licences),
+            phone=phone if phone is None else phone.replace(" ", ""),
+        )
+        return await desk.api.change_member(found.id, change)
+
+    changed = run.run(work)
+    said = [
+        *changed.languages,
+        *changed.specialties,
+        *changed.licences,
+        *([changed.phone] if changed.phone else []),
+    ]
+    run.screen.say(f"Member {short(changed.id)}: {', '.join(said) or 'nothing said'}.", changed)
 
 
 @app.command("end")

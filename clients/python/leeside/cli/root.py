@@ -119,8 +119,11 @@ def build(connecting: Connect = connect, dialing: Dial = dial) -> typer.Typer:
         device,
         doctor,
         incident,
+        ladder,
         member,
+        oncall,
         records,
+        rota,
         share,
         status,
         unit,
@@ -186,7 +189,9 @@ def build(connecting: Connect = connect, dialing: Dial = dial) -> typer.Typer:
     app.add_typer(consult.app, name="consult")
     app.add_typer(status.app, name="status")
     app.add_typer(records.app, name="records")
-    for module in (chat, watch, share, doctor, backup, demo):
+    app.add_typer(rota.app, name="rota")
+    app.add_typer(ladder.app, name="ladder")
+    for module in (oncall, chat, watch, share, doctor, backup, demo):
         module.register(app)
     app.command("sign-out")(device.sign_out)
     return app
