@@ -2,11 +2,12 @@
 
 Theory of operation. Messages arrive by a plain call; nothing here awaits in it. What needs the store or the
 bus goes to one of two short queues that a task of the node serves while there is work: requests (`Subscribe`,
-`Who`) and publishes whose channel's row must be read first. Each queue keeps its order, and publishes never
-wait for subscriptions. Answers are joined and written at the end of the tick.
+`Who`) and publishes whose channel's row must be read first. Each queue keeps its order, but that an inbox is followed
+before everything else that waits, and publishes never wait for subscriptions. Answers are joined and written at the end of
+the tick.
 
-Backpressure. Above `HIGH_WATER_BYTES` the socket leaves the live set of every log and keeps cursors; stream
-values are kept newest-wins, `STREAM_KEYS` at most. Above `HARD_WATER_BYTES` nothing more is read from it.
+Backpressure. Above `HIGH_WATER_BYTES` the socket leaves the live set of every log but its inbox, where pages come, and
+keeps cursors; stream values are kept newest-wins, `STREAM_KEYS` at most. Above `HARD_WATER_BYTES` nothing more is read from it.
 Without a byte drained for `STALL_S` it is closed with `slow`.
 
 A socket that loses its right to a log is told by `Refused` with `req` 0 and `not_found` (spec 03).
@@ -184,7 +185,9 @@ class Socket:
             self._progress_s = self.node.clock.monotonic_s()
             self.node.sockets.congested[self] = None
             for follow in self.follows.values():
-                self.node.hub.lag(follow)
+                # Notices are few and small, and one may be a page: it waits for what was written, and for no backlog.
+                if follow.log.kind is not ChannelKind.INBOX:
+                    self.node.hub.lag(follow)
 
     def on_writable(self) -> None:
         if not self.congested:
@@ -435,6 +438,9 @@ class Socket:
         if self._requests is None:
             self._requests = deque((request,))
             self.node.spawn(self._serve_requests(self._requests))
+        elif _asks_for_inbox(request) and all(other.channel != request.channel for other in self._requests):
+            # Behind the one that is being served: hundreds of logs asked for before must not hold up a page.
+            self._requests.insert(1, request)
         else:
             self._requests.append(request)
 
@@ -581,6 +587,10 @@ class Socket:
         self._parked = None
         self._answers = []
         self.node.sockets.congested.pop(self, None)
+
+
+def _asks_for_inbox(request: Subscribe | Who) -> bool:
+    return isinstance(request, Subscribe) and request.channel[:1] == ChannelKind.INBOX.value
 
 
 def _unavailable(error: Exception) -> Refusal:
