@@ -136,6 +136,8 @@ def _connections(loopbacks: frozenset[str], lookups: Executor, most: int) -> htt
         async def sleep(self, seconds: float) -> None:
             await self._plain.sleep(seconds)
 
+    # What makes connections is loaded at its first use: in a loop of this thread's own, and not between a page and its call.
+    asyncio.run(Public().sleep(0.0))
     return httpcore.AsyncConnectionPool(max_connections=most, keepalive_expiry=60.0, network_backend=Public())
 
 
