@@ -22,7 +22,8 @@ from tests.faults import consult_checks as checks
 from tests.faults.accepts import LINEAR, SAME, Race, judge, race
 from tests.faults.checks import no_traceback
 from tests.faults.consult_book import Book, Rung
-from tests.faults.doors import Doors, Moods, open_doors
+from tests.faults.doors import Doors, open_doors
+from tests.faults.doorway import Moods
 from tests.faults.history import Broken
 from tests.faults.installation import Installation, one_node, two_nodes, workplace
 from tests.faults.node import NodeSettings, PagingBy
@@ -82,7 +83,7 @@ async def _two_nodes(findings: Findings, plan: Plan) -> None:
     chance = random.Random()
     async with (
         workplace() as folder,
-        open_doors(chance, PUSHES, CALLS) as doors,
+        open_doors(chance.getrandbits(32), push=PUSHES, gateway=CALLS) as doors,
         two_nodes(folder, settings=_reach(doors)) as site,
     ):
         crew = Crew(_devices(plan.consults + plan.races), RACERS)
@@ -97,7 +98,7 @@ async def _embedded(findings: Findings, plan: Plan) -> None:
     chance = random.Random()
     async with (
         workplace() as folder,
-        open_doors(chance, PUSHES, CALLS) as doors,
+        open_doors(chance.getrandbits(32), push=PUSHES, gateway=CALLS) as doors,
         one_node(folder, _reach(doors)) as site,
     ):
         async with open_staff(site, doors, Crew(_devices(plan.embedded), 2 * EACH)) as staff:
@@ -128,9 +129,8 @@ async def _climb(
     plan: Plan,
     peril: Trouble,
 ) -> None:
-    book, uptime, made = Book(), Uptime(), Made()
+    book, uptime, made = Book(), Uptime(), Made(on_start=doors.watch)
     all_up(site, uptime, made)
-    doors.watched = lambda: tuple(node.pid for node in site.nodes if node.alive)
     scene = Scene(site, staff, doors, book, peril.chance, made.names)
     async with scene.playing() as crowd:
         cast = [await _cast(staff, number, peril.chance, silent=plan.silent) for number in range(count)]
@@ -150,7 +150,9 @@ async def _climb(
     findings.injected += made.count
     _judge(findings, where, scene, uptime, made)
     findings.minimum(f"{where}: consults", len(book.asked), count)
-    findings.minimum(f"{where}: attempts that failed or hung", doors.failed + doors.hung, count // 4)
+    findings.minimum(
+        f"{where}: attempts that failed or hung", doors.fates["failed"] + doors.fates["hung"], count // 4
+    )
     findings.minimum(f"{where}: kills and freezes", made.killed + made.frozen, 4)
     findings.minimum(f"{where}: restarts of the database", made.restarted, len(peril.restarts_s[:1]))
 
@@ -231,7 +233,7 @@ def _judge(findings: Findings, where: str, scene: Scene, uptime: Uptime, made: M
     findings.judge(
         f"{where}: no way is told more than that a consult is waiting",
         not doors.strange,
-        f"{doors.taken} taken, {doors.failed} failed, {doors.hung} hung; strange: {doors.strange[:3] or 'none'}",
+        f"{_listed(doors.fates)}; strange: {doors.strange[:3] or 'none'}",
     )
     most = max((len(keys) for keys in doors.keys.values()), default=0)
     findings.judge(

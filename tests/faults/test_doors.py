@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 from collections.abc import Sequence
 from itertools import chain
 
@@ -14,10 +13,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from leeside_server.adapters.webpush import encrypt
-from tests.faults.doors import Doors, Knock, Moods, open_doors
+from tests.faults.doors import Doors, Knock, open_doors
+from tests.faults.doorway import Moods
 
 PAGE = bytes(range(16))
-GOOD = Moods()
 
 
 def _call(**changes: str) -> bytes:
@@ -39,15 +38,14 @@ def _push(doors: Doors, name: str, plain: bytes) -> tuple[str, bytes]:
 def _noting(doors: Doors) -> list[Knock]:
     knocks: list[Knock] = []
     doors.on_knock = knocks.append
-    doors.watched = lambda: (os.getpid(),)
     return knocks
 
 
 async def test_a_push_is_opened_and_its_sender_known() -> None:
-    async with open_doors(random.Random(1), GOOD) as doors, httpx.AsyncClient() as client:
+    async with open_doors(1, pids=(os.getpid(),)) as doors, httpx.AsyncClient() as client:
         knocks = _noting(doors)
         url, body = _push(doors, "ada", f"a consult is waiting {PAGE.hex()}".ljust(64).encode())
-        assert (await client.post(url, content=body)).status_code == 201
+        assert (await client.post(url, content=body)).status_code == 202
     (knock,) = knocks
     assert (knock.way, knock.door, knock.page, knock.pid, knock.taken) == (
         "push",
@@ -60,7 +58,7 @@ async def test_a_push_is_opened_and_its_sender_known() -> None:
 
 
 async def test_a_push_of_another_size_is_strange() -> None:
-    async with open_doors(random.Random(1), GOOD) as doors, httpx.AsyncClient() as client:
+    async with open_doors(1) as doors, httpx.AsyncClient() as client:
         knocks = _noting(doors)
         url, body = _push(doors, "ada", f"a consult is waiting {PAGE.hex()}".encode())
         await client.post(url, content=body)
@@ -69,7 +67,7 @@ async def test_a_push_of_another_size_is_strange() -> None:
 
 
 async def test_a_call_is_read_with_its_key() -> None:
-    async with open_doors(random.Random(1), GOOD) as doors, httpx.AsyncClient() as client:
+    async with open_doors(1) as doors, httpx.AsyncClient() as client:
         knocks = _noting(doors)
         for key in ("msg_1", "msg_1", "msg_2"):
             assert (await client.post(doors.gateway_url, content=_call(id=key))).status_code == 202
@@ -85,7 +83,7 @@ async def test_a_call_is_read_with_its_key() -> None:
     "body", [b"{}", b"no json", _call(page="xyz"), _call(text="Ada Lovelace is waiting.")]
 )
 async def test_a_call_that_says_too_much_or_nothing_is_strange(body: bytes) -> None:
-    async with open_doors(random.Random(1), GOOD) as doors, httpx.AsyncClient() as client:
+    async with open_doors(1) as doors, httpx.AsyncClient() as client:
         await client.post(doors.gateway_url, content=body)
     assert doors.strange
 
@@ -93,7 +91,7 @@ async def test_a_call_that_says_too_much_or_nothing_is_strange(body: bytes) -> N
 async def test_they_fail_and_hang_as_often_as_they_are_told() -> None:
     count = 200
     async with (
-        open_doors(random.Random(7), GOOD, Moods(failing=0.3, hanging=0.1)) as doors,
+        open_doors(7, gateway=Moods(failing=0.3, hanging=0.1)) as doors,
         httpx.AsyncClient(timeout=1.0) as client,
     ):
         knocks = _noting(doors)
@@ -106,10 +104,10 @@ async def test_they_fail_and_hang_as_often_as_they_are_told() -> None:
             chain.from_iterable(await asyncio.gather(*(some(range(5)) for _ in range(count // 5))))
         )
     assert len(knocks) == count
-    assert sum(answers) == doors.taken == sum(knock.taken for knock in knocks)
-    assert doors.taken + doors.failed + doors.hung == count
-    assert 0.2 < doors.failed / count < 0.4
-    assert 0.04 < doors.hung / count < 0.17
+    assert sum(answers) == doors.fates["taken"] == sum(knock.taken for knock in knocks)
+    assert doors.fates.total() == count
+    assert 0.2 < doors.fates["failed"] / count < 0.4
+    assert 0.04 < doors.fates["hung"] / count < 0.17
 
 
 async def _taken(client: httpx.AsyncClient, url: str) -> bool:

@@ -11,7 +11,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -50,10 +50,19 @@ class Made:
     restarted: int = 0
     names: dict[int, str] = field(default_factory=dict[int, str])
     """Which node each process was."""
+    on_start: Callable[[int], None] = lambda pid: None
+    """Is told every process that came."""
 
     @property
     def count(self) -> int:
         return self.killed + self.frozen + self.restarted
+
+    def started(self, site: Installation, node: Node, uptime: Uptime) -> None:
+        """A node runs now."""
+        name = name_of(site, node)
+        self.names[node.pid] = name
+        self.on_start(node.pid)
+        uptime.up(name, time.time())
 
 
 def name_of(site: Installation, node: Node) -> str:
@@ -65,8 +74,7 @@ def all_up(site: Installation, uptime: Uptime, made: Made) -> None:
     """Everything runs now."""
     uptime.up(STORE, time.time())
     for node in site.nodes:
-        uptime.up(name_of(site, node), time.time())
-        made.names[node.pid] = name_of(site, node)
+        made.started(site, node, uptime)
 
 
 @asynccontextmanager
@@ -87,13 +95,11 @@ async def trouble(site: Installation, uptime: Uptime, plan: Trouble, made: Made)
 
 async def kill(site: Installation, node: Node, uptime: Uptime, made: Made) -> None:
     """`kill -9`, and start again at once."""
-    name = name_of(site, node)
-    uptime.down(name, time.time())
+    uptime.down(name_of(site, node), time.time())
     await node.kill()
     made.killed += 1
     await _start(node)
-    made.names[node.pid] = name
-    uptime.up(name, time.time())
+    made.started(site, node, uptime)
 
 
 async def _start(node: Node) -> None:
