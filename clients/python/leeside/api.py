@@ -60,6 +60,7 @@ REPEATABLE_POSTS: Final = frozenset(
         "release_records",
         "shred_records",
         "take_guest_link",
+        "page_receipt",
     }
 )
 """POSTs that a server recognises when they come twice: they carry their own ids or hashes, or change nothing."""

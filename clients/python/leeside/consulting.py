@@ -1,17 +1,7 @@
-"""What a client does about consults without being asked: it learns of them, rings, and keeps their channels in order.
+"""What a client knows of consults: it learns of them, tells how they stand, and rings (spec 08).
 
-Theory of operation. Notices of the inbox only say which consult changed; it is fetched, told as `ConsultChange`, and while it
-rings for this device's person `Ring` is told every few seconds, until they answer. Whose turn it is says the server; who
-reads, and who is given what, is decided here, by what members signed:
-
-- who accepted takes the others of the ladder out of the channel, and so signs that they came;
-- where the search goes on later, members let those back in whom the requester had chosen at the start, and nobody else;
-- a member of the incident's channel lets whoever came into it, with its earlier context, when the signed request names
-  their role (`grant_to`) and they signed that they came. Nothing is granted on the server's word.
-
-Several clients may do the same at once: each waits by its rank, and finds it done.
-
-Notes written: `consult <channel>`: what its first message asked for.
+Notices of the inbox only say which consult changed; it is fetched, told as `ConsultChange`, and while it rings for this
+device's person `Ring` is told every few seconds, until they answer. Their channels are kept in order by `consult_tending`.
 """
 
 from __future__ import annotations
@@ -20,60 +10,21 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal
 
 import msgspec
 
-from leeside.api import Api, ApiError, every
-from leeside.bodies import ConsultAsked
-from leeside.channels import Channel
-from leeside.connection import Connection, Uniform, asked_s, backoff_s
-from leeside.errors import LeesideError
-from leeside.events import ConsultAlarm, ConsultChange, Event, Ring
-from leeside.history import History, Row
-from leeside.home import Home
-from leeside.link import Clock
+from leeside.api import ApiError, every
+from leeside.connection import asked_s, backoff_s
+from leeside.consult_tending import COMING, OVER, ConsultHouse, Tending, consult_id
+from leeside.events import ConsultAlarm, ConsultChange, Ring, RingTest
 from leeside_protocol import messages as m
 from leeside_protocol import oncall as o
-from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
-from leeside_protocol.ids import ChannelId, ConsultId, DeviceId
-from leeside_protocol.sealing.public.entries import DURABLE
-from leeside_protocol.words import ChannelPurpose, Compartment, ConsultState, Role
+from leeside_protocol.ids import ConsultId
+from leeside_protocol.words import ConsultActionKind
 
 RING_S: Final = 5.0
-JITTER_MS: Final = 300
-KNOWN: Final = 500
-"""Consults that are remembered; a device that is told of more forgets those that are over."""
-COMING: Final = frozenset({ConsultState.ACCEPTED, ConsultState.IN_SESSION})
-SEARCHING: Final = frozenset({ConsultState.PAGING, ConsultState.EXHAUSTED})
-OVER: Final = frozenset({ConsultState.ENDED, ConsultState.CANCELLED})
-DESK: Final = frozenset({Role.DISPATCHER.value, Role.SUPERVISOR.value})
-
-
-class ConsultHouse(Protocol):
-    """What of the client's inside this module needs."""
-
-    @property
-    def api(self) -> Api: ...
-    @property
-    def home(self) -> Home: ...
-    @property
-    def history(self) -> History: ...
-    @property
-    def connection(self) -> Connection: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def uniform(self) -> Uniform: ...
-    @property
-    def device(self) -> DeviceId: ...
-    @property
-    def infos(self) -> Mapping[ChannelId, r.ChannelInfo]: ...
-
-    def channels(self) -> tuple[Channel, ...]: ...
-    async def who(self, channel: ChannelId) -> m.Online: ...
-    def tell(self, event: Event) -> None: ...
 
 
 @dataclass(slots=True)
@@ -94,10 +45,11 @@ class Consulting:
         self._all = False
         self._wake = asyncio.Event()
         self._rung = asyncio.Event()
-        self._busy: set[ConsultId] = set()
-        self._teams: dict[str, frozenset[str]] = {}
-        """Members by unit. Nobody is taken out of a channel before their unit is known."""
-        self._group: asyncio.TaskGroup | None = None
+        self._pages: dict[bytes, Literal["delivered", "seen"]] = {}
+        """Receipts that the server does not have yet."""
+        self._joined: set[ConsultId] = set()
+        """Consults in which this program is present: it says so again after its link was lost."""
+        self._tending: Final = Tending(house, self._known)
         self.fresh: Final = asyncio.Event()
         """Set once the list of consults is as the server had it after the last connection."""
 
@@ -119,8 +71,15 @@ class Consulting:
         others = False
         for entry in entries:
             match _decoded(entry.payload):
-                case [7, bytes(), bytes(consult), *_] | [8, bytes(consult), *_]:
+                case [7, bytes(page), bytes(consult), *_]:
+                    self._pages[page] = "delivered"
                     self.look_at(ConsultId(consult))
+                case [8, bytes(consult), *_]:
+                    self.look_at(ConsultId(consult))
+                case [11, bytes(page), *_]:
+                    self._pages[page] = "delivered"
+                    self._house.tell(RingTest(page))
+                    self._wake.set()
                 case [9, bytes(consult), *_]:
                     self._house.tell(ConsultAlarm(ConsultId(consult)))
                     self.look_at(ConsultId(consult))
@@ -128,44 +87,36 @@ class Consulting:
                     others = True
         return others
 
+    def seen(self, page: bytes) -> None:
+        """A person saw it: their other devices need not go on."""
+        self._pages[page] = "seen"
+        self._wake.set()
+
     def look_at(self, consult: ConsultId) -> None:
         """Fetch one anew."""
         self._changed.add(consult)
         self._wake.set()
 
-    def tend_all(self) -> None:
-        """Channels or their members changed: something may be left to do for a consult."""
-        for consult in tuple(self._known.values()):
-            self._begin_tending(consult)
+    @property
+    def tending(self) -> Tending:
+        """What keeps the consults' channels in order."""
+        return self._tending
 
-    def asked(self, channel: Channel, row: Row, content: ConsultAsked) -> None:
-        """The first message of a consult's channel: only what its maker said first counts."""
-        genesis = channel.sealed.line.commits.get(0)
-        note = _note(channel.id)
-        if genesis is not None and genesis.committer == row.device and self._house.history.note(note) is None:
-            self._house.history.keep_note(note, msgspec.msgpack.encode(content))
-
-    def took(self, consult: o.Consult) -> o.Consult:
+    def took(self, consult: o.Consult, kind: ConsultActionKind | None = None) -> o.Consult:
         """What an action of this device answered: nobody waits for the notice."""
+        if kind is ConsultActionKind.JOIN:
+            self._joined.add(consult_id(consult))
+        elif kind is ConsultActionKind.LEAVE:
+            self._joined.discard(consult_id(consult))
         self._take(consult)
         return consult
-
-    def in_order(self, consult: o.Consult) -> bool:
-        """Whether nobody reads along any more whom the accepted consult does not need, by this device's own commit."""
-        channel = self._channel(consult.channel)
-        if channel is None or not channel.member or (consult.unit and consult.unit not in self._teams):
-            return False
-        return all(self._stays(consult, d) for d in channel.roster) and _signed(channel, self._house.device)
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
-            self._group = group
-            try:
-                group.create_task(self._ring_forever())
-                await self._fetch_forever()
-            finally:
-                self._group = None
+            group.create_task(self._ring_forever())
+            group.create_task(self._tending.run())
+            await self._fetch_forever()
 
     async def _fetch_forever(self) -> None:
         attempt = 0
@@ -182,6 +133,7 @@ class Consulting:
                     # Whoever may not list consults has none.
                     self._all = False
                     self._changed.clear()
+                    self._pages.clear()
                     continue
                 await asyncio.sleep(max(asked_s(error.retry_ms), backoff_s(attempt, self._house.uniform)))
                 attempt += 1
@@ -189,14 +141,19 @@ class Consulting:
 
     async def _fetch(self) -> None:
         api = self._house.api
+        for page, state in tuple(self._pages.items()):
+            await api.page_receipt(page, o.ReceiptPost(state, "socket"))
+            if self._pages.get(page) == state:
+                del self._pages[page]
         if self._all:
             found: list[o.Consult] = await every(lambda after: api.consults("active", after))
-            listed = {_id(consult) for consult in found}
+            listed = {consult_id(consult) for consult in found}
             self._changed |= self._known.keys() - listed
             for consult in found:
                 self._take(consult)
             self._all = False
             self.fresh.set()
+            await self._rejoin()
         for key in tuple(self._changed):
             try:
                 self._take(await api.consult(key))
@@ -206,8 +163,17 @@ class Consulting:
                 self._forget(key)
             self._changed.discard(key)
 
+    async def _rejoin(self) -> None:
+        """The link was lost in a session: whoever is there says so before they are searched for."""
+        for key in tuple(self._joined):
+            consult = self._known.get(key)
+            if consult is None or consult.accepted_device != self._house.device.hex():
+                self._joined.discard(key)
+            elif consult.state in COMING:
+                self._take(await self._house.api.consult_action(key, o.ConsultAction(ConsultActionKind.JOIN)))
+
     def _take(self, consult: o.Consult) -> None:
-        key = _id(consult)
+        key = consult_id(consult)
         known = self._known.get(key)
         if known is not None and known.revision > consult.revision:
             return
@@ -218,11 +184,13 @@ class Consulting:
             self._ring(key, consult)
         if known is None or known.revision != consult.revision:
             self._house.tell(ConsultChange(consult))
-        self._begin_tending(consult)
+        self._tending.look(key)
 
     def _forget(self, key: ConsultId) -> None:
         self._known.pop(key, None)
         self._ringing.pop(key, None)
+        self._tending.forget(key)
+        self._joined.discard(key)
 
     # ---- ringing
 
@@ -247,147 +215,6 @@ class Consulting:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if soonest_s is None else max(0.0, soonest_s - now_s)):
                     await self._rung.wait()
-
-    # ---- channels in order
-
-    def _begin_tending(self, consult: o.Consult) -> None:
-        key = _id(consult)
-        if self._group is not None and key not in self._busy and consult.state not in OVER:
-            self._busy.add(key)
-            self._group.create_task(self._tend(key))
-
-    async def _tend(self, key: ConsultId) -> None:
-        try:
-            consult = self._known.get(key)
-            channel = None if consult is None else self._channel(consult.channel)
-            if consult is not None and channel is not None and channel.member:
-                await self._put_in_order(key, consult, channel)
-        except (LeesideError, ApiError):
-            # The server is away, or another client was faster: the next change looks again.
-            return
-        finally:
-            self._busy.discard(key)
-
-    async def _put_in_order(self, key: ConsultId, consult: o.Consult, channel: Channel) -> None:
-        if consult.unit is not None:
-            unit = await self._house.api.unit(consult.unit)
-            self._teams[consult.unit] = frozenset(unit.members)
-        if consult.state in COMING and consult.accepted_device == self._house.device.hex():
-            await self._take_over(consult, channel)
-        elif consult.state in COMING:
-            await self._give_context(key, consult, channel)
-        elif consult.state in SEARCHING and self._stays(consult, self._house.device):
-            await self._let_back_in(key, channel)
-
-    async def _take_over(self, consult: o.Consult, channel: Channel) -> None:
-        """This device's person accepted: those whom the ladder would have asked leave, and keep what they were paged with."""
-        gone = frozenset(d for d in channel.roster if not self._stays(consult, d))
-        if gone:
-            await channel.remove(gone)
-        elif not _signed(channel, self._house.device):
-            # Nobody has to leave: that they came is signed all the same.
-            await channel.rekey()
-
-    def _stays(self, consult: o.Consult, device: DeviceId) -> bool:
-        """Who is in the consult's channel whoever accepts: the requester, their unit, the desk, who accepted, and guests."""
-        certificate = self._house.home.directories.certificate(device)
-        if certificate is None:
-            return True
-        member = certificate.member_id.hex()
-        if certificate.role in DESK or member in (consult.member, consult.accepted_by):
-            return True
-        return consult.unit is not None and member in self._teams.get(consult.unit, ())
-
-    async def _let_back_in(self, key: ConsultId, channel: Channel) -> None:
-        """The search goes on: the channel gets back whom its requester chose for it."""
-        genesis = channel.sealed.line.commits.get(0)
-        if genesis is None:
-            return
-        missing = self._missing(channel, [entry.device_id for entry in genesis.roster])
-        if not missing:
-            return
-        await self._wait_in_rank(channel)
-        now = self._known.get(key)
-        if now is not None and now.state in SEARCHING:
-            await channel.admit(self._missing(channel, sorted(missing)))
-
-    def _missing(self, channel: Channel, wanted: list[DeviceId]) -> frozenset[DeviceId]:
-        """Those who are not in the channel and may be: certified, neither revoked nor expired."""
-        directories, now_ms = self._house.home.directories, self._house.home.now_ms()
-        found: set[DeviceId] = set()
-        for device in wanted:
-            certificate = directories.certificate(device)
-            live = (
-                certificate is not None and certificate.revoked_seq is None and certificate.valid_at(now_ms)
-            )
-            if live and device not in channel.roster:
-                found.add(device)
-        return frozenset(found)
-
-    # ---- context
-
-    async def _give_context(self, key: ConsultId, consult: o.Consult, channel: Channel) -> None:
-        """Let whoever came into the incident's channel, with what was said there before, if the request wants that."""
-        device = _device(consult.accepted_device)
-        operations = self._operations(consult)
-        if device is None or operations is None or not self._is_wanted(channel, device):
-            return
-        if device in operations.roster:
-            return
-        await self._wait_in_rank(operations)
-        now = self._known.get(key)
-        if now is None or now.accepted_device != consult.accepted_device or device in operations.roster:
-            return
-        if await operations.admit((device,)):
-            await operations.grant(device, operations.sealed.epochs_held(DURABLE))
-
-    def _is_wanted(self, channel: Channel, device: DeviceId) -> bool:
-        """Whether the signed request gives the context to this device's role, and the device signed that it came."""
-        note = self._house.history.note(_note(channel.id))
-        certificate = self._house.home.directories.certificate(device)
-        if note is None or certificate is None or device not in channel.roster:
-            return False
-        wanted = msgspec.msgpack.decode(note, type=ConsultAsked).grant_to
-        return certificate.role in {role.value for role in wanted} and _signed(channel, device)
-
-    def _operations(self, consult: o.Consult) -> Channel | None:
-        """The incident's operations channel, if this device is in it and it goes on."""
-        for key, info in self._house.infos.items():
-            fits = (info.purpose, info.compartment) == (ChannelPurpose.INCIDENT, Compartment.OPERATIONS)
-            if fits and info.subject == consult.incident and not info.archived:
-                channel = self._channel(key.hex())
-                return channel if channel is not None and channel.member else None
-        return None
-
-    # ---- inside
-
-    async def _wait_in_rank(self, channel: Channel) -> None:
-        online: frozenset[DeviceId] = frozenset()
-        with suppress(LeesideError):
-            online = frozenset((await self._house.who(channel.id)).devices)
-        jitter_ms = int(self._house.uniform(0.0, float(JITTER_MS)))
-        await asyncio.sleep(channel.sealed.rekey_delay_ms(online, jitter_ms) / 1000)
-        await channel.sync()
-
-    def _channel(self, key: str) -> Channel | None:
-        return next((channel for channel in self._house.channels() if channel.id.hex() == key), None)
-
-
-def _signed(channel: Channel, device: DeviceId) -> bool:
-    """Whether a device committed in this channel after its beginning."""
-    return any(commit.committer == device for epoch, commit in channel.sealed.line.commits.items() if epoch)
-
-
-def _device(text: str | None) -> DeviceId | None:
-    return None if text is None else DeviceId(bytes.fromhex(text))
-
-
-def _id(consult: o.Consult) -> ConsultId:
-    return ConsultId(bytes.fromhex(consult.id))
-
-
-def _note(channel: ChannelId) -> str:
-    return f"consult {channel.hex()}"
 
 
 def _decoded(payload: bytes) -> list[int | bytes]:

@@ -18,7 +18,7 @@ import msgspec
 from leeside.api import ApiError
 from leeside.bodies import ConsultAsked, Text
 from leeside.channels import Channel, commit_post
-from leeside.consulting import DESK
+from leeside.consult_tending import DESK, may_read
 from leeside.errors import Offline
 from leeside.founding import ID_BYTES, Founding
 from leeside.sent import Sent
@@ -46,7 +46,6 @@ REMADE: Final = 4
 _MOVED_ON: Final = frozenset(
     {SealingCode.E_DIR_BEHIND, SealingCode.E_REVOKED, SealingCode.E_DEVKEY, SealingCode.E_EXPIRED}
 )
-_SEATED: Final = DESK | {Role.RESPONDER.value, Role.PSYCHIATRIST.value}
 _PHONES: Final = "phones"
 Unconfirmed = Callable[[tuple[o.Phone, ...]], None]
 """Told once when the server did not confirm within `CONFIRM_S`: show the phone tree. Trying goes on."""
@@ -164,17 +163,25 @@ class Consults:
             unit = await inside.api.unit(wanted.unit)
             team.update(MemberId(bytes.fromhex(member)) for member in unit.members)
         named = {DeviceId(bytes.fromhex(device)) for device in roster.devices}
-        now_ms = inside.home.now_ms()
-        live = [
-            certificate
-            for certificate in inside.directories.own.devices()
-            if certificate.revoked_seq is None
-            and certificate.valid_at(now_ms)
-            and certificate.role in _SEATED
-        ]
-        live.sort(key=lambda c: (c.member_id not in team, c.device_id not in named, c.device_id))
-        wanted_too = [c for c in live if c.member_id in team or c.device_id in named or c.role in DESK]
-        return [certificate.device_id for certificate in wanted_too[: ROSTER_DEVICES - 1]]
+        named = {DeviceId(bytes.fromhex(device)) for device in roster.devices}
+        paged = {MemberId(bytes.fromhex(member)) for member in roster.members}
+        directory, now_ms = inside.directories.own, inside.home.now_ms()
+        groups: tuple[list[DeviceId], ...] = ([], [], [])
+        for certificate in directory.devices():
+            device, member = certificate.device_id, certificate.member_id
+            if not may_read(certificate, now_ms):
+                continue
+            if member in team:
+                groups[0].append(device)
+            elif device in named and member in paged:
+                groups[1].append(device)
+            elif certificate.role in DESK:
+                groups[2].append(device)
+        order = {DeviceId(bytes.fromhex(device)): at for at, device in enumerate(roster.devices)}
+        groups[1].sort(key=lambda device: order[device])
+        # A roster that cannot hold all leaves out whom the ladder would ask last, and the desk before them.
+        most = ROSTER_DEVICES - len(directory.records_keys())
+        return [inside.device, *(d for group in groups for d in group if d != inside.device)][:most]
 
     # ---- answering
 
@@ -182,6 +189,12 @@ class Consults:
         """Come. The consult's channel is open already; the others who were asked leave it. `already_accepted`: someone else
         was first."""
         return await self._act(consult, ConsultActionKind.ACCEPT)
+
+    def seen(self, consult: ConsultId) -> None:
+        """A person saw that it rings; seen is not accepted."""
+        known = self._inside.consulting.known.get(consult)
+        if known is not None and known.me.page is not None:
+            self._inside.consulting.seen(bytes.fromhex(known.me.page))
 
     async def decline(self, consult: ConsultId) -> o.Consult:
         """Do not come; the next in the ladder is asked once all of a step said so."""
@@ -257,11 +270,11 @@ class Consults:
     def in_order(self, consult: o.Consult) -> bool:
         """Whether this device, which accepted, has taken everybody out of the channel who is not needed, and so signed that
         it came. Done by itself; for a program that ends soon."""
-        return self._inside.consulting.in_order(consult)
+        return self._inside.consulting.tending.in_order(consult)
 
     async def _act(self, consult: ConsultId, kind: ConsultActionKind) -> o.Consult:
         answer = await self._inside.api.consult_action(consult, o.ConsultAction(kind))
-        return self._inside.consulting.took(answer)
+        return self._inside.consulting.took(answer, kind)
 
 
 @dataclass(frozen=True, slots=True)

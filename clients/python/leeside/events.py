@@ -306,6 +306,13 @@ class Ring:
 
 
 @dataclass(frozen=True, slots=True)
+class RingTest:
+    """The page came that this device asked for, to see that it rings."""
+
+    page: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ConsultAlarm:
     """Nobody came to a consult, or too many were asked for: a supervisor takes it. Repeats until then."""
 
@@ -337,5 +344,6 @@ Event: TypeAlias = (
     | Link
     | ConsultChange
     | Ring
+    | RingTest
     | ConsultAlarm
 )

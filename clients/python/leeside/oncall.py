@@ -64,6 +64,25 @@ class OnCallCalls(ABC):
         query = {"from_ms": str(from_ms), "until_ms": str(until_ms), "zone": zone}
         return await self._one("figures_csv", bytes, query=query)
 
+    # ---- pages
+
+    async def duty(self) -> o.Duty:
+        return await self._one("duty", o.Duty)
+
+    async def put_duty(self, body: o.DutyPut) -> o.Duty:
+        return await self._one("put_duty", o.Duty, body=body)
+
+    async def test_page(self) -> o.TestPage:
+        """Pages this device by every way that it has."""
+        return await self._one("test_page", o.TestPage)
+
+    async def page(self, page: Id) -> o.PageReceipts:
+        return await self._one("page", o.PageReceipts, path={"id": page})
+
+    async def page_receipt(self, page: Id, body: o.ReceiptPost) -> None:
+        """The page came here, or a person saw it."""
+        await self._nothing("page_receipt", path={"id": page}, body=body)
+
     # ---- guests
 
     async def create_guest(self, consult: Id, body: o.NewGuest) -> o.GuestLink:

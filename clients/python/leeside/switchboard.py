@@ -489,7 +489,7 @@ class Switchboard:
             # Whoever may not list them hears an assignment too many, and misses nothing else.
             with suppress(ApiError):
                 self.sounding.learn_units(await every(self.api.units))
-            self.consulting.tend_all()
+            self.consulting.tending.look_at_all()
 
     def _after_directory(self) -> None:
         revoked = frozenset(self.directories.revoked)
@@ -517,7 +517,7 @@ class Switchboard:
             found = self._channels.get(channel)
             if found is not None:
                 self.sending.nudge(found.content)
-            self.consulting.tend_all()
+            self.consulting.tending.look_at_all()
 
     def tell(self, event: Event) -> None:
         """What is of no single channel."""
@@ -590,7 +590,7 @@ class Switchboard:
                 self._acknowledged(channel, row.device, content)
             case _:
                 if isinstance(content, ConsultAsked):
-                    self.consulting.asked(channel, row, content)
+                    self.consulting.tending.asked(channel, row, content)
                 self.sounding.take(channel.id, row, content)
         if event is not None:
             self._show(channel.id, event, quiet=quiet)

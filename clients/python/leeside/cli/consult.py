@@ -20,7 +20,7 @@ from leeside.cli.live import ONLINE_S, Live, live, need_link, settle
 from leeside.cli.names import Names, find_incident, find_unit, names_for
 from leeside.cli.registry import Choice, choose
 from leeside.cli.screen import Screen, age, moment, short
-from leeside.consulting import COMING, OVER, SEARCHING
+from leeside.consult_tending import COMING, OVER, SEARCHING
 from leeside.consults import Consults
 from leeside_protocol import oncall as o
 from leeside_protocol.errors import WireError
