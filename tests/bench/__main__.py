@@ -1,6 +1,6 @@
 """`./dev bench NAME`: measure our server against peers in one interleaved run.
 
-    python -m tests.bench fanout|ingest|storm|memory|sealing|web [--json] [--short] [--keep]
+    python -m tests.bench fanout|ingest|storm|memory|sealing|web|paging [--json] [--short] [--keep]
 
 Figures are ratios of what servers spend on one core, with the load on another. Exit codes: 0 every target holds, 1 one does
 not, 2 wrong usage, 78 a peer or something else is missing (the reason is printed). `--short` is small and quick, to see
@@ -27,11 +27,12 @@ from tests.bench.dial import DialFailed
 from tests.bench.figures import EXIT_LACKING, EXIT_MISSED, Result
 from tests.bench.picture import picture
 from tests.bench.programs import MeasureFailed
+from tests.faults.load import LoadFailed
 from tests.faults.machine import ROOT, load_cores, pin, this_machine
 from tests.faults.node import NodeFailed
 from tests.faults.outcome import Impossible
 
-NAMES: Final = ("fanout", "ingest", "storm", "memory", "sealing", "web")
+NAMES: Final = ("fanout", "ingest", "storm", "memory", "sealing", "web", "paging")
 EXIT_INTERRUPTED: Final = 130
 RESULTS: Final = ROOT / "docs" / "results"
 
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     except Impossible as problem:
         print(problem, file=sys.stderr)
         return EXIT_LACKING
-    except (NodeFailed, DialFailed, MeasureFailed) as problem:
+    except (NodeFailed, DialFailed, MeasureFailed, LoadFailed) as problem:
         print(f"bench {chosen.name} did not come to its end: {problem}", file=sys.stderr)
         return EXIT_MISSED
     except KeyboardInterrupt:
@@ -92,7 +93,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _run(result: Result) -> None:
-    await benchmark(result.name)(result)
+    try:
+        await benchmark(result.name)(result)
+    except BaseExceptionGroup as group:
+        # One problem, as the tasks around it pass it on.
+        problem: BaseException = group
+        while isinstance(problem, BaseExceptionGroup):
+            problem = problem.exceptions[0]
+        raise problem from None
 
 
 if __name__ == "__main__":

@@ -192,7 +192,9 @@ async def open_staff(site: Installation, doors: Doors, crew: Crew) -> AsyncGener
             api = await stack.enter_async_context(
                 Api(site.first.url, device.session, transport=transport(), deadline_s=DEADLINE_S)
             )
-            pushed = role is Role.SUPERVISOR or (role is Role.PSYCHIATRIST and index % 2 == 0)
+            pushed = role is Role.SUPERVISOR or (
+                role is Role.PSYCHIATRIST and (index - crew.responders) % 2 == 0
+            )
             if pushed:
                 endpoint, browser = doors.subscribe(device.id.hex())
                 await api.put_push(r.PushSubscription(endpoint, browser.public, browser.auth))
