@@ -27,6 +27,7 @@ from leeside_server.core.rows import KINDS, change
 from leeside_server.core.writes import Item
 from leeside_server.ports import Calling, GatewayRefused, GatewayUnavailable, PushGone, PushRefused
 from leeside_server.relay import paging as relay_paging
+from leeside_server.relay.retention import Retention, RetentionSettings
 from tests.relay.paging_scene import CONSULT, Outbox, outbox
 
 LEASE_S = LEASE_MS / 1_000
@@ -338,6 +339,49 @@ class TestRetries:
         await box.turn()
         assert [endpoint for endpoint, _ in box.sent()] == [first]
 
+    @pytest.mark.parametrize("jump_ms", [2 * 3_600_000, -2 * 3_600_000])
+    async def test_a_clock_that_is_set_makes_no_attempt_early_and_holds_none_up(
+        self, box: Outbox, jump_ms: int
+    ) -> None:
+        member = await box.member()
+        endpoint = await box.device(member)
+        box.doors.failing.add(endpoint)
+        await box.page(member)
+        await box.turn(box.node)
+        await box.turn(box.other)
+        box.world.clock.jump(jump_ms)
+        for node in box.world.nodes:
+            box.world.clock.advance(0.5)
+            await box.turn(node)
+        assert len(box.doors.begun) == 1
+        box.world.clock.advance(1.1)
+        await box.turn(box.other)
+        assert len(box.doors.begun) == 2
+
+    async def test_a_member_that_cannot_be_read_stops_no_other(self, box: Outbox) -> None:
+        strange, member = await box.member(), await box.member()
+        endpoint = await box.device(member)
+        await box.page(strange), await box.page(member)
+        held = await box.held(MemberRow, strange)
+        save = change(held, held.row)
+        later = msgspec.structs.replace(save, body=save.body.replace(b'"psychiatrist"', b'"seer"'))
+        await box.store.apply([Item(box.agency, 0, (later,))])
+        await box.turn()
+        assert [one for one, _ in box.sent()] == [endpoint]
+
+    async def test_a_page_that_rings_once_more_sounds_although_it_was_seen(self, box: Outbox) -> None:
+        member = await box.member()
+        endpoint = await box.device(member)
+        page = await box.page(member)
+        await box.turn()
+        await box.node.paging.receipt(page, Way.PUSH, TargetState.SEEN)
+        held = await box.held(PageRow, page)
+        parts = await box.node.paging.ring_parts(box.agency, held, await box.node.steady.now_ms())
+        await box.node.write([Item(box.agency, 0, tuple(parts))])
+        await box.turn()
+        assert box.sent() == [(endpoint, page.hex())] * 2
+        assert len(await notices(box, endpoint)) == 2, "over the socket as well"
+
     def test_an_attempt_ends_within_its_lease(self) -> None:
         assert 5 <= ATTEMPT_S <= 10
         assert ATTEMPT_S * 1_000 < LEASE_MS
@@ -364,6 +408,18 @@ class TestLimits:
         other = await box.page(member)
         await box.turn()
         assert box.sent() == [(endpoint, other.hex())]
+
+
+class TestRetention:
+    async def test_a_page_is_forgotten_a_day_after_it_was_over_and_no_other(self, box: Outbox) -> None:
+        member = await box.member()
+        over, lives = await box.page(member), await box.page(member)
+        await box.accept(over)
+        for hours, left in ((23, {over, lives}), (2, {lives})):
+            box.world.clock.advance(hours * 3_600)
+            await Retention(box.node, RetentionSettings()).sweep()
+            found = await box.store.objects(box.agency, "page", None, b"", 100)
+            assert {one.id for one in found} == left
 
 
 class TestReceipts:

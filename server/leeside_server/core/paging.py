@@ -31,7 +31,7 @@ RETRY_MS: Final = (2_000, 5_000, 10_000, 20_000)
 REPEAT_MS: Final = 20_000
 """A push that was taken is sent again until a person saw the page: one sound wakes nobody."""
 LIFE_MS: Final = 3_600_000
-"""A page that nobody ended ends itself."""
+"""A page that nobody ended ends itself. A probe has as long: a phone may be without a network for a while."""
 TEST_LIFE_MS: Final = 60_000
 NO_MEMBER: Final = MemberId(bytes(16))
 """Whose page the phone tree's is."""
@@ -149,7 +149,7 @@ def open_page(
 
     `phones`: numbers of the phone tree, with `NO_MEMBER`. `device`: of a test or a probe, which go nowhere else.
     """
-    life_ms = LIFE_MS if kind is PageKind.CONSULT else TEST_LIFE_MS
+    life_ms = TEST_LIFE_MS if kind is PageKind.TEST else LIFE_MS
     row = PageRow(kind, member, wall_ms, now_ms, now_ms + life_ms, consult, step, device, phones)
     if kind is PageKind.PROBE or member == NO_MEMBER:
         return row
@@ -167,8 +167,10 @@ def due_ms(row: PageRow) -> int | None:
 
 
 def ring_again(row: PageRow, now_ms: int) -> PageRow:
-    """The consult asks for the same page once more: by every way at once, with the same id."""
-    return msgspec.structs.replace(row, rings=row.rings + 1, asked_ms=now_ms, until_ms=now_ms + LIFE_MS)
+    """The consult asks for the same page once more: by every way at once, with the same id, until it is seen anew."""
+    return msgspec.structs.replace(
+        row, rings=row.rings + 1, asked_ms=now_ms, until_ms=now_ms + LIFE_MS, seen_ms=0
+    )
 
 
 def end(row: PageRow, wall_ms: int) -> PageRow:

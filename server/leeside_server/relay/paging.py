@@ -5,7 +5,7 @@ at once; the clockwork finds all others, and what died with its node, within hal
 due; an attempt reads the row again, begins only behind its fence, ends within `ATTEMPT_S`, and is written down. What cannot
 be written down is repeated after its lease, with the same page id.
 
-No page waits for another: attempts run side by side, `FIRST` of pages that ring for the first time and `AGAIN` repeats,
+No page waits for another: attempts run side by side, `FIRST` of pages that are asked for and `AGAIN` of what is tried again,
 each bounded by itself, so that a push service which hangs fills only the repeats. What finds no room stays due in the store,
 for every node.
 """
@@ -48,11 +48,15 @@ if TYPE_CHECKING:
     from leeside_server.relay.node import Node
 
 DUE_AT_ONCE: Final = 1_000
+CLAIMED_AT_ONCE: Final = 32
+"""What is claimed with one write: the first attempts of many begin before the last are planned."""
 FIRST: Final = 256
 AGAIN: Final = 128
-"""Attempts that run at once. A page has several: what is claimed last may go a little beyond."""
+"""Attempts that run at once: of pages that are asked for, and of what is tried again. A page has several: what is claimed last
+may go a little beyond."""
 PUSH_TTL_S: Final = 60
 """How long a push service keeps a page for a phone without a network. By then it was sent anew."""
+PROBE_TTL_S: Final = 3_600
 RECORD_TRIES: Final = 16
 AGENCIES_KEPT_S: Final = 5.0
 TEXTS: Final = {PageKind.TEST: "This is a test of your pages.", PageKind.CONSULT: "A consult is waiting."}
@@ -70,7 +74,7 @@ class Paging:
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._running = {True: 0, False: 0}
-        """Attempts under way: of first rings, and of all others."""
+        """Attempts under way: of pages that were asked for, and of what is tried again."""
         self._agencies_kept: Sequence[AgencyId] = ()
         self._agencies_read_s = float("-inf")
 
@@ -154,9 +158,10 @@ class Paging:
         async with self._looking:
             found = await self._node.store.due(_PAGE, now_ms, DUE_AT_ONCE)
             rows = [(agency, held) for agency, one in found if (held := _readable(one)) is not None]
-            # Who rings for the first time is before who rings again.
-            rows.sort(key=lambda one: one[1].row.planned > 0)
-            await self._claim(rows, now_ms)
+            # Who is asked for is before what is only tried again.
+            rows.sort(key=lambda one: not _asked(one[1].row))
+            for at in range(0, len(rows), CLAIMED_AT_ONCE):
+                await self._claim(rows[at : at + CLAIMED_AT_ONCE], now_ms)
 
     async def _claim(self, rows: Sequence[tuple[AgencyId, Held[PageRow]]], now_ms: int) -> None:
         node, wall_ms = self._node, self._node.clock.now_ms()
@@ -164,10 +169,15 @@ class Paging:
         items: list[Item] = []
         room = {True: FIRST - self._running[True], False: AGAIN - self._running[False]}
         for agency, held in rows:
-            first = held.row.planned == 0
+            first = _asked(held.row)
             if room[first] <= 0:
                 continue
-            reach = Reach() if held.row.planned == held.row.rings else await self.reach(agency, held.row)
+            try:
+                reach = await self.reach(agency, held.row) if first else Reach()
+            except msgspec.ValidationError as error:
+                # Somebody's row of a later version: a node of that version pages them.
+                _log.error("page_unread", error=type(error).__name__)
+                continue
             row, claimed = paging.claim(held.row, reach, now_ms, wall_ms)
             room[first] -= len(claimed)
             claims.append((agency, held, claimed, first))
@@ -217,7 +227,7 @@ class Paging:
                 return
             result = await self._send(agency, page, held.row, attempt, found[1])
             node.metrics.page_attempts.labels(attempt.path, result).inc()
-            if result is Result.TAKEN and first:
+            if result is Result.TAKEN and attempt.ring == attempt.fence == 1:
                 node.metrics.page_s.observe(max(0, node.clock.now_ms() - held.row.created_ms) / 1_000)
             await self._record(agency, page, attempt, result)
         except (StoreUnavailable, StoreFull):
@@ -251,7 +261,8 @@ class Paging:
         to = Subscription(row.push_endpoint, row.push_public, row.push_auth)
         payload = paging.push_payload(kind, page)
         try:
-            await self._node.push.send(to, payload, PUSH_TTL_S, paging.push_topic(page))
+            ttl_s = PROBE_TTL_S if kind is PageKind.PROBE else PUSH_TTL_S
+            await self._node.push.send(to, payload, ttl_s, paging.push_topic(page))
         except PushGone:
             await self._node.pushes.forget(agency, device)
             return Result.NEVER
@@ -336,12 +347,17 @@ def _number(member: MemberRow | None) -> str:
     return "" if member is None or member.ended_ms else member.phone
 
 
+def _asked(row: PageRow) -> bool:
+    """Whether its consult asks for it: new, or once more."""
+    return row.planned < row.rings
+
+
 def _due_now(part: Part) -> bool:
     """Whether this part leaves a page that was never planned, or is to ring again."""
     if type(part) is not Save or part.kind != _PAGE or part.due_ms is None:
         return False
     row = msgspec.json.decode(part.body, type=PageRow)
-    return not row.over_ms and row.planned < row.rings
+    return not row.over_ms and _asked(row)
 
 
 def _readable(found: Object) -> Held[PageRow] | None:

@@ -13,7 +13,7 @@ the hold stands the row has no deadline, so that a node of the version before, w
 
 Boxes of a standing channel go with the epochs that were over before its retention time and that no kept frame needs.
 
-What only ever served once is forgotten `SPENT_KEPT_MS` after its end, when nobody can present it any more: sessions,
+What only ever served once is forgotten `SPENT_KEPT_MS` after its end, when nobody can present it any more: sessions, pages,
 enrolment codes, announcements of attachments that are gone. A spent bootstrap code is not: the operator's file still
 has its hash, and the row is what keeps it from serving twice.
 
@@ -33,6 +33,7 @@ from typing import Final
 import msgspec
 
 from leeside_protocol.ids import AgencyId, BlobId, ChannelAddress, ChannelId, ChannelKind, StateKind, address
+from leeside_protocol.limits import INT_MAX
 from leeside_protocol.words import ChannelPurpose
 from leeside_server.core.attachments import BlobRow, chunks_of
 from leeside_server.core.channels import ChannelRow, boxes_unneeded_below
@@ -40,6 +41,7 @@ from leeside_server.core.commits import FORGOTTEN_BOXES
 from leeside_server.core.directory import revocation_parts
 from leeside_server.core.identity import NO_AGENCY, DeviceRow, EnrolmentRow, SessionRow
 from leeside_server.core.incidents import ENDED, IncidentRow
+from leeside_server.core.paging import PageRow
 from leeside_server.core.person import TicketRow
 from leeside_server.core.records import DAY_MS, HELD, RecordsRow, kept_until_ms
 from leeside_server.core.rows import KINDS, Held, R, change, create, read, remove
@@ -232,6 +234,7 @@ class Retention:
             await self._prune(agency, inbox, inbox_ms, now_ms)
             await self._store.forget_pruned(agency, inbox, self._ids_before(now_ms))
         await self._forget(agency, TicketRow, lambda row: row.until_ms, now_ms)
+        await self._forget(agency, PageRow, lambda row: row.over_ms or INT_MAX, now_ms)
         await self._forget(agency, SessionRow, lambda row: row.ended_ms or row.refresh_until_ms, now_ms)
 
     async def _overdue(self, agency: AgencyId, now_ms: int) -> None:
