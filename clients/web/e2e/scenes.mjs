@@ -7,6 +7,8 @@ import { launch } from 'puppeteer-core';
 import { build } from 'vite';
 
 const here = new URL('.', import.meta.url).pathname;
+/** What somebody sends. */
+const picture = join(here, '../public/icons/icon-512.png');
 /** As the relay sends it (server/leeside_server/relay/web.py). */
 const policy = [
     "default-src 'none'",
@@ -113,6 +115,11 @@ export async function show({ page, address }, scene, { scale = 1, ...variant }) 
         }
         if (tap.startsWith('wait:')) {
             await new Promise((done) => setTimeout(done, Number(tap.slice('wait:'.length))));
+            continue;
+        }
+        if (tap.startsWith('file:')) {
+            const field = await page.waitForSelector(tap.slice('file:'.length), { timeout: 5_000 });
+            await field.uploadFile(picture);
             continue;
         }
         const found = await page.waitForSelector(tap, { timeout: 5_000 });

@@ -51,7 +51,10 @@ export interface Scene {
     readonly oncall?: OnCallScene;
     /** Every command fails with this code. */
     readonly failing?: string;
-    /** Buttons, links and fields to tap before the picture, by CSS selector; `key:x` presses a key, `wait:700` lets time pass. */
+    /**
+     * Buttons, links and fields to tap before the picture, by CSS selector; `key:x` presses a key, `file:x` chooses a picture,
+     * `wait:700` lets time pass.
+     */
     readonly taps?: readonly string[];
     /** Pictured on a desk, 1440 by 900, and not on a phone. */
     readonly wide?: boolean;

@@ -128,8 +128,9 @@ export interface ChannelView {
     readonly caughtUp: boolean;
     /** An alarm or a missing right stops sending here; the code says which. Empty: one may write. */
     readonly blocked: string;
-    /** What this person has not seen, of the log lane. */
+    /** What this person has not seen, of the log lane; and up to which offset they have. */
     readonly unread: number;
+    readonly seen: number;
     /** The newest row's time and words for a list; empty when there is none. */
     readonly lastMs: number;
     readonly lastText: string;

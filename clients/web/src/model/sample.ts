@@ -124,6 +124,7 @@ export function channel(n: number, change: Partial<ChannelView> = {}): ChannelVi
         caughtUp: true,
         blocked: '',
         unread: 0,
+        seen: 0,
         lastMs: 0,
         lastText: '',
         ...change,

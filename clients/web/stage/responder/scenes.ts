@@ -49,6 +49,7 @@ const channels: readonly ChannelView[] = [
         subject: incidentId(1),
         readers,
         unread: 2,
+        seen: 18,
         lastMs: minutesAgo(2),
         lastText: 'He is on the porch now.',
     }),
@@ -329,6 +330,13 @@ export const scenes: readonly Scene[] = [
         path: chat,
     },
     { name: 'chat-loading', snapshot: active(), history: 'never', path: chat },
+    {
+        name: 'chat-send-file',
+        snapshot: active(),
+        rows: withRows(talk),
+        path: chat,
+        taps: ['file:input[type=file]', 'dialog h2'],
+    },
     { name: 'chat-unreadable', snapshot: active(), history: 'fails', path: chat },
     {
         name: 'chat-catching-up',

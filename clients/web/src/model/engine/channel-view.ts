@@ -27,6 +27,7 @@ export function viewOf(room: Room, last: Row | null, host: Host): ChannelView {
         caughtUp: follow.caughtUp,
         blocked: blockedBecause(room, host, chain.stopped),
         unread: marks.unread,
+        seen: marks.read,
         lastMs: last?.atMs ?? 0,
         lastText: last === null ? '' : wordsOf(last),
     };
