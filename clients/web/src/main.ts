@@ -4,6 +4,7 @@
  */
 import { mount, unmount } from 'svelte';
 import { readFragment, type Enrolment, type SignIn } from './model/fragment';
+import { Awake } from './model/awake.svelte';
 import { Safety } from './model/safety.svelte';
 import { Sharing } from './model/sharing.svelte';
 import { World } from './model/world.svelte';
@@ -81,7 +82,8 @@ async function begin(target: Element): Promise<void> {
     stop = () => void engine.stop().catch(() => undefined);
     const sharing = new Sharing(engine, world, handset);
     const safety = new Safety(engine, handset);
-    mount(App, { target, props: { engine, world, handset, sharing, safety, enrolment, signIn } });
+    const awake = new Awake(handset, world);
+    mount(App, { target, props: { engine, world, handset, sharing, safety, awake, enrolment, signIn } });
     void handset.install();
     void clearNotices();
     // An enrolment link opened in this very tab begins anew with it; a device at work stays what it is.

@@ -4,6 +4,7 @@
  */
 import { mount } from 'svelte';
 import { Clock } from '~/model/clock.svelte';
+import { Awake } from '~/model/awake.svelte';
 import { Safety } from '~/model/safety.svelte';
 import { Sharing } from '~/model/sharing.svelte';
 import { World } from '~/model/world.svelte';
@@ -82,7 +83,8 @@ async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
         world.load(await engine.start((events) => world.receive(events)));
         const enrolment = scene.enrolment ?? null;
         const signIn = scene.signIn ?? null;
-        mount(App, { target, props: { engine, world, handset, sharing, safety, enrolment, signIn } });
+        const awake = new Awake(handset, world);
+        mount(App, { target, props: { engine, world, handset, sharing, safety, awake, enrolment, signIn } });
     }
     await settled(target);
     const direction = asked.get('dir');

@@ -1,6 +1,7 @@
 /** The desk on a stage: `?scene=busy&theme=dark&language=es&view=dispatcher`. Nothing here is part of the product. */
 import { mount } from 'svelte';
 import type { Handset } from '~/model/handset';
+import { Awake } from '~/model/awake.svelte';
 import { Safety } from '~/model/safety.svelte';
 import { Sharing } from '~/model/sharing.svelte';
 import { World } from '~/model/world.svelte';
@@ -47,6 +48,7 @@ if (target) {
                 handset,
                 sharing: new Sharing(engine, world, handset),
                 safety: new Safety(engine, handset),
+                awake: new Awake(handset, world),
             },
             view: asked.get('view') ?? 'dispatcher',
             path: asked.get('path')?.split('/') ?? [],

@@ -1,5 +1,6 @@
 /** What every view is given from above: the engine to ask, the world to show, the device it is shown on. */
 import { createContext } from 'svelte';
+import type { Awake } from '~/model/awake.svelte';
 import type { Engine } from '~/model/engine';
 import type { Handset } from '~/model/handset';
 import type { Safety } from '~/model/safety.svelte';
@@ -12,6 +13,7 @@ export interface Held {
     readonly handset: Handset;
     readonly sharing: Sharing;
     readonly safety: Safety;
+    readonly awake: Awake;
 }
 
 export const [held, hold] = createContext<Held>();
