@@ -1,7 +1,19 @@
 /** An engine that pretends: it holds a scene, does at once what it is asked, and forgets it with the page. */
-import type { ChannelId, Engine, EngineEvent, MessageId, Row, Snapshot, UnitId } from '~/model/engine';
-import { consultId, messageId, pageId, progress, text } from '~/model/sample';
+import type {
+    ChannelId,
+    Engine,
+    EngineEvent,
+    MessageId,
+    PasskeyId,
+    PersonRule,
+    Row,
+    Snapshot,
+    UnitId,
+} from '~/model/engine';
+import { consultId, deviceId, messageId, pageId, progress, text } from '~/model/sample';
 import { nightMs, type OnCallScene, type Scene } from './scene';
+
+const DAY_MS = 86_400_000;
 
 function failure(code: string): Error {
     const error = new Error(code);
@@ -53,6 +65,27 @@ export class FakeEngine implements Engine {
     unlock = (): Promise<void> => this.#do(undefined);
     passkeyOptions = (): Promise<unknown> => this.#do({});
     passkeyAnswer = (): Promise<void> => this.#do(undefined);
+    passkeys = (): ReturnType<Engine['passkeys']> =>
+        this.#do([
+            {
+                id: messageId(1) as string as PasskeyId,
+                device: deviceId(1),
+                synced: true,
+                createdMs: nightMs - 90 * DAY_MS,
+                usedMs: nightMs - DAY_MS,
+            },
+            {
+                id: messageId(2) as string as PasskeyId,
+                device: deviceId(2),
+                synced: false,
+                createdMs: nightMs - 4 * DAY_MS,
+                usedMs: 0,
+            },
+        ]);
+    deletePasskey = (): Promise<void> => this.#do(undefined);
+    personRule = (): ReturnType<Engine['personRule']> =>
+        this.#do({ by: 'device', hours: 12, revision: 1 } as const);
+    setPersonRule = (rule: PersonRule): Promise<PersonRule> => this.#do(rule);
     hasAgencySignIn = (): Promise<boolean> => this.#do(true);
     oidcTicket = (): Promise<void> => this.#do(undefined);
     oidcEnrolment = (): Promise<string> => this.#do('K7QX');

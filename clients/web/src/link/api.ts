@@ -24,6 +24,7 @@ import type {
     DeviceId,
     IncidentId,
     MemberId,
+    PasskeyId,
     UnitId,
 } from '~/protocol/ids';
 import { jsonText, type Reads } from '~/protocol/json';
@@ -210,6 +211,16 @@ export class Api {
             answer: nothing,
             status: 201,
         });
+    }
+
+    /** One's own. */
+    async passkeys(): Promise<readonly r.Passkey[]> {
+        return (await this.#get('/v1/passkeys', r.passkeys)).items;
+    }
+
+    /** `forbidden` where the agency asks for a passkey and this is the last. */
+    deletePasskey(id: PasskeyId): Promise<undefined> {
+        return this.call({ method: 'DELETE', path: `/v1/passkeys/${id}`, answer: nothing, status: 204 });
     }
 
     // ---- push

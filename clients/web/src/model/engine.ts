@@ -15,9 +15,27 @@
  */
 
 import type { ConsultView, OnCallCommands, OnCallEvent } from './on-call';
-import type { AgencyId, ChannelId, DeviceId, IncidentId, MemberId, MessageId, UnitId } from '~/protocol/ids';
+import type {
+    AgencyId,
+    ChannelId,
+    DeviceId,
+    IncidentId,
+    MemberId,
+    MessageId,
+    PasskeyId,
+    UnitId,
+} from '~/protocol/ids';
 
-export type { AgencyId, ChannelId, DeviceId, IncidentId, MemberId, MessageId, UnitId } from '~/protocol/ids';
+export type {
+    AgencyId,
+    ChannelId,
+    DeviceId,
+    IncidentId,
+    MemberId,
+    MessageId,
+    PasskeyId,
+    UnitId,
+} from '~/protocol/ids';
 
 // ---- where this device stands
 
@@ -387,6 +405,25 @@ export interface EnrolmentLink {
     readonly shiftUntilMs: number;
 }
 
+/** How an agency wants its people to show themselves, besides their device; and for how many hours that counts, 1 to 168. */
+export interface PersonRule {
+    readonly by: 'device' | 'passkey' | 'oidc';
+    readonly hours: number;
+    /** Of the rule that was read: a change of any other is a `conflict`. */
+    readonly revision: number;
+}
+
+/** A passkey of this person. */
+export interface PasskeyView {
+    readonly id: PasskeyId;
+    /** Where it was made. */
+    readonly device: DeviceId;
+    /** Its maker keeps copies on other devices of the person. */
+    readonly synced: boolean;
+    readonly createdMs: number;
+    readonly usedMs: number;
+}
+
 // ---- what happens
 
 export interface Snapshot {
@@ -490,6 +527,9 @@ export interface Engine extends OnCallCommands {
     /** What `navigator.credentials` is to be asked with, as the server made it (JSON of WebAuthn level 3). */
     passkeyOptions(purpose: 'register' | 'sign_in'): Promise<unknown>;
     passkeyAnswer(purpose: 'register' | 'sign_in', answer: unknown): Promise<void>;
+    passkeys(): Promise<readonly PasskeyView[]>;
+    /** `not_permitted` where the agency asks for one and this is the last. */
+    deletePasskey(id: PasskeyId): Promise<void>;
     /** Whether an agency of this server has a sign-in of its own. Rejects while there is no link. */
     hasAgencySignIn(): Promise<boolean>;
     /** The ticket that the agency's sign-in left in the fragment. */
@@ -567,6 +607,10 @@ export interface Engine extends OnCallCommands {
     /** `shortCode` as read aloud by its owner; `wrong_code` when it is another device's. */
     approve(device: DeviceId, shortCode: string): Promise<void>;
     revoke(device: DeviceId): Promise<void>;
+
+    personRule(): Promise<PersonRule>;
+    /** For everybody of the agency. `not_permitted`: who sets it could not show themselves by it. */
+    setPersonRule(rule: PersonRule): Promise<PersonRule>;
 
     // -- push
     /** The server's VAPID public key in base64url; empty: this server sends none. */

@@ -22,6 +22,7 @@ export type ConsultId = Id<'consult'>;
 export type RotaId = Id<'rota'>;
 export type LadderId = Id<'ladder'>;
 export type PageId = Id<'page'>;
+export type PasskeyId = Id<'passkey'>;
 export type MessageId = Id<'message'>;
 export type BlobId = Id<'blob'>;
 export type AnyId =
@@ -36,7 +37,8 @@ export type AnyId =
     | ConsultId
     | RotaId
     | LadderId
-    | PageId;
+    | PageId
+    | PasskeyId;
 
 /** 34 digits: a kind byte (`ChannelKind`) and the id of the channel, agency or device that the log belongs to. */
 export type ChannelAddress = Id<'address'>;

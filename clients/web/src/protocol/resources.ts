@@ -25,6 +25,7 @@ import type {
     BlobId,
     ChannelId,
     DeviceId,
+    PasskeyId,
     IncidentId,
     MemberId,
     UnitId,
@@ -153,6 +154,17 @@ export const personOptions = record({
 export type PersonOptions = Read<typeof personOptions>;
 
 export const passkeyOptions = record({ options: text(0, 65_536) });
+
+/** A passkey of one's own. `device`: where it was made; `synced`: its maker keeps copies on other devices of the person. */
+export const passkey = record({
+    id: hexId<PasskeyId>(),
+    device: hexId<DeviceId>(),
+    synced: flag,
+    createdMs: count,
+    usedMs: count,
+});
+export type Passkey = Read<typeof passkey>;
+export const passkeys = record({ items: many(passkey) });
 
 /** What a push subscription is bound to (P-256, uncompressed); empty: no push here. */
 export const pushKey = record({ public: base64 });

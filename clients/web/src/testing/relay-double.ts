@@ -73,6 +73,9 @@ export class RelayDouble {
     /** Called with each publish before it is stored; an error number refuses it, `lost` stores it and says nothing. */
     meddle: ((publish: Publish, device: DeviceId) => number | 'lost' | null) | null = null;
     readonly published: Publish[] = [];
+    /** Everybody's. */
+    passkeys: { id: string; device: string; synced: boolean; createdMs: number; usedMs: number }[] = [];
+    private revision = 1;
     readonly devices = new Map<DeviceId, Device>();
     readonly channels = new Map<ChannelId, Channel>();
     readonly rooms = new RelayChannels(this);
@@ -467,7 +470,21 @@ export class RelayDouble {
                     rootPub: this.rootPublic,
                     createdMs: 0,
                     person: this.person,
+                    personHours: this.personMs / 3_600_000,
+                    revision: this.revision,
                 });
+            case 'PATCH agency':
+                if (Number(given.revision) !== this.revision) throw new Refusal(WireError.conflict);
+                this.person = given.person as PersonBy;
+                this.personMs = Number(given.person_hours) * 3_600_000;
+                this.revision += 1;
+                return await this.managed('GET', ['agency'], {}, NO_BYTES, parameters, caller);
+            case 'GET passkeys':
+                return json({ items: this.passkeys });
+            case 'DELETE passkeys':
+                if (this.passkeys.length === 1) throw new Refusal(WireError.forbidden);
+                this.passkeys = this.passkeys.filter((one) => one.id !== id);
+                return none();
             case 'GET me':
                 return json(this.memberInfo(caller.member));
             case 'GET members':

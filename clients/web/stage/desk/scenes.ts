@@ -15,7 +15,16 @@ function desk(name: Town, taps: readonly string[] = [], as: string = name): Scen
 
 const open = '.strips li button';
 
-function admin(page: string): Scene {
+/** A clinician at the desk opens the clinical channel. */
+function clinical(): Scene {
+    const scene = desk('busy', [open, '.actions button:nth-last-of-type(2)', 'dialog h2'], 'clinical');
+    const { standing } = scene.snapshot;
+    if (standing.kind !== 'active') throw new Error('the town has no dispatcher');
+    const me = { ...standing.me, clinical: true };
+    return { ...scene, snapshot: { ...scene.snapshot, standing: { kind: 'active', me } } };
+}
+
+function admin(page: string, taps: readonly string[] = [], as: string = page): Scene {
     const start = snapshotOf('busy', nightMs);
     const pending = [
         { device: deviceId(500), member: memberId(2), label: 'Phone of Eva', createdMs: minutesAgo(4) },
@@ -24,9 +33,10 @@ function admin(page: string): Scene {
     if (standing.kind !== 'active') throw new Error('the town has no dispatcher');
     const me = { ...standing.me, roles: ['admin' as const], authority: page !== 'units' };
     return {
-        name: `admin-${page}`,
+        name: `admin-${as}`,
         path: `#/admin/${page}`,
         snapshot: { ...start, standing: { kind: 'active', me }, urgent: [], pending },
+        taps,
         wide: true,
     };
 }
@@ -44,5 +54,11 @@ export const scenes: readonly Scene[] = [
         ([sheet, key]) => desk('busy', [open, `key:${key}`], sheet),
     ),
     { ...desk('busy', [], 'channels'), path: `#/dispatcher/channel/${channelId(100)}` },
-    ...['approve', 'members', 'units', 'devices'].map(admin),
+    clinical(),
+    ...['approve', 'members', 'units', 'devices', 'rule', 'me'].map((page) => admin(page)),
+    admin('approve', ['main li button.primary', 'dialog h2'], 'approve-sheet'),
+    admin('members', ['main button.primary', 'dialog h2'], 'members-new'),
+    admin('units', ['main section button.primary', 'dialog h2'], 'units-new'),
+    admin('rule', ['input[value=passkey]', 'main button.primary', 'dialog h2'], 'rule-sure'),
+    admin('me', ['main section li button', 'dialog h2'], 'passkey-delete'),
 ];

@@ -19,6 +19,8 @@ import type {
     Mark,
     MemberId,
     MessageId,
+    PasskeyId,
+    PersonRule,
     PrimaryStatus,
     Role,
     Row,
@@ -34,6 +36,7 @@ import { takeAuthority } from './authority';
 import { EngineCore, type EnginePorts } from './engine-core';
 import { EngineFailure, failureOf } from './errors';
 import { IncidentWork } from './incident-work';
+import { Proofs } from './proofs';
 import { readAgain } from './reading';
 import { OnCallDoor } from './on-call-door';
 import { OnCallWork } from './on-call-work';
@@ -50,6 +53,7 @@ interface Hands {
     readonly incidents: IncidentWork;
     readonly sharing: Sharing;
     readonly administration: Administration;
+    readonly proofs: Proofs;
     readonly onCall: OnCallWork;
 }
 
@@ -100,6 +104,14 @@ export class Commands extends OnCallDoor implements Engine {
 
     passkeyAnswer(purpose: 'register' | 'sign_in', answer: unknown): Promise<void> {
         return told(() => this.core.person.answer(purpose, answer));
+    }
+
+    passkeys(): ReturnType<Engine['passkeys']> {
+        return this.do(({ proofs }) => proofs.passkeys());
+    }
+
+    deletePasskey(id: PasskeyId): Promise<void> {
+        return this.do(({ proofs }) => proofs.deletePasskey(id));
     }
 
     hasAgencySignIn(): Promise<boolean> {
@@ -346,6 +358,14 @@ export class Commands extends OnCallDoor implements Engine {
         return this.do(({ administration }) => administration.revoke(device));
     }
 
+    personRule(): Promise<PersonRule> {
+        return this.do(({ proofs }) => proofs.rule());
+    }
+
+    setPersonRule(rule: PersonRule): Promise<PersonRule> {
+        return this.do(({ proofs }) => proofs.setRule(rule));
+    }
+
     // -- push
 
     pushKey(): Promise<string> {
@@ -392,6 +412,7 @@ export class Commands extends OnCallDoor implements Engine {
                 sharing: new Sharing(work),
                 onCall: new OnCallWork(work),
                 administration: new Administration(work, this.core.vault, this.ports.origin),
+                proofs: new Proofs(work),
             };
         }
         return this.hands;
