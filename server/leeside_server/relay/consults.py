@@ -128,18 +128,17 @@ class Consults:
 
     async def opening(
         self, agency: AgencyId, key: ConsultId, request: Request, ladder: bytes, *, held: bool
-    ) -> tuple[Part, ...]:
-        """The parts that store a new consult, for the item that opens its channel. Raises `not_found` for a ladder that
-        is not in use."""
+    ) -> tuple[ConsultRow, tuple[Part, ...]]:
+        """A new consult, and the parts that store it, for the item that opens its channel; tell `opened` once that stands.
+        Raises `not_found` for a ladder that is not in use."""
         now = await self.now()
         found = await self.ladder(agency, ladder)
         steps = () if found is None else found[1].steps
         world = await self.worlds.before(agency, request.unit, steps, now)
         row, effects = consult.open(request, found, now, world, self._page_id, held=held)
         parts = await self._parts(agency, key, row, effects, now, request.device)
-        # Counted before it stands: a request that is decided anew counts twice, and no dashboard minds.
         event = Audit("consult_requested", request.device, key, row.state.value)
-        return (create(key, row), *parts, *(() if agency == SYNTHETIC else (event,)))
+        return row, (create(key, row), *parts, *(() if agency == SYNTHETIC else (event,)))
 
     async def move(
         self, agency: AgencyId, key: ConsultId, given: Input, by: DeviceId, event: str
@@ -417,12 +416,23 @@ class Consults:
     def _page_id(self) -> PageId:
         return PageId(self._node.random(ID_BYTES))
 
-    def _count(self, before: ConsultRow, after: ConsultRow) -> None:
+    def opened(self, row: ConsultRow) -> None:
+        """A new consult stands: count it."""
+        self._count(None, row)
+
+    def _count(self, before: ConsultRow | None, after: ConsultRow) -> None:
         metrics = self._node.metrics
-        if after.state is not before.state:
+        if before is None or after.state is not before.state:
             metrics.consults.labels(after.state.value).inc()
-        if after.alarms > before.alarms:
+        if after.alarms > (0 if before is None else before.alarms):
             metrics.consult_alarms.inc()
+        for until, then_ms, now_ms in (
+            ("paged", 0 if before is None else before.paged_ms, after.paged_ms),
+            ("accepted", 0 if before is None else before.answered_ms, after.answered_ms),
+            ("joined", 0 if before is None else before.met_ms, after.met_ms),
+        ):
+            if now_ms and not then_ms:
+                metrics.consult_wait_s.labels(until).observe(max(0, now_ms - after.requested_ms) / 1000)
 
 
 def _readable(

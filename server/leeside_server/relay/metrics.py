@@ -61,6 +61,13 @@ class Metrics:
         self.consults = Counter(
             "leeside_consults", "Consults that came into a state.", ("state",), registry=self.registry
         )
+        self.consult_wait_s = Histogram(
+            "leeside_consult_wait_seconds",
+            "From a consult's request to its first page, acceptance and joining, by the clock that people read.",
+            ("until",),
+            buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 180, 300, 600, 1200, 3600),
+            registry=self.registry,
+        )
         self.consult_alarms = self._counter("consult_alarms", "Alarms of consults that nobody answered.")
         self.refused = Counter("leeside_refused", "Requests refused.", ("error",), registry=self.registry)
         self.closed = Counter("leeside_closed", "Sockets closed by us.", ("code",), registry=self.registry)

@@ -94,7 +94,9 @@ class Synthetic:
             reached = change(read(DutyRow, found), duty.reached(read(DutyRow, found).row, now_ms, wall_ms))
             await node.store.apply([Item(AGENCY, wall_ms, (reached,))])
         channel = ChannelId(consult)
-        parts = await node.consults.opening(AGENCY, consult, synthetic.request(channel), LADDER, held=False)
+        _, parts = await node.consults.opening(
+            AGENCY, consult, synthetic.request(channel), LADDER, held=False
+        )
         await node.write([Item(AGENCY, wall_ms, parts)])
 
     async def _clear(self) -> None:

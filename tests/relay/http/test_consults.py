@@ -340,3 +340,21 @@ async def test_every_step_of_a_consult_is_a_security_event(scene: Scene, cast: C
         ("consult_end", cast.ana.id.hex(), "ended"),
     ]
     assert {e.subject for e in events} == {asked.id.hex()}
+
+
+async def test_what_consults_wait_for_is_counted_and_names_nobody(scene: Scene, cast: Cast) -> None:
+    asked = await scene.request(cast.ana, cast.priya)
+    await cast.ana.ask("create_consult", asked.post)
+    scene.city.clock.advance(20)
+    await scene.report()
+    await act(cast.priya, asked.id, K.ACCEPT)
+    await act(cast.priya, asked.id, K.ACCEPT)
+    scene.city.clock.advance(5)
+    await act(cast.priya, asked.id, K.JOIN)
+    told = scene.city.node.metrics.text().decode()
+    for state in ("paging", "accepted", "in_session"):
+        assert f'leeside_consults_total{{state="{state}"}} 1.0' in told
+    for until, seconds in (("paged", "0.0"), ("accepted", "20.0"), ("joined", "25.0")):
+        assert f'leeside_consult_wait_seconds_sum{{until="{until}"}} {seconds}' in told
+        assert f'leeside_consult_wait_seconds_count{{until="{until}"}} 1.0' in told
+    assert asked.id.hex() not in told

@@ -76,7 +76,7 @@ async def create_consult(call: Call) -> r.CommitAnswer:
         if repeat is not None:
             return repeat
         try:
-            parts = await _opening(call, body, genesis)
+            row, parts = await _opening(call, body, genesis)
         except ProtocolError:
             # The very same request may have been stored meanwhile: somebody got no answer, and asked another node.
             repeat = await standing(call, genesis.commit)
@@ -85,11 +85,15 @@ async def create_consult(call: Call) -> r.CommitAnswer:
             return repeat
         left -= 1
         try:
-            return await store_commit(call, genesis.commit, parts)
+            stands = await store_commit(call, genesis.commit, parts)
         except Refused as error:
             # Its incident may have ended at the same moment, or its device asked for another consult.
             if error.code is not WireError.CONFLICT or not left:
                 raise
+        else:
+            if not stands.repeat:
+                call.host.consults.opened(row)
+            return stands
 
 
 def _genesis(body: o.ConsultPost) -> Genesis:
@@ -111,7 +115,7 @@ def _genesis(body: o.ConsultPost) -> Genesis:
     return genesis
 
 
-async def _opening(call: Call, body: o.ConsultPost, genesis: Genesis) -> tuple[Part, ...]:
+async def _opening(call: Call, body: o.ConsultPost, genesis: Genesis) -> tuple[ConsultRow, tuple[Part, ...]]:
     actor, key = call.actor, ConsultId(body.consult)
     # First of all: whoever ends the incident meanwhile writes it too.
     door = await door_part(call, body.channel.subject, genesis.commit.channel_id)
@@ -129,8 +133,8 @@ async def _opening(call: Call, body: o.ConsultPost, genesis: Genesis) -> tuple[P
         body.specialty,
         genesis.commit.channel_id,
     )
-    opening = await call.host.consults.opening(actor.agency, key, request, body.ladder, held=held)
-    return (*(await genesis_parts(call, genesis)), door, *incident, *asked, *opening)
+    row, parts = await call.host.consults.opening(actor.agency, key, request, body.ladder, held=held)
+    return row, (*(await genesis_parts(call, genesis)), door, *incident, *asked, *parts)
 
 
 async def _incident(call: Call, body: o.ConsultPost) -> tuple[Part, ...]:
