@@ -231,6 +231,27 @@ def test_a_recommendation_sounds_until_the_unit_that_asked_reads_it_back(
     play(story())
 
 
+def test_a_recommendation_sounds_no_more_where_nobody_can_answer(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay = RelayDouble()
+        priya, deniz = person(relay, tmp_path), person(relay, tmp_path)
+        async with priya.open() as p, deniz.open() as d:
+            channel = await channel_of(p, d)
+            await p.recommend(channel, "Stay with him.")
+            await p.send(channel, "He needs help now.", Urgency.URGENT)
+            await sounds(d, channel)
+            await sounds(d, channel)
+            relay.rooms[channel].archived = True
+            await d.refresh()
+            await asyncio.sleep(1)
+            feed = d.follow(channel)
+            await asyncio.sleep(60)
+            # What was urgent still is; only the read-back has no place any more.
+            assert len({event.id for event in await repeats(feed)}) == 1
+
+    play(story())
+
+
 def say(who: Leeside, channel: ChannelId, content: ConsultAsked) -> None:
     """What no command of the client sends by itself: the first word of a consult."""
     who._inside.compose(channel, content, lane=Lane.LOG)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

@@ -163,6 +163,14 @@ class Sounding:
         self.repeats.relieve(message)
         self._history.relieve(address(ChannelKind.CONTENT, channel), message)
 
+    def ended(self, channel: ChannelId) -> None:
+        """The channel was taken out of service: nobody can read a recommendation back there any more."""
+        log = address(ChannelKind.CONTENT, channel)
+        for where, message, _ in self._history.pressing():
+            row = self._history.message(log, message) if where == log else None
+            if row is not None and isinstance(reading_of(row).content, Recommendation):
+                self.relieve(channel, message)
+
     def leave(self, channel: ChannelId) -> None:
         """Nothing of this channel sounds any more: the device left it, or its log began anew."""
         self.repeats.relieve_channel(channel)

@@ -267,6 +267,9 @@ class Switchboard:
             self._leave(channel)
         for channel in self.infos.keys() - self._channels.keys():
             self.join(channel)
+        for channel, info in self.infos.items():
+            if info.archived:
+                self.sounding.ended(channel)
 
     def join(self, channel: ChannelId) -> Channel:
         """Begin to follow a channel, if that was not done yet."""
