@@ -214,6 +214,10 @@ export class FakeEngine implements Engine {
     recommend = this.#refuse;
     readBack = (): Promise<void> => this.#do(undefined);
     openSide = this.#refuse;
+    inviteGuest = this.#refuse;
+    guests = (): ReturnType<Engine['guests']> => this.#do([]);
+    letGuestIn = (): Promise<void> => this.#do(undefined);
+    endGuest = (): Promise<void> => this.#do(undefined);
     onCall = (): ReturnType<Engine['onCall']> =>
         this.#told('onCall', (onCall) => ({ kind: 'on_call', onCall }));
     phoneTree = (): ReturnType<Engine['phoneTree']> => this.#do(this.#scene.oncall?.phones ?? []);

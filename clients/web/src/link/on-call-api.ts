@@ -8,6 +8,15 @@ import { commitAnswer, type CommitAnswer, type Page } from '~/protocol/resources
 import type { ConsultAction } from '~/protocol/words';
 
 type Json<R> = R extends Reads<infer T> ? T : never;
+export type GuestRole = o.Guest['role'];
+/** What a guest presents: see `guestPost` of sealing. */
+export interface GuestPost {
+    readonly code: string;
+    readonly publicKey: Bytes;
+    readonly hpkePublic: Bytes;
+    readonly proof: Bytes;
+    readonly mac: Bytes;
+}
 type Query = Readonly<Record<string, string | number>>;
 /** A body in JSON: plain data by name. */
 type Body = object;
@@ -62,6 +71,38 @@ export class OnCallApi {
             path: '/v1/consults/figures.csv',
             query: { from_ms: fromMs, until_ms: untilMs, zone },
             answer: { as: 'bytes', reads: (data) => new TextDecoder('utf-8', { fatal: true }).decode(data) },
+        });
+    }
+
+    // ---- guests
+
+    createGuest(consult: ConsultId, role: GuestRole): Promise<Json<typeof o.guestLink>> {
+        return this.write('POST', `/v1/consults/${consult}/guests`, { role }, o.guestLink, 201);
+    }
+
+    async guests(consult: ConsultId): Promise<readonly o.Guest[]> {
+        return (await this.get(`/v1/consults/${consult}/guests`, o.guests)).items;
+    }
+
+    guest(id: MemberId): Promise<o.Guest> {
+        return this.get(`/v1/guests/${id}`, o.guest);
+    }
+
+    /** Its link serves no more, and its device is refused at once. */
+    endGuest(id: MemberId): Promise<undefined> {
+        return this.api.call({ method: 'DELETE', path: `/v1/guests/${id}`, answer: nothing, status: 204 });
+    }
+
+    /** Come by a link with new keys; the very same request may be repeated. Nobody is asked who this is. */
+    takeGuestLink(post: GuestPost): Promise<o.GuestTaken> {
+        return this.api.call({
+            method: 'POST',
+            path: '/v1/guests',
+            body: jsonBody(post),
+            answer: inJson(o.guestTaken),
+            status: 201,
+            open: true,
+            repeatable: true,
         });
     }
 

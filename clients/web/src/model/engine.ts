@@ -499,6 +499,8 @@ export type FailureCode =
     | 'conflict'
     | 'not_found'
     | 'already_accepted'
+    | 'not_genuine'
+    | 'guest_over'
     | 'unfit_browser'
     | 'failed';
 

@@ -5,7 +5,7 @@
  * reload too, and the event `ring` only tells when to make a noise.
  */
 import type { ConsultId, LadderId, PageId, RotaId } from '~/protocol/ids';
-import type { ChannelId, IncidentId, MemberId, MessageId, UnitId, Urgency } from './engine';
+import type { ChannelId, DeviceId, IncidentId, MemberId, MessageId, UnitId, Urgency } from './engine';
 
 export type { ConsultId, LadderId, PageId, RotaId } from '~/protocol/ids';
 
@@ -120,6 +120,39 @@ export interface ConsultRequest {
     readonly specialty: string;
     /** Sealed; up to 500 characters; may be empty. */
     readonly summary: string;
+}
+
+// ---- guests of a consult
+
+export type GuestRole = 'interpreter' | 'receiving_facility';
+
+export interface GuestInvite {
+    readonly guest: MemberId;
+    /** Whoever opens it first may come: it is shown to the guest, and to nobody else. */
+    readonly url: string;
+    readonly expiresMs: number;
+}
+
+/** A link that serves, or somebody who came by one. `in` is told by the signed roster; the rest is the server's word. */
+export interface GuestView {
+    readonly id: MemberId;
+    /** Null: in the roster, and not in the server's list. */
+    readonly role: GuestRole | null;
+    readonly state: 'open' | 'waiting' | 'in' | 'ended';
+    /** The link itself, while it serves and this device made it. */
+    readonly url: string | null;
+    /** Until when the link may be opened. */
+    readonly expiresMs: number;
+    /** Until when the guest may stay. */
+    readonly untilMs: number;
+    readonly device: DeviceId | null;
+    /**
+     * Whether the keys that came are those of whoever was given the link. Null: nobody came yet, or another device made the link
+     * and it alone can tell.
+     */
+    readonly genuine: boolean | null;
+    /** Who made the link; once it is in, who vouched for it in the signed roster. */
+    readonly by: MemberId | null;
 }
 
 // ---- on call
@@ -272,6 +305,8 @@ export type OnCallEvent =
           readonly why: 'page' | 'alarm' | 'test';
           readonly times: number;
       }
+    /** Of a consult that somebody asked `guests` for, or into which this device invited: told anew when they changed. */
+    | { readonly kind: 'guests'; readonly consult: ConsultId; readonly guests: readonly GuestView[] }
     | { readonly kind: 'on_call'; readonly onCall: OnCallView }
     | { readonly kind: 'duty'; readonly duty: DutyView };
 
@@ -291,6 +326,17 @@ export interface OnCallCommands {
     readBack(channel: ChannelId, recommendation: MessageId, text: string): Promise<void>;
     /** The clinicians' own channel of a consult; opened by the first of them who needs it. */
     openSide(consult: ConsultId, ground: 'consent' | 'break_glass', record: string): Promise<ChannelId>;
+    /** A link for one device, for fifteen minutes. */
+    inviteGuest(consult: ConsultId, role: GuestRole): Promise<GuestInvite>;
+    /** Those who are here, wait, or were sent a link; from then on by `guests` events. */
+    guests(consult: ConsultId): Promise<readonly GuestView[]>;
+    /**
+     * Vouch for who came by a link of this device, for the calls of this consult alone. Rejects with `not_genuine` where other keys
+     * came than those of whoever was given the link, with `guest_over` where it ended meanwhile.
+     */
+    letGuestIn(consult: ConsultId, guest: MemberId): Promise<void>;
+    /** The link serves no more; a guest is refused at once, and leaves the roster. */
+    endGuest(consult: ConsultId, guest: MemberId): Promise<void>;
     /** The newest from the server, and from then on by `on_call` events. */
     onCall(): Promise<OnCallView>;
     /** The phone tree of the default ladder, as last seen; cached on this device. */

@@ -32,7 +32,7 @@ import type {
     UnitId,
     UnitView,
 } from './engine';
-import type { ConsultId, ConsultView, DutyView, OnCallEvent, OnCallView } from './on-call';
+import type { ConsultId, ConsultView, DutyView, GuestView, OnCallEvent, OnCallView } from './on-call';
 import { RowWindow } from './row-window.svelte';
 import { OVER_MS } from './typing';
 
@@ -91,6 +91,8 @@ export class World {
     readonly positions = new SvelteMap<DeviceId, PositionView>();
     readonly alarms = new SvelteMap<number, AlarmView>();
     readonly consults = new SvelteMap<ConsultId, ConsultView>();
+    /** Of consults whose guests somebody asked for. */
+    readonly guests = new SvelteMap<ConsultId, readonly GuestView[]>();
     /** Who is on call now; null: not asked for yet. */
     onCall = $state.raw<OnCallView | null>(null);
     duty = $state.raw<DutyView | null>(null);
@@ -305,6 +307,10 @@ export class World {
                 break;
             case 'consult_gone':
                 this.consults.delete(event.consult);
+                this.guests.delete(event.consult);
+                break;
+            case 'guests':
+                this.guests.set(event.consult, event.guests);
                 break;
             case 'on_call':
                 this.onCall = event.onCall;

@@ -1,4 +1,4 @@
-/** Bytes as text and back: lowercase hexadecimal, and base64 with padding (RFC 4648), as HTTP carries them. */
+/** Bytes as text and back: lowercase hexadecimal, and base64 (RFC 4648): with padding as HTTP carries it. */
 
 import { ProtocolError, WireError } from '~/protocol/errors';
 
@@ -45,6 +45,17 @@ export function toBase64(bytes: Uint8Array): string {
 export function fromBase64(text: string): Bytes {
     if (!BASE64.test(text)) throw new ProtocolError(WireError.invalid, 'not base64 with padding');
     return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+/** Base64 for addresses (RFC 4648, section 5), without padding. */
+export function toBase64Url(bytes: Uint8Array): string {
+    return toBase64(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+}
+
+/** Bytes of base64 for addresses, padded or not; anything else is `invalid`. */
+export function fromBase64Url(text: string): Bytes {
+    const plain = text.replaceAll('-', '+').replaceAll('_', '/').replaceAll('=', '');
+    return fromBase64(plain.padEnd(Math.ceil(plain.length / 4) * 4, '='));
 }
 
 /** Whether both hold the same bytes. Not for secrets: it takes longer the more agrees. */

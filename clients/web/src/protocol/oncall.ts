@@ -7,6 +7,7 @@
 import { choice, count, type Field, flag, id, integer, positional, text, word } from '~/protocol/fields';
 import { NO_BYTES } from '~/protocol/bytes';
 import type {
+    AgencyId,
     ChannelId,
     ConsultId,
     DeviceId,
@@ -18,7 +19,7 @@ import type {
     UnitId,
 } from '~/protocol/ids';
 import { Misfit } from '~/protocol/pack';
-import { hexId, knownWords, many, orNull, record, type Reads } from '~/protocol/json';
+import { base64, hexId, knownWords, many, orNull, record, type Reads } from '~/protocol/json';
 import { channelPost, page } from '~/protocol/resources';
 import { CONSULT_ACTIONS, CONSULT_STATES, TARGET_STATES, Urgency } from '~/protocol/words';
 
@@ -252,3 +253,39 @@ export const consultPost = positional({
     channel: channelPost,
 });
 export type ConsultPost = Read<typeof consultPost>;
+
+// ---- guests
+
+const guestRole = word(['interpreter', 'receiving_facility'] as const);
+
+/** The link's code, told once. */
+export const guestLink = record({ guest: member, code: text(4, 64), expiresMs: count });
+
+/** A link and who came by it; the keys are empty until somebody did. */
+export const guest = record({
+    guest: member,
+    consult: hexId<ConsultId>(),
+    role: guestRole,
+    state: word(['open', 'waiting', 'in', 'ended'] as const),
+    madeBy: hexId<DeviceId>(),
+    expiresMs: count,
+    untilMs: count,
+    device: orNull(hexId<DeviceId>()),
+    publicKey: base64,
+    hpkePublic: base64,
+    mac: base64,
+});
+export type Guest = Read<typeof guest>;
+export const guests = record({ items: many(guest) });
+
+/** What a guest is told once its link was taken. */
+export const guestTaken = record({
+    agency: hexId<AgencyId>(),
+    rootPub: base64,
+    guest: member,
+    device: hexId<DeviceId>(),
+    consult: hexId<ConsultId>(),
+    channel: hexId<ChannelId>(),
+    untilMs: count,
+});
+export type GuestTaken = Read<typeof guestTaken>;

@@ -44,6 +44,7 @@ import { certificateFor } from '~/model/engine/certificates';
 
 import { bytes, type Device, json, msgpack, none, parsed, Refusal, signerOf } from './relay-answers';
 import { type Channel, inRoster, RelayChannels } from './relay-channels';
+import { RelayGuests } from './relay-guests';
 import { RelayOnCall } from './relay-on-call';
 
 const DAY_MS = 86_400_000;
@@ -80,6 +81,7 @@ export class RelayDouble {
     readonly channels = new Map<ChannelId, Channel>();
     readonly rooms = new RelayChannels(this);
     readonly onCall = new RelayOnCall(this);
+    readonly guests = new RelayGuests(this);
     readonly units: Record<string, unknown>[] = [];
     readonly incidents = new Map<string, Record<string, unknown>>();
     readonly blobs = new Map<string, { sizeBytes: number; chunks: Map<number, Bytes> }>();
@@ -447,6 +449,8 @@ export class RelayDouble {
                 return this.signIn(given);
             case 'DELETE sessions':
                 return none();
+            case 'POST guests':
+                return await this.guests.take(given);
         }
         const caller = this.device(device);
         if (caller.state !== 'active') throw new Refusal(WireError.revoked);
@@ -541,6 +545,11 @@ export class RelayDouble {
                 return bytes(this.blobs.get(id)?.chunks.get(Number(index)) ?? NO_BYTES);
             case 'GET logs':
                 return this.page(id as ChannelAddress, Number(parameters.get('after')));
+            case 'POST consults guests':
+            case 'GET consults guests':
+            case 'GET guests':
+            case 'DELETE guests':
+                return this.guests.answer(method, [noun, id], given, caller);
             default: {
                 const parts = [noun, id, verb];
                 const answer = await this.onCall.answer(method, parts, body, parameters, caller);

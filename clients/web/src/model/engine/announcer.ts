@@ -120,6 +120,8 @@ function keyOf(event: EngineEvent): string {
             return `consult ${event.consult.id}`;
         case 'consult_gone':
             return `consult ${event.consult}`;
+        case 'guests':
+            return `guests ${event.consult}`;
         case 'ring':
             return `ring ${event.consult}`;
         case 'on_call':

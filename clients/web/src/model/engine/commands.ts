@@ -1,5 +1,5 @@
 /** The commands of `Engine`, each handed to what holds its noun; every failure leaves as `EngineFailure`. */
-import { type Bytes, fromBase64, toBase64 } from '~/protocol/bytes';
+import { fromBase64Url, toBase64Url } from '~/protocol/bytes';
 import { REPEAT_S, writeContent } from '~/protocol/bodies';
 import { readText, noteOfText } from './notes';
 import { Urgency } from '~/protocol/words';
@@ -369,7 +369,7 @@ export class Commands extends OnCallDoor implements Engine {
     // -- push
 
     pushKey(): Promise<string> {
-        return this.do(async ({ work }) => base64Url(await work.home.api.pushKey()));
+        return this.do(async ({ work }) => toBase64Url(await work.home.api.pushKey()));
     }
 
     pushSubscribed(subscription: PushSubscriptionJSON | null): Promise<void> {
@@ -435,14 +435,4 @@ async function told<T>(act: () => Promise<T>): Promise<T> {
     } catch (error) {
         throw failureOf(error);
     }
-}
-
-/** As browsers write keys of a subscription (RFC 4648, section 5, without padding). */
-function base64Url(data: Bytes): string {
-    return toBase64(data).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
-}
-
-function fromBase64Url(text: string): Bytes {
-    const plain = text.replaceAll('-', '+').replaceAll('_', '/').replaceAll('=', '');
-    return fromBase64(plain.padEnd(Math.ceil(plain.length / 4) * 4, '='));
 }

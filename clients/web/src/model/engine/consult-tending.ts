@@ -28,6 +28,7 @@ export class ConsultTending {
 
     /** Something about a consult may have changed. Waits for nobody. */
     look(row: Consult): void {
+        this.work.consults.guests.look(row);
         if (this.busy.has(row.id)) {
             this.again.set(row.id, row);
             return;

@@ -20,6 +20,7 @@ import { Asks } from './asks';
 import { ConsultTending } from './consult-tending';
 import { consultView } from './consult-view';
 import { EngineFailure, isExpected } from './errors';
+import { Guests } from './guests';
 import { noteOf, readNote } from './notes';
 import type { Notice } from './notices';
 import { same } from './people';
@@ -43,6 +44,7 @@ export class Consults {
     readonly api: OnCallApi;
     readonly asks: Asks;
     readonly ringer: Ringer;
+    readonly guests: Guests;
     private readonly tending: ConsultTending;
     private readonly rows = new Map<ConsultId, Consult>();
     private readonly told = new Map<ConsultId, ConsultView>();
@@ -56,6 +58,7 @@ export class Consults {
         this.api = new OnCallApi(work.home.api);
         this.asks = new Asks(work, this);
         this.ringer = new Ringer(work.parts.life, work.parts.put);
+        this.guests = new Guests(work);
         this.tending = new ConsultTending(work);
     }
 
@@ -63,6 +66,7 @@ export class Consults {
         const { history, nowMs } = this.work.home;
         this.phones = await PhoneTree.restore(this.api, history, nowMs);
         await this.asks.restore();
+        await this.guests.restore();
         const rows = (readNote(await history.note(NOTE)) ?? []) as readonly Consult[];
         for (const row of rows) this.set(row);
     }
@@ -145,6 +149,9 @@ export class Consults {
                 break;
             case 'consult':
                 this.stir(notice.consult);
+                break;
+            case 'guest':
+                this.guests.stir(notice.consult);
                 break;
             case 'test':
                 this.receive(notice.page);
@@ -320,6 +327,7 @@ export class Consults {
         this.ringer.set(row.id, null);
         await this.keep();
         await this.tending.forget(row.id);
+        await this.guests.forget(row.id);
         if (this.work.rooms.find(row.channel) === null) await this.work.said.forget(row.channel);
         this.gone(row.id);
     }

@@ -329,13 +329,14 @@ export class EngineCore implements PersonHost {
     }
 
     private async beginWork(opened: Opened): Promise<void> {
-        const { clock, random, dialer } = this.ports;
+        const { clock, random, dialer, origin } = this.ports;
         const { life } = this;
         const work = await Work.restore({
             ...opened,
             clock,
             random,
             dialer,
+            origin,
             life,
             put: (event) => this.announcer.put(event),
             stopped: (code) => this.stopped(code),

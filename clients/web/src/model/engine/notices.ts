@@ -8,6 +8,8 @@ export type Notice =
     | { readonly kind: 'page'; readonly page: PageId; readonly consult: ConsultId }
     /** A consult changed, or its alarm is up. */
     | { readonly kind: 'consult'; readonly consult: ConsultId }
+    /** Somebody came by a link of this device. */
+    | { readonly kind: 'guest'; readonly consult: ConsultId }
     | { readonly kind: 'test'; readonly page: PageId }
     /** Who is on call has a gap ahead. */
     | { readonly kind: 'warning' }
@@ -18,6 +20,7 @@ const PAGE = 7;
 const CONSULT_CHANGED = 8;
 const CONSULT_ALARM = 9;
 const TEST_PAGE = 11;
+const GUEST_WAITS = 10;
 const ON_CALL_WARNING = 12;
 const LISTS: Notice = { kind: 'lists' };
 
@@ -33,6 +36,10 @@ export function readNotice(payload: Bytes): Notice {
         case CONSULT_ALARM: {
             const consult = asId<ConsultId>(first);
             return consult === null ? LISTS : { kind: 'consult', consult };
+        }
+        case GUEST_WAITS: {
+            const consult = asId<ConsultId>(second);
+            return consult === null ? LISTS : { kind: 'guest', consult };
         }
         case TEST_PAGE: {
             const page = asId<PageId>(first);

@@ -19,6 +19,12 @@ export abstract class OnCallDoor implements OnCallCommands {
         this.onCallHands((hands) => hands.recommend(...asked));
     readonly readBack: Of<'readBack'> = (...asked) => this.onCallHands((hands) => hands.readBack(...asked));
     readonly openSide: Of<'openSide'> = (...asked) => this.onCallHands((hands) => hands.openSide(...asked));
+    readonly inviteGuest: Of<'inviteGuest'> = (...asked) =>
+        this.onCallHands((hands) => hands.inviteGuest(...asked));
+    readonly guests: Of<'guests'> = (...asked) => this.onCallHands((hands) => hands.guests(...asked));
+    readonly letGuestIn: Of<'letGuestIn'> = (...asked) =>
+        this.onCallHands((hands) => hands.letGuestIn(...asked));
+    readonly endGuest: Of<'endGuest'> = (...asked) => this.onCallHands((hands) => hands.endGuest(...asked));
     readonly onCall: Of<'onCall'> = (...asked) => this.onCallHands((hands) => hands.onCall(...asked));
     readonly phoneTree: Of<'phoneTree'> = (...asked) =>
         this.onCallHands((hands) => hands.phoneTree(...asked));

@@ -8,6 +8,9 @@ import type {
     ConsultRequest,
     DutyView,
     FiguresView,
+    GuestInvite,
+    GuestRole,
+    GuestView,
     LadderDraft,
     LadderView,
     OnCallCommands,
@@ -65,6 +68,24 @@ export class OnCallWork implements OnCallCommands {
 
     openSide(consult: ConsultId, ground: 'consent' | 'break_glass', record: string): Promise<ChannelId> {
         return this.talk.openSide(consult, ground, record);
+    }
+
+    // ---- guests
+
+    inviteGuest(consult: ConsultId, role: GuestRole): Promise<GuestInvite> {
+        return this.work.consults.guests.invite(consult, role);
+    }
+
+    guests(consult: ConsultId): Promise<readonly GuestView[]> {
+        return this.work.consults.guests.of(consult);
+    }
+
+    letGuestIn(consult: ConsultId, guest: MemberId): Promise<void> {
+        return this.work.consults.guests.letIn(consult, guest);
+    }
+
+    endGuest(consult: ConsultId, guest: MemberId): Promise<void> {
+        return this.work.consults.guests.end(consult, guest);
     }
 
     // ---- on call

@@ -67,6 +67,8 @@ export interface Parts {
     readonly dialer: Dialer;
     readonly clock: Clock;
     readonly random: Random;
+    /** Of the page, and so of the server. */
+    readonly origin: string;
     readonly life: Life;
     readonly put: (event: EngineEvent) => void;
     /** The server says not to come back. */

@@ -7,7 +7,7 @@
 
 import type { AgencyId, DeviceId } from '~/protocol/ids';
 import { refuse } from '../errors';
-import type { RosterEntry } from '../public/commit';
+import type { Guest, RosterEntry } from '../public/commit';
 import { DEVICE_KEY_LIFETIME_MS, REPLACED_GRACE_MS, encodeDeviceKey } from '../public/device-key';
 import type { Bytes, Hex } from '../public/encoding';
 import { enrolmentInput } from '../public/enrolment';
@@ -182,12 +182,23 @@ export class DeviceKeys {
 
     /** The roster entry that a voucher puts into a commit for these guest keys; `E_STATE` for a device's. */
     guestEntry(agencyId: AgencyId, classMask: number): RosterEntry {
-        for (const held of this.#held.values()) {
-            if (held.signed !== null) continue;
-            const { public: hpkePublic } = held.pair;
-            const guest = { public: this.identity.public, hpkePublic, notAfterMs: held.notAfterMs };
-            return { deviceId: this.deviceId, agencyId, kid: held.kid, classMask, guest };
-        }
+        return {
+            deviceId: this.deviceId,
+            agencyId,
+            kid: this.#guest().kid,
+            classMask,
+            guest: this.guestPublic(),
+        };
+    }
+
+    /** What a guest shows of its keys; `E_STATE` for a device's. */
+    guestPublic(): Guest {
+        const { pair, notAfterMs } = this.#guest();
+        return { public: this.identity.public, hpkePublic: pair.public, notAfterMs };
+    }
+
+    #guest(): HeldKey {
+        for (const held of this.#held.values()) if (held.signed === null) return held;
         return refuse('E_STATE', 'not a guest');
     }
 

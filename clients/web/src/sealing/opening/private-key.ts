@@ -4,6 +4,7 @@
  * Only for keys that were born elsewhere: an authority's or custodian's key from a file, and test vectors. A device
  * makes its own keys inside WebCrypto, and nobody ever sees their bytes. RFC 8410 says how they are wrapped.
  */
+import { fromBase64Url } from '~/protocol/bytes';
 import { type Bytes, concat } from '../public/encoding';
 
 /** What stands before the 32 bytes in a PKCS #8 `PrivateKeyInfo`: the object identifier 1.3.101.n. */
@@ -29,9 +30,4 @@ export async function importPrivateKey(
     const jwk = await crypto.subtle.exportKey('jwk', readable);
     const privateKey = await crypto.subtle.importKey('pkcs8', pkcs8, kind, extractable, USAGES[kind]);
     return { privateKey, public: fromBase64Url(jwk.x ?? '') };
-}
-
-function fromBase64Url(text: string): Bytes {
-    const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'));
-    return Uint8Array.from(binary, (c) => c.charCodeAt(0));
 }
