@@ -53,6 +53,30 @@ export function span(ms: number): string {
     return t('span.hours', { h: Math.floor(ms / hourMs), m: Math.floor((ms % hourMs) / minuteMs) });
 }
 
+/** `0.9 s`, `48 s`, `1 min 30 s`, `3 h 20 min`: how long something took, where seconds matter. */
+export function duration(ms: number): string {
+    const seconds = Math.round(ms / 1000);
+    if (seconds < 10) {
+        const tenths = new Intl.NumberFormat(language(), { maximumFractionDigits: 1 }).format(ms / 1000);
+        return t('span.seconds', { n: tenths });
+    }
+    if (seconds < 60 || seconds >= 3_600) return span(seconds * 1000);
+    const [m, s] = [Math.floor(seconds / 60), seconds % 60];
+    return s === 0 ? t('span.minutes', { n: m }) : t('span.minutes_seconds', { m, s });
+}
+
+/** `3 Mar, 20:00 – 4 Mar, 08:00`: from when until when, with the day whatever day it is. */
+export function between(fromMs: number, untilMs: number): string {
+    const options = {
+        day: 'numeric',
+        month: 'short',
+        hour: '2-digit',
+        minute: '2-digit',
+        hourCycle: 'h23',
+    } as const;
+    return formatter(options).formatRange(fromMs, untilMs);
+}
+
 /** `0:40`, `12:05`: how long until something, in whole seconds, upward: it says 0:00 when it is due, and not before. */
 export function countdown(ms: number): string {
     const seconds = Math.max(0, Math.ceil(ms / 1000));
