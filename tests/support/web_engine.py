@@ -72,8 +72,12 @@ class Engine:
         script = "([command, given]) => window.leesideEngine.call(command, ...given)"
         return await self.page.evaluate(script, [command, list(given)])
 
+    async def forget(self) -> None:
+        """What was told so far counts no more."""
+        await self.page.evaluate("() => { window.leesideEngine.told.length = 0 }")
+
     async def until(self, kind: str, holds: str = "() => true", timeout_ms: float = WAIT_MS) -> Any:
-        """The newest event of a kind for which `holds` (a function of JavaScript), once there is one."""
+        """The newest event of a kind, of those told so far, for which `holds` (a function of JavaScript); waits for one."""
         script = f"() => window.leesideEngine.told.findLast((one) => one.kind === '{kind}' && ({holds})(one)) ?? null"
         found = await self.page.wait_for_function(script, timeout=timeout_ms)
         return await found.json_value()

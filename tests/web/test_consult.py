@@ -3,20 +3,23 @@ server."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
-from playwright.async_api import Browser, Error
+from playwright.async_api import Browser, Error, Locator, expect
 
 from leeside_protocol import oncall as o
+from leeside_protocol import resources as r
 from leeside_protocol.ids import MemberId
 from leeside_protocol.words import Discipline, Role
 from tests.support.browser import DESK
 from tests.support.stage import Stage
 from tests.support.town import Town
 from tests.support.web_engine import Engine, listening
+from tests.support.web_words import words
 from tests.web.screen import Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -30,8 +33,13 @@ REQUEST: Final = {
     "specialty": "",
     "summary": "He says that he hears his brother.",
 }
+LINE: Final = "He has not slept for three days."
 SHORT_S: Final = 5
 """The shortest delay that a step may have."""
+UNMEANT_MS: Final = 700
+"""A little longer than a ring that has just begun takes no tap for an answer."""
+TREE_S: Final = 12
+"""Ten seconds without a word of the server, and what a busy machine takes to show it."""
 
 
 @asynccontextmanager
@@ -43,7 +51,10 @@ async def opened(
         await listening(screen.context)
         await screen.page.close()
         screen.page = await screen.context.new_page()
-        await screen.enrol(town, role, discipline)
+        made = await town.office.create_member(r.NewMember((role,), discipline))
+        if role is Role.RESPONDER:
+            await town.office.create_unit(r.NewUnit((made.id,)))
+        await screen.enrol(town, role, discipline, member=MemberId(bytes.fromhex(made.id)))
         engine = Engine(screen.page)
         await engine.until("link", "(told) => told.link.state === 'online'")
         yield screen, engine
@@ -56,47 +67,71 @@ async def ladder(town: Town, *steps: MemberId) -> None:
     await town.office.create_ladder(o.NewLadder("Night", written, phones))
 
 
-async def says(speaker: Engine, hearer: Engine, channel: str, text: str) -> None:
-    said = await speaker.call("send", channel, text, "routine", None)
-    heard = await hearer.until("row", f"({{row}}) => row.id === '{said}'")
-    assert heard["row"]["text"] == text
+async def asks(rosa: Screen, line: str) -> None:
+    """Two taps, and one sealed line between them."""
+    asking = rosa.page.get_by_role("region", name=words("consult.ask"))
+    await asking.get_by_role("button", name=words("urgency.urgent"), exact=True).click()
+    await rosa.page.get_by_label(words("consult.line")).fill(line)
+    await rosa.button("consult.go").click()
+    await expect(rosa.page.get_by_role("dialog")).to_have_count(0)
+
+
+def ring(screen: Screen) -> Locator:
+    """What stands over everything while a consult rings."""
+    return screen.page.get_by_role("alertdialog", name=words("ring.title"))
+
+
+async def accepts(screen: Screen) -> None:
+    """A tap that came too soon was on its way to something else, and counts for nothing."""
+    await expect(ring(screen)).to_be_visible()
+    await screen.page.wait_for_timeout(UNMEANT_MS)
+    await ring(screen).get_by_role("button", name=words("do.accept"), exact=True).click()
+    await expect(ring(screen)).to_have_count(0)
 
 
 async def test_from_the_request_to_a_recommendation_that_was_read_back(
     browser: Browser, two: Stage, city: Town
 ) -> None:
     async with (
-        opened(browser, two.url(0), city, Role.RESPONDER, Discipline.CLINICIAN) as (_, rosas),
+        opened(browser, two.url(0), city, Role.RESPONDER, Discipline.CLINICIAN) as (rosa, rosas),
         opened(browser, two.url(1), city, Role.PSYCHIATRIST, viewport=DESK) as (lee, lees),
         opened(browser, two.url(1), city, Role.PSYCHIATRIST) as (kim, kims),
     ):
         await ladder(city, lee.member, kim.member)
-        consult = await rosas.call("requestConsult", REQUEST)
-        told = await lees.until("consult", "({consult}) => consult.ringing && consult.opened")
-        assert told["consult"]["id"] == consult
-        assert told["consult"]["summary"] == REQUEST["summary"]
-        await lees.until("ring", f"(told) => told.consult === '{consult}' && told.why === 'page'")
+        await asks(rosa, LINE)
+        await expect(ring(lee)).to_contain_text(LINE)
+        told = await lees.until("consult", "({consult}) => consult.ringing")
+        await lees.until("ring", "(told) => told.why === 'page'")
 
         # Whoever comes reads and talks at once, and nobody else of the ladder does any more.
-        await lees.call("actOnConsult", consult, "accept")
-        accepted = await rosas.until("consult", "({consult}) => consult.state === 'accepted'")
-        assert accepted["consult"]["acceptedBy"] == lee.member.hex()
-        channel = accepted["consult"]["channel"]
+        await accepts(lee)
         with pytest.raises(Error, match=r"already_accepted"):
-            await kims.call("actOnConsult", consult, "accept")
-        await says(lees, rosas, channel, "I am here.")
-        await says(rosas, lees, channel, "We are in the kitchen.")
-        await lees.call("actOnConsult", consult, "join")
+            await kims.call("actOnConsult", told["consult"]["id"], "accept")
+        await rosa.page.get_by_role("link", name=words("do.open_room")).click()
+        await lee.say("I am here.")
+        await rosa.sees("I am here.")
+        await rosa.say("We are in the kitchen.")
+        await lee.sees("We are in the kitchen.")
         await rosas.until("consult", "({consult}) => consult.state === 'in_session'")
+        await expect(ring(kim)).to_have_count(0)
+        assert await kim.page.get_by_text("We are in the kitchen.").count() == 0
 
-        # It sounds until the asking side has said it in its own words.
-        said = await lees.call("recommend", channel, "Offer him water. No restraints.")
-        await rosas.until("sound", f"(told) => told.id === '{said}'")
-        await rosas.call("readBack", channel, said, "Water, and no restraints.")
-        read = await lees.until("row", f"({{row}}) => row.id === '{said}' && row.readBack.length === 1")
-        assert read["row"]["readBack"][0]["text"] == "Water, and no restraints."
+        # It sounds until the asking side has said it in its own words, and the screen shows which.
+        await lee.button("recommend.do").click()
+        await lee.page.get_by_label(words("recommend.label")).fill("Offer him water. No restraints.")
+        await lee.button("recommend.send").click()
+        await expect(lee.page.get_by_role("dialog")).to_have_count(0)
+        await rosas.until("sound")
+        await rosa.page.get_by_role("button", name=words("readback.title"), exact=True).first.click()
+        await rosa.page.get_by_label(words("readback.label")).fill("Water, and no restraints.")
+        sheet = rosa.page.get_by_role("dialog")
+        await sheet.get_by_role("button", name=words("readback.send"), exact=True).click()
+        await expect(sheet).to_have_count(0)
+        said = lee.messages.get_by_role("article").filter(has_text="Offer him water. No restraints.")
+        await expect(said).to_contain_text("Water, and no restraints.")
 
-        await lees.call("actOnConsult", consult, "end")
+        await lee.button("do.end_consult").click()
+        await lee.button("do.end_sure").click()
         await rosas.until("consult", "({consult}) => consult.state === 'ended'")
 
 
@@ -106,7 +141,7 @@ async def test_no_answer_climbs_to_the_supervisor_who_is_alarmed_until_somebody_
     async with (
         opened(browser, two.url(0), city, Role.RESPONDER, Discipline.CLINICIAN) as (_, rosas),
         opened(browser, two.url(1), city, Role.PSYCHIATRIST) as (lee, lees),
-        opened(browser, two.url(0), city, Role.SUPERVISOR, viewport=DESK) as (_, bosses),
+        opened(browser, two.url(0), city, Role.SUPERVISOR, viewport=DESK) as (boss, bosses),
     ):
         await ladder(city, lee.member)
         consult = await rosas.call("requestConsult", REQUEST)
@@ -122,7 +157,8 @@ async def test_no_answer_climbs_to_the_supervisor_who_is_alarmed_until_somebody_
         await rosas.call("actOnConsult", consult, "escalate")
         await rosas.until("consult", "({consult}) => consult.state === 'exhausted'")
         await bosses.until("ring", "(told) => told.why === 'alarm' && told.times >= 2")
-        await bosses.call("actOnConsult", consult, "take")
+        await ring(boss).get_by_role("button", name=words("do.take")).click()
+        await expect(ring(boss)).to_have_count(0)
         taken = await rosas.until("consult", "({consult}) => consult.takenBy !== null")
         assert taken["consult"]["tried"][-1]["event"] == "taken"
 
@@ -142,9 +178,19 @@ async def test_a_server_that_dies_leaves_the_phone_tree_and_the_request_which_go
         await lees.until("consult", "({consult}) => consult.ringing")
         await rosas.call("actOnConsult", first, "cancel")
         await one.kill()
-        consult = await rosas.call("requestConsult", REQUEST)
-        waiting = await rosas.until("consult", f"({{consult}}) => consult.id === '{consult}'")
-        assert waiting["consult"]["state"] == "unconfirmed"
-        assert await rosas.call("phoneTree") == [{"label": "Night desk", "number": "+12025550100"}]
+        began_s = time.monotonic()
+        await asks(rosa, LINE)
+        await expect(rosa.page.get_by_text(words("stage.unconfirmed"))).to_be_visible()
+        tree = rosa.page.get_by_role("region", name=words("consult.phone_tree"))
+        await expect(tree.get_by_role("link", name="Night desk")).to_have_attribute(
+            "href", "tel:+12025550100"
+        )
+        assert time.monotonic() - began_s < TREE_S
+        # Whoever is on call is back before the phone is: a page needs somebody whom it can reach.
+        await rosa.context.set_offline(True)
+        await lees.forget()
         await one.start()
-        await lees.until("consult", f"({{consult}}) => consult.id === '{consult}' && consult.ringing", 60_000)
+        await lees.until("link", "(told) => told.link.state === 'online'", 60_000)
+        await rosa.context.set_offline(False)
+        await expect(ring(lee)).to_contain_text(LINE, timeout=60_000)
+        await expect(tree).to_have_count(0)
