@@ -18,6 +18,7 @@ from leeside.feeds import Feed
 from leeside_protocol import oncall as o
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId, ConsultId, LadderId, UnitId
+from leeside_protocol.sealing.public.commit import Authorisation
 from leeside_protocol.words import ConsultActionKind, ConsultState, Discipline, Role, Urgency
 from tests.support.stage import Stage
 from tests.support.town import WAIT_S, Person, Town, settled, texts, until
@@ -215,6 +216,34 @@ async def test_the_search_goes_on_with_those_whom_the_requester_chose(
         assert summaries(backup, channel) == ["He hears voices."]
         await (await backup.send(channel, "Noor here.")).wait(timeout_s=WAIT_S)
         await until(lambda: texts(phone, channel) == ["Noor here."], "the team reads the second psychiatrist")
+
+
+async def test_clinicians_talk_apart_and_the_desk_does_not_read_it(
+    stage: Stage, town: Town, crew: Crew
+) -> None:
+    async with (
+        crew.ana.open(stage.url(0)) as phone,
+        crew.deniz.open(stage.url(0)) as desk,
+        ringing(crew.priya, stage.url(1)) as (laptop, heard),
+    ):
+        asked = await phone.consults.request("He hears voices.", unit=crew.unit)
+        consult, channel = ids(asked)
+        await told(heard, Ring)
+        await laptop.consults.accept(consult)
+        await until(lambda: crew.noor.device not in laptop.readers(channel), "only who is needed reads")
+        ground = "He agreed, in clear words, to Ana and Dr Nair."
+        side = await laptop.consults.open_side(consult, Authorisation.CONSENT, ground)
+        assert await laptop.consults.open_side(consult, Authorisation.CONSENT, "again") == side
+        # Why it may be stands where everybody of the consult reads it.
+        await until(lambda: texts(desk, channel) == [ground], "the desk reads the ground")
+        await settled(phone, side)
+        assert set(phone.readers(side)) == {crew.ana.device, crew.ben.device, crew.priya.device}
+        await (await phone.send(side, "sertraline, 50 mg")).wait(timeout_s=WAIT_S)
+        await until(lambda: texts(laptop, side) == ["sertraline, 50 mg"], "the psychiatrist reads it")
+        assert not [info for info in await desk.refresh() if info.id == side.hex()]
+        await laptop.consults.end(consult)
+        archived = {info.id for info in await phone.refresh() if info.archived}
+        assert archived == {channel.hex(), side.hex()}
 
 
 async def test_of_twenty_who_accept_at_once_over_two_nodes_one_comes(
