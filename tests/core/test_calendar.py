@@ -247,6 +247,11 @@ def test_a_new_calendar_takes_the_place_of_the_old_and_leaves_what_was_done_by_h
 # ---- out
 
 
+def events_of(written: bytes) -> list[Any]:
+    read: Any = Calendar.from_ical(written)
+    return list(read.walk("VEVENT"))
+
+
 def test_a_feed_says_when_and_never_who() -> None:
     window = feed_window(NOW + 5 * HOUR)
     assert window == feed_window(NOW)
@@ -258,7 +263,7 @@ def test_a_feed_says_when_and_never_who() -> None:
     ]
     whole = feed(ROTA, "crisis line; north\\", spans, None)
     assert whole == feed(ROTA, "crisis line; north\\", spans, None)
-    events: list[Any] = list(Calendar.from_ical(whole).walk("VEVENT"))
+    events = events_of(whole)
     assert [(e["SUMMARY"], e.start, e.end) for e in events][1:] == [
         (
             f"On call: crisis line; north\\ ({B.hex()[:8]})",
@@ -272,7 +277,7 @@ def test_a_feed_says_when_and_never_who() -> None:
         ),
     ]
     assert len({e["UID"] for e in events}) == 3
-    (mine,) = Calendar.from_ical(feed(ROTA, "x", spans, B)).walk("VEVENT")
+    (mine,) = events_of(feed(ROTA, "x", spans, B))
     assert mine["SUMMARY"] == "On call: x"
 
 

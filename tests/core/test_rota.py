@@ -83,7 +83,8 @@ def model_walls(row: RotationRow, until: date) -> list[datetime]:
     hours = sorted(int(hour) for hour in parts.get("BYHOUR", str(start.hour)).split(","))
     step = int(parts.get("INTERVAL", "1"))
     monday = start.date() - timedelta(days=start.weekday())
-    found, day = [], start.date()
+    found: list[datetime] = []
+    day = start.date()
     while day <= until:
         if parts["FREQ"] == "MONTHLY":
             months = (day.year - start.year) * 12 + day.month - start.month
@@ -196,7 +197,7 @@ def worlds(draw: st.DrawFn) -> tuple[dict[RotaId, RotaRow], frozenset[MemberId],
         begin = night_ms + draw(st.integers(-200, 200)) * 900_000
         return begin, begin + draw(st.integers(1, 300)) * 900_000
 
-    rotas = {}
+    rotas: dict[RotaId, RotaRow] = {}
     for rota_id in (ONE, *draw(st.lists(st.sampled_from((TWO, THREE)), max_size=2, unique=True))):
         overrides = tuple(
             OverrideRow(
@@ -283,6 +284,26 @@ def test_a_night_shift_is_as_long_as_its_night(zone: str, evening: str, hours: f
     assert night.member in (A, B)
     assert night.until_ms - night.from_ms == hours * HOUR
     assert gaps({ONE: nights}, ONE, begins - 30 * DAY, begins + 30 * DAY) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "rule", "hours"),
+    [
+        # Shifts that end at 1:45, 2:45 and 3:45 of a night without 1:00 to 3:00: the second ends last.
+        ("2026-03-26T20:00", "FREQ=DAILY;BYHOUR=20,21,22", 5.75),
+        # Shifts that begin at 1:30, 2:30 and 3:30 of it: the second begins last.
+        ("2026-03-26T01:30", "FREQ=DAILY;BYHOUR=1,2,3", 12),
+        ("2026-03-26T01:30", "FREQ=DAILY;BYHOUR=1,2,3", 1),
+    ],
+)
+def test_shifts_that_a_long_gap_of_the_clocks_puts_out_of_order(start: str, rule: str, hours: float) -> None:
+    night = {ONE: rota(rotation(start, rule, hours, (A, B, C, D), "Antarctica/Troll"))}
+    from_ms = ms("2026-03-28T22:00")
+    found = spans(night, ONE, from_ms, from_ms + DAY // 2)
+    for at_ms in range(from_ms, from_ms + DAY // 2, 900_000):
+        expected = model_holder(night, ONE, at_ms, ())
+        assert holder(night, ONE, at_ms) == expected
+        assert next(span.member for span in found if span.from_ms <= at_ms < span.until_ms) == expected
 
 
 def test_the_29th_of_february_has_its_own_shift() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
+from itertools import chain
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -254,9 +254,16 @@ def _length(
 
 def _instants(given: Any, default: ZoneInfo | None) -> Iterator[int]:
     """The instants of EXDATE or RDATE, which may stand there several times with several values each."""
-    for listed in given if isinstance(given, list) else [] if given is None else [given]:
+    for listed in _listed(given):
         for value in listed.dts:
             yield instant_ms(*_wall(value.dt, default))
+
+
+def _listed(given: Any) -> list[Any]:
+    """What the library gives for a property that may stand there several times: nothing, one, or a list."""
+    if given is None:
+        return []
+    return given if isinstance(given, list) else [given]  # pyright: ignore[reportUnknownVariableType]
 
 
 def _occurrences(event: _Event, now_ms: int) -> Iterator[tuple[int, int]]:
@@ -266,9 +273,9 @@ def _occurrences(event: _Event, now_ms: int) -> Iterator[tuple[int, int]]:
     if event.rule is not None:
         first = wall_time(max(now_ms, FIRST_MS), event.where) - length - MARGIN
         last = wall_time(min(now_ms + AHEAD_MS, LAST_MS), event.where) + MARGIN
-        walls = (wall for _, wall in islice(event.rule.between(first, last), 2 * ROTA_ENTRIES))
+        walls = (wall for _, wall in event.rule.between(first, last))
     more = (wall_time(at_ms, event.where) for at_ms in event.added)
-    for wall in (*walls, *more):
+    for wall in chain(walls, more):
         start_ms = instant_ms(wall, event.where)
         end_ms = instant_ms(wall + event.days, event.where) + event.rest // timedelta(milliseconds=1)
         if start_ms not in event.left_out and now_ms < end_ms and start_ms < min(end_ms, now_ms + AHEAD_MS):
@@ -277,9 +284,11 @@ def _occurrences(event: _Event, now_ms: int) -> Iterator[tuple[int, int]]:
 
 def _names(found: Any) -> tuple[tuple[str, ...], ...]:
     def people(name: str) -> tuple[str, ...]:
-        given = found.get(name, [])
-        each = given if isinstance(given, list) else [given]
-        coming = [one for one in each if str(one.params.get("PARTSTAT", "")).upper() != "DECLINED"]
+        coming = [
+            one
+            for one in _listed(found.get(name))
+            if str(one.params.get("PARTSTAT", "")).upper() != "DECLINED"
+        ]
         return tuple(
             text for one in coming for text in (_plain(str(one)), _plain(str(one.params.get("CN", ""))))
         )
@@ -347,7 +356,7 @@ def feed_window(now_ms: int) -> tuple[int, int]:
 def feed(rota: RotaId, label: str, found: Iterable[Span], mine: MemberId | None) -> bytes:
     """A rota's spans as a calendar: of `mine` alone, or all with the gaps. Nobody's name stands in it, because whoever has
     the address reads it. The same spans give the same bytes."""
-    calendar = Calendar()
+    calendar: Any = Calendar()
     calendar.add("prodid", "-//Leeside//On call//EN")
     calendar.add("version", "2.0")
     calendar.add("x-wr-calname", f"On call: {label}")
@@ -356,7 +365,7 @@ def feed(rota: RotaId, label: str, found: Iterable[Span], mine: MemberId | None)
     for span in found:
         if mine is not None and span.member != mine:
             continue
-        event = Event()
+        event: Any = Event()
         begin, member = span.from_ms.to_bytes(8, "big"), span.member or b""
         event.add("uid", f"{digest(b'feed', rota, begin, member)[:16].hex()}@leeside")
         event.add("dtstamp", utc(span.from_ms))

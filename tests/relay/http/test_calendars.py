@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 import pytest
-from icalendar import Calendar
 
 from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.words import Role
 from leeside_server.core.identity import NO_AGENCY
+from tests.core.test_calendar import events_of
 from tests.relay.http.test_rotas import DAY, HOUR, NOW, override, refused, staff, weekly
 from tests.relay.http.world import Agency, City, Person
 
@@ -108,13 +106,11 @@ async def test_a_feed_is_live_and_ends(agency: Agency, city: City) -> None:
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/calendar")
     assert response.headers["cache-control"] == "private, max-age=60"
-    events: list[Any] = list(Calendar.from_ical(response.content).walk("VEVENT"))
+    events = events_of(response.content)
     assert {e["SUMMARY"] for e in events if "Nobody" not in e["SUMMARY"]} == {
         f"On call: line ({p.member[:8]})" for p in (ana, ben)
     }
-    assert {e["SUMMARY"] for e in Calendar.from_ical((await read(city, mine)).content).walk("VEVENT")} == {
-        "On call: line"
-    }
+    assert {e["SUMMARY"] for e in events_of((await read(city, mine)).content)} == {"On call: line"}
 
     tag = response.headers["etag"]
     for known in (tag, f'"other", {tag}'):

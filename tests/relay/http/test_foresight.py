@@ -49,7 +49,7 @@ async def test_a_gap_is_told_to_supervisors_once_at_each_distance_by_whichever_n
     body = o.NewRota("line", overrides=(shift(-300, 30), shift(31, 400)))
     rota = bytes.fromhex((await supervisor.ask("create_rota", body)).id)
     nodes = [city.node.foresight, Foresight(city.node)]
-    heard = []
+    heard: list[int] = []
     for _ in range(60):
         for node in nodes:
             await node.look(0)

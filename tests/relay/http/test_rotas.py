@@ -12,6 +12,7 @@ from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.words import Role
+from leeside_server.relay.http import ladders, rotas
 from tests.relay.http.world import Agency, City, Person, Refusal
 
 HOUR = 3_600_000
@@ -308,3 +309,13 @@ async def test_a_roster_holds_all_who_could_be_paged_within_the_hour(agency: Age
     await refused(ana.ask("ladder_roster", id=made.id, query={"language": "FR"}), WireError.INVALID)
     await supervisor.ask("change_ladder", o.LadderChange(1, ended=True), id=made.id)
     assert await roster(o.NO_LADDER) == of(supervisor), "without one, the last step"
+
+
+async def test_an_agency_has_as_many_rotas_as_are_read_at_once(
+    agency: Agency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (rotas, ladders):
+        monkeypatch.setattr(module, "MOST_ROTAS", 1)
+    for name, body in (("create_rota", o.NewRota("x")), ("create_ladder", o.NewLadder("x"))):
+        await agency.admin.ask(name, body)
+        await refused(agency.admin.ask(name, body), WireError.FORBIDDEN, "at most")

@@ -21,7 +21,7 @@ from leeside_server.core.writes import Audit, Part
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.refusals import Refused
-from leeside_server.relay.http.rotas import check_members, ended_members, every_rota, in_use
+from leeside_server.relay.http.rotas import MOST_ROTAS, check_members, ended_members, every_rota, in_use
 
 AHEAD_MS: Final = 3_600_000
 """A consult climbs for an hour at most: who takes over meanwhile must be able to read it."""
@@ -47,6 +47,8 @@ async def create_ladder(call: Call) -> o.Ladder:
     """POST /v1/ladders."""
     call.actor.require(Action.CHANGE_ON_CALL)
     row = new_ladder(call.body(o.NewLadder), call.now_ms)
+    if len(await call.every(call.actor.agency, LadderRow)) >= MOST_ROTAS:
+        raise ProtocolError(WireError.FORBIDDEN, f"an agency has {MOST_ROTAS} ladders at most")
     ladder_id = LadderId(call.random(16))
     await _check_named(call, row, ())
     await call.write(

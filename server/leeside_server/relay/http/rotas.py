@@ -8,6 +8,7 @@ from typing import Final
 from leeside_protocol import oncall as o
 from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import MemberId, RotaId
+from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_server.core.identity import MemberRow
 from leeside_server.core.ladder import LadderRow
 from leeside_server.core.oncall_warnings import Warned
@@ -31,6 +32,8 @@ from leeside_server.relay.http.refusals import Refused
 
 DAY_MS: Final = 86_400_000
 SCHEDULE_MS: Final = 100 * DAY_MS
+MOST_ROTAS: Final = PAGE_ENTRIES
+"""Whoever decides about a page reads all of an agency's at once."""
 LOOK_MS: Final = 8 * DAY_MS
 """How far ahead the end of a shift is looked for."""
 
@@ -52,8 +55,12 @@ async def create_rota(call: Call) -> o.Rota:
     """POST /v1/rotas."""
     call.actor.require(Action.CHANGE_ON_CALL)
     row = new_rota(call.body(o.NewRota), call.now_ms)
-    rota_id = RotaId(call.random(16))
-    check_fallback({**await every_rota(call), rota_id: row}, rota_id)
+    rota_id, standing = RotaId(call.random(16)), await every_rota(call)
+    if len(standing) >= MOST_ROTAS:
+        raise ProtocolError(
+            WireError.FORBIDDEN, f"an agency has {MOST_ROTAS} rotas at most, those that ended too"
+        )
+    check_fallback({**standing, rota_id: row}, rota_id)
     await check_members(call, named(row))
     await call.write(
         call.actor.agency, create(rota_id, row), Audit("rota_created", call.actor.device, rota_id, "done")
