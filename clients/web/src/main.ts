@@ -85,7 +85,7 @@ async function begin(target: Element): Promise<void> {
     const awake = new Awake(handset, world);
     mount(App, { target, props: { engine, world, handset, sharing, safety, awake, enrolment, signIn } });
     void handset.install();
-    void clearNotices();
+    clearNotices();
     // An enrolment link opened in this very tab begins anew with it; a device at work stays what it is.
     addEventListener('hashchange', () => {
         if (readFragment(location.hash).kind !== 'route') location.reload();

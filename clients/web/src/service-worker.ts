@@ -22,7 +22,7 @@ declare const __KEPT__: { url: string; revision: string | null }[];
 
 /** One notice stands for all that only waits: a person is woken once, and a second push sounds again in its place. */
 const WAITING = 'leeside-waiting';
-/** Browsers demand that each push shows something: this stays silent, and the next page that opens takes it away. */
+/** Browsers demand that each push shows something: this stays silent, and the page takes it away (`platform/push.ts`). */
 const PROBE = 'leeside-probe';
 /** In ms, on and off: long enough to be felt through a coat. */
 const VIBRATION = [600, 200, 600, 200, 600, 200, 1200];

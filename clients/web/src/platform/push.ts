@@ -41,11 +41,17 @@ export async function unsubscribe(): Promise<void> {
     await made?.unsubscribe();
 }
 
-/** Take away what says no more to whoever looks at the page: that something waits, and that this device was probed. */
-export async function clearNotices(): Promise<void> {
+/**
+ * Take away every notice while a person looks at the page, now and whenever they come back: it shows what waits and what rings,
+ * and a notice of a consult that somebody else accepted meanwhile would be wrong.
+ */
+export function clearNotices(): void {
     if (!('serviceWorker' in navigator)) return;
-    const registration = await navigator.serviceWorker.getRegistration();
-    for (const tag of ['leeside-probe', 'leeside-waiting']) {
-        for (const notice of (await registration?.getNotifications({ tag })) ?? []) notice.close();
-    }
+    const clear = async (): Promise<void> => {
+        if (document.visibilityState !== 'visible') return;
+        const registration = await navigator.serviceWorker.getRegistration();
+        for (const notice of (await registration?.getNotifications()) ?? []) notice.close();
+    };
+    document.addEventListener('visibilitychange', () => void clear());
+    void clear();
 }
