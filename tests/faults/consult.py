@@ -38,6 +38,8 @@ PUSHES: Final = Moods(failing=0.3, hanging=0.1)
 CALLS: Final = Moods(failing=0.1)
 RUNGS: Final = (Rung(5.0), Rung(5.0, 1), Rung(float(STEP_DELAY_S)))
 """The shortest delay that there may be, so that a run can be short; the second step rings twice."""
+SLOW_RUNGS: Final = (Rung(20.0), *RUNGS[1:])
+"""In a full run some climb slowly: longer than a step may be late."""
 EACH: Final = 3
 """Psychiatrists on a written step."""
 RACERS: Final = 20
@@ -59,15 +61,13 @@ class Plan:
     last_s: float
     restarts_s: tuple[float, ...]
     long_s: float
-    silent: bool
-    """Some are left to the very end of their ladder, and their alarm is heard three times."""
     embedded: int
     races: int
 
 
 PLANS: Final = {
-    "short": Plan(50, 16.0, 60.0, (8.0,), 0.0, False, 12, 20),
-    "full": Plan(50, 30.0, 300.0, (10.0, 25.0, 60.0), 12.0, True, 20, 200),
+    "short": Plan(50, 16.0, 60.0, (8.0,), 0.0, 12, 20),
+    "full": Plan(50, 30.0, 300.0, (10.0, 25.0, 60.0), 12.0, 20, 200),
 }
 
 
@@ -133,12 +133,12 @@ async def _climb(
     all_up(site, uptime, made)
     scene = Scene(site, staff, doors, book, peril.chance, made.names)
     async with scene.playing() as crowd:
-        cast = [await _cast(staff, number, peril.chance, silent=plan.silent) for number in range(count)]
+        cast = [await _cast(staff, number, peril.chance, full=findings.full) for number in range(count)]
         async with trouble(site, uptime, peril, made), asyncio.TaskGroup() as group:
-            for number, (by, wanted, phone, play) in enumerate(cast):
-                group.create_task(_ask(scene, by, wanted, phone, play, number * plan.spread_s / count))
+            for number, part in enumerate(cast):
+                group.create_task(_ask(scene, part, number * plan.spread_s / count))
             began_s = time.monotonic()
-            while len(book.asked) < count or not all(_done(scene, consult, plan) for consult in book.asked):
+            while len(book.asked) < count or not all(_done(scene, consult) for consult in book.asked):
                 crowd.check()
                 if time.monotonic() - began_s > plan.last_s:
                     # The checker says which, and what became of it.
@@ -157,33 +157,39 @@ async def _climb(
     findings.minimum(f"{where}: restarts of the database", made.restarted, len(peril.restarts_s[:1]))
 
 
-async def _ask(
-    scene: Scene, by: Person, wanted: o.ConsultPost, phone: str, play: Play, after_s: float
-) -> None:
+async def _ask(scene: Scene, part: Part, after_s: float) -> None:
     await asyncio.sleep(after_s)
-    await scene.ask(by, wanted, phone, RUNGS, play)
+    await scene.ask(part.by, part.wanted, part.phone, part.rungs, part.play)
 
 
-def _done(scene: Scene, consult: bytes, plan: Plan) -> bool:
-    """Accepted, over, or alarmed; those that were to be alarmed again, three times."""
-    play = scene.plays[consult]
-    again = plan.silent and play.take_s and consult not in scene.book.decided
+def _done(scene: Scene, consult: bytes) -> bool:
+    """Accepted, over, or alarmed; and taken where it is to be, after its alarm was heard three times."""
     taken = any(did.kind == "take" and did.consult == consult for did in scene.book.deeds)
-    return scene.settled(consult) and (not again or taken)
+    to_be_taken = scene.plays[consult].take_s and consult not in scene.book.decided
+    return scene.settled(consult) and (not to_be_taken or taken)
 
 
-async def _cast(
-    staff: Staff, number: int, chance: random.Random, *, silent: bool
-) -> tuple[Person, o.ConsultPost, str, Play]:
-    """One consult: who asks for it, with what, the number of its phone tree, and how it goes."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One consult: who asks for it, with what, the number of its phone tree, its ladder, and how it goes."""
+
+    by: Person
+    wanted: o.ConsultPost
+    phone: str
+    rungs: tuple[Rung, ...]
+    play: Play
+
+
+async def _cast(staff: Staff, number: int, chance: random.Random, *, full: bool) -> Part:
     asked = chance.sample(staff.psychiatrists, 2 * EACH)
     first, second, last = asked[:EACH], asked[EACH:], staff.supervisor
     phone = staff.new_number()
+    rungs = SLOW_RUNGS if full and number % 3 == 2 else RUNGS
     steps = [
         o.LadderStep(
             members=tuple(who.member.hex() for who in people), delay_s=int(rung.delay_s), repeats=rung.repeats
         )
-        for people, rung in zip((first, second), RUNGS, strict=False)
+        for people, rung in zip((first, second), rungs, strict=False)
     ]
     by = staff.responders[number // A_DEVICE]
     wanted = staff.wanted(by, await staff.ladder(steps, phone), (*asked, last))
@@ -200,9 +206,9 @@ async def _cast(
         Play("the requester goes on by hand", _all(second, "accept") | comes, escalate_s=1.5),
         Play("it is cancelled", {}, cancel_s=3.0),
     ]
-    if silent:
+    if full:
         plays.append(Play("nobody answers at all", {}, take_s=70.0))
-    return by, wanted, phone, plays[number % len(plays)]
+    return Part(by, wanted, phone, rungs, plays[number % len(plays)])
 
 
 def _all(people: Sequence[Person], answer: Answer) -> dict[bytes, Answer]:
