@@ -81,4 +81,9 @@ def test_nobody_comes_and_a_supervisor_takes_the_alarm(agency: Office) -> None:
         taken = sofia.value("consult", "take", asked["id"][:12])
         assert taken["taken_by"] == agency.members["sofia"]
     assert "Sofia took the alarm" in ana.run("consult", "list").text
+    # Its incident does not end under it, not even the one that was made for it.
+    made = asked["incident"][:12]
+    assert sofia.refused("incident", "close", made, code=8) == "consult"
+    assert f"leeside consult end {asked['id'][:12]}" in sofia.run("incident", "close", made, code=8).text
     assert ana.value("consult", "cancel", asked["id"][:12])["state"] == "cancelled"
+    assert sofia.value("incident", "show", made)["incident"]["state"] == "cancelled"

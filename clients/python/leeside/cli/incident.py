@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from leeside.api import every
 from leeside.bodies import Incident
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import SignedIn, invocation, wait
@@ -23,6 +24,7 @@ from leeside.cli.names import (
 from leeside.cli.registry import all_devices
 from leeside.cli.rosters import channel_post, make_genesis
 from leeside.cli.screen import age, moment, short
+from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelId, IncidentId, MemberId
 from leeside_protocol.words import ChannelPurpose, Compartment, Disposition, IncidentState
@@ -242,8 +244,21 @@ def close(
 
     async def work(desk: SignedIn) -> r.Incident:
         found = await find_incident(desk, incident)
+        await _no_consult(desk, found.id)
         state = IncidentState.CANCELLED if cancelled else IncidentState.CLOSED
         return await desk.api.change_incident(found.id, r.IncidentChange(found.revision, None, state))
 
     closed = run.run(work)
     run.screen.say(f"Incident {short(closed.id)} is {closed.state.value}.", closed)
+
+
+async def _no_consult(desk: SignedIn, incident: str) -> None:
+    """An incident does not end under a consult: say which one it is that goes on."""
+    consults: list[o.Consult] = await every(lambda after: desk.api.consults("active", after))
+    for consult in consults:
+        if consult.incident == incident:
+            raise CommandError(
+                f"Consult {short(consult.id)} of this incident goes on. Then: leeside consult end {short(consult.id)}, or cancel.",
+                Exit.CONFLICT,
+                "consult",
+            )
