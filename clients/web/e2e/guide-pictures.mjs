@@ -11,6 +11,11 @@ const pictures = new Map([
     ['chat-offline', 'chat-offline'],
     ['desk-busy', 'desk'],
     ['desk-assign', 'desk-assign'],
+    ['psychiatrist-home', 'psychiatrist-home'],
+    ['psychiatrist-ring', 'psychiatrist-ring'],
+    ['psychiatrist-room-wide', 'consult-room'],
+    ['supervisor-queue', 'supervisor-queue'],
+    ['supervisor-rotas', 'supervisor-rota'],
 ]);
 /** A page shows the telephone small, and screens are fine; of the desk's 1,440 px it has room for 1,200. */
 const PHONE_SCALE = 2;
