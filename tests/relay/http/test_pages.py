@@ -190,6 +190,26 @@ class TestReceipts:
         assert not [payload for _, payload, _ in city.push.sent if payload.startswith(b"something")]
 
 
+@pytest.mark.parametrize("jump_ms", [2 * 3_600_000, -2 * 3_600_000])
+async def test_a_clock_that_is_set_makes_no_step_early_and_none_late(
+    scene: Scene, priya: Person, jump_ms: int
+) -> None:
+    """The store's clock, two hours forward or back in the middle of a step of a minute."""
+    ana, noor = [await scene.agency.join(role) for role in (Role.RESPONDER, Role.PSYCHIATRIST)]
+    await scene.arrive(priya, noor)
+    ladder = await scene.ladder(*steps((priya,), (noor,)))
+    asked = await scene.request(ana, priya, noor, ladder=ladder)
+    await scene.pass_time(10)
+    scene.city.clock.jump(jump_ms)
+    await scene.report()
+    await scene.tick()
+    assert (await scene.row(asked.id)).step == 0
+    await scene.pass_time(48)
+    assert (await scene.row(asked.id)).step == 0, "58 s"
+    await scene.pass_time(4)
+    assert (await scene.row(asked.id)).step == 1, "62 s"
+
+
 async def duty_row(scene: Scene, person: Person) -> DutyRow:
     found = await scene.city.node.store.get(scene.agency.id, KINDS[DutyRow], person.id)
     assert found is not None
