@@ -72,6 +72,14 @@ class Engine:
         script = "([command, given]) => window.leesideEngine.call(command, ...given)"
         return await self.page.evaluate(script, [command, list(given)])
 
+    async def reads(self, channel: str, text: str) -> None:
+        """Until a message with this text stands open in the channel's local copy."""
+        script = """async ([channel, text]) => {
+            const rows = await window.leesideEngine.call('history', channel, Number.MAX_SAFE_INTEGER, 100);
+            return rows.some((row) => row.kind === 'text' && row.text === text);
+        }"""
+        await self.page.wait_for_function(script, arg=[channel, text], timeout=WAIT_MS)
+
     async def forget(self) -> None:
         """What was told so far counts no more."""
         await self.page.evaluate("() => { window.leesideEngine.told.length = 0 }")

@@ -33,6 +33,14 @@ REQUEST: Final = {
     "specialty": "",
     "summary": "He says that he hears his brother.",
 }
+DETAILS: Final = {
+    "typeCode": "EDP",
+    "district": "Harbour",
+    "address": "Quay Street 4",
+    "place": None,
+    "narrative": "The sister called.",
+    "disposition": "",
+}
 LINE: Final = "He has not slept for three days."
 SHORT_S: Final = 5
 """The shortest delay that a step may have."""
@@ -194,3 +202,34 @@ async def test_a_server_that_dies_leaves_the_phone_tree_and_the_request_which_go
         await rosa.context.set_offline(False)
         await expect(ring(lee)).to_contain_text(LINE, timeout=60_000)
         await expect(tree).to_have_count(0)
+
+
+async def test_the_one_who_comes_is_given_what_was_said_before_and_a_channel_of_the_clinicians_own(
+    browser: Browser, two: Stage, city: Town
+) -> None:
+    async with (
+        opened(browser, two.url(0), city, Role.RESPONDER, Discipline.CLINICIAN) as (_, rosas),
+        opened(browser, two.url(1), city, Role.PSYCHIATRIST) as (lee, lees),
+        opened(browser, two.url(0), city, Role.DISPATCHER, viewport=DESK) as (_, desks),
+    ):
+        await ladder(city, lee.member)
+        incident = await desks.call("openIncident", 2, DETAILS)
+        opening = await desks.until("incident", "({incident}) => incident.operations !== null")
+        operations = opening["incident"]["operations"]
+        await desks.call("send", operations, "He took no pills today.", "routine", None)
+
+        consult = await rosas.call("requestConsult", {**REQUEST, "incident": incident})
+        await lees.until("consult", "({consult}) => consult.ringing && consult.opened")
+        await lees.call("actOnConsult", consult, "accept")
+        await lees.until("consult", "({consult}) => consult.context")
+        await lees.reads(operations, "He took no pills today.")
+
+        side = await lees.call("openSide", consult, "consent", "He agreed, before his sister.")
+        for engine in (lees, rosas):
+            await engine.until("consult", f"({{consult}}) => consult.side === '{side}'")
+        said = await rosas.call("send", side, "For clinicians.", "routine", None)
+        heard = await lees.until("row", f"({{row}}) => row.id === '{said}'")
+        assert heard["row"]["channel"] == side
+        # The desk follows the consult, and reads nothing clinical.
+        told = await desks.until("consult", "({consult}) => consult.state === 'accepted'")
+        assert (told["consult"]["side"], told["consult"]["channel"] is None) == (None, False)
