@@ -209,9 +209,9 @@ def test_no_more_is_made_than_a_rota_holds_however_hostile() -> None:
         events = [old.format(hour=hour) for hour in hours] * (CALENDAR_CHARS // 170 // len(hours))
         ics = calendar(*events)
         assert 35_000 < len(ics) <= CALENDAR_CHARS
-        began = time.perf_counter()
+        began = time.process_time()
         refused(ics, f"a rota holds {ROTA_ENTRIES} shifts", WireError.TOO_LARGE)
-        assert time.perf_counter() - began < 2.0
+        assert time.process_time() - began < 2.0
 
 
 @settings(max_examples=300, deadline=None)

@@ -386,9 +386,9 @@ def test_a_rota_of_ten_years_is_resolved_within_5_ms(rule: str, hours: int) -> N
     at_ms = ms("2026-11-28T12:00")
     took: list[float] = []
     for _ in range(10):
-        began = time.perf_counter()
+        began = time.process_time()
         assert holder(old, ONE, at_ms) in (A, B)
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
     assert min(took) < 0.005
 
 
