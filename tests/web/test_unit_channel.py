@@ -61,3 +61,9 @@ async def test_the_desk_opens_a_units_channel_and_keeps_it_to_its_people(
         await expect(deniz.button("strays.take_out")).to_have_count(0)
         assert set(after.readers(channel)) >= {after.device, deniz.device}
         await deniz.say("Ben has the unit.")
+
+        # By its address, as a notice names it: the desk shows it, and stays what it is.
+        await deniz.page.get_by_label(words("desk.channel")).select_option("")
+        await expect(deniz.messages).to_have_count(0)
+        await deniz.open_channel(channel)
+        await deniz.sees("Ben has the unit.")
