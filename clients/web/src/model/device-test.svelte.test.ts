@@ -104,6 +104,14 @@ describe('a test page', () => {
         expect(test.page).toBe('nothing');
     });
 
+    it('arrived when it rings here, and not when another one does', async () => {
+        await test.sendPage();
+        test.rang(pageId(2));
+        expect(test.page).toBe('waiting');
+        test.rang(pageId(1));
+        expect(test.page).toBe('arrived');
+    });
+
     it('is no longer looked at once the screen is gone', async () => {
         await test.sendPage();
         test.stop();

@@ -38,6 +38,7 @@ export class DeviceTest {
     paths = $state.raw<readonly PagePath[]>([]);
     #stop: () => void = () => undefined;
     #waitedMs = 0;
+    #page = '';
 
     constructor(
         private readonly engine: Asked,
@@ -77,9 +78,15 @@ export class DeviceTest {
         this.#stop();
         this.paths = [];
         const page = await this.engine.testPage();
+        this.#page = page;
         this.page = 'waiting';
         this.#waitedMs = 0;
         this.#lookLater(page);
+    }
+
+    /** A page rang here: it arrived, whatever the receipts say yet. */
+    rang(page: string): void {
+        if (page === this.#page && this.page === 'waiting') this.page = 'arrived';
     }
 
     stop(): void {

@@ -105,12 +105,22 @@ describe('what fell silent by itself', () => {
         expect(ring.silenced).toBeNull();
     });
 
-    it('says who was first to one whose acceptance came second', () => {
+    it('is silent at once for one whose acceptance came second, before its row says so, and rings anew when paged anew', () => {
         set({ ringing: true });
         ring.answered(consultId(1));
-        consults.set(consultId(1), consult(1, { state: 'accepted', acceptedBy: memberId(6) }));
         ring.refused(consultId(1));
-        ring.check();
-        expect(ring.silenced).toEqual({ consult: consultId(1), by: memberId(6), why: 'accepted' });
+        pass(9_000);
+        expect([ring.consults, sounds]).toEqual([[], [0]]);
+        expect(ring.silenced).toEqual({ consult: consultId(1), by: null, why: 'accepted' });
+        set({ ringing: false, state: 'accepted', acceptedBy: memberId(6) });
+        set({ ringing: true });
+        expect(ring.consults).toHaveLength(1);
+        expect(sounds).toHaveLength(2);
+    });
+
+    it('says who was first where that is known', () => {
+        set({ ringing: true, acceptedBy: memberId(6) });
+        ring.refused(consultId(1));
+        expect(ring.silenced?.by).toBe(memberId(6));
     });
 });

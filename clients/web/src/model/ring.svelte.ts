@@ -6,6 +6,7 @@
  * What rang and was answered by somebody else is told once, until the person has read it: a phone that falls silent by
  * itself leaves one wondering.
  */
+import { SvelteSet } from 'svelte/reactivity';
 import type { MemberId } from './engine';
 import { byUrgency, isAnswered } from './consult-progress';
 import type { ConsultId, ConsultView } from './on-call';
@@ -28,11 +29,15 @@ type Ringing = Pick<World, 'consults' | 'me'>;
 export class Ring {
     /** What rings here now, the most urgent first. */
     readonly consults: readonly ConsultView[] = $derived.by(() =>
-        [...this.world.consults.values()].filter((one) => one.ringing).sort(byUrgency),
+        [...this.world.consults.values()]
+            .filter((one) => one.ringing && !this.#refused.has(one.id))
+            .sort(byUrgency),
     );
     /** Rang here, and does so no more, though nobody at this device answered. */
     silenced = $state.raw<Silenced | null>(null);
 
+    /** Answered by somebody else while its own row still says that it rings: the server's word comes a moment later. */
+    readonly #refused = new SvelteSet<ConsultId>();
     #rang = new Set<ConsultId>();
     readonly #answered = new Set<ConsultId>();
     #soundedMs = -Infinity;
@@ -51,6 +56,10 @@ export class Ring {
 
     /** Call it each second, and whenever a consult changed. */
     check(): void {
+        for (const id of [...this.#refused]) {
+            // Should it be paged anew, it rings anew.
+            if (this.world.consults.get(id)?.ringing !== true) this.#refused.delete(id);
+        }
         const now = new Set(this.consults.map((one) => one.id));
         for (const id of this.#rang) {
             if (!now.has(id)) this.#stopped(id);
@@ -71,10 +80,13 @@ export class Ring {
         this.#answered.delete(id);
     }
 
-    /** They were refused: somebody else was first, or it is over. */
+    /** They were refused: somebody else was first. */
     refused(id: ConsultId): void {
         this.#answered.delete(id);
-        this.#stopped(id);
+        this.#rang.delete(id);
+        this.#refused.add(id);
+        const by = this.world.consults.get(id)?.acceptedBy ?? null;
+        this.silenced = { consult: id, by, why: 'accepted' };
     }
 
     dismiss(): void {

@@ -137,5 +137,5 @@ it('finds whom a calendar names: people where there are any, else what the event
         'END:VEVENT',
         'END:VCALENDAR',
     ].join('\r\n');
-    expect(calendarNames(ics)).toEqual(['mailto:ana@example.org', 'mailto:desk@example.org', 'Nair, Priya']);
+    expect(calendarNames(ics)).toEqual(['ana@example.org', 'desk@example.org', 'Nair, Priya']);
 });

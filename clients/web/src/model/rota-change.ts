@@ -172,7 +172,7 @@ export function calendarNames(ics: string): readonly string[] {
             inside = false;
             for (const name of people.length > 0 ? people : summary === '' ? [] : [summary]) names.add(name);
         } else if (inside && (property === 'ATTENDEE' || property === 'ORGANIZER')) {
-            people.push(value.toLowerCase());
+            people.push(value.toLowerCase().replace(/^mailto:/, ''));
         } else if (inside && property === 'SUMMARY') {
             summary = value.replace(/\\([\\,;])/g, '$1');
         }

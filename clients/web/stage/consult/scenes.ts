@@ -444,6 +444,10 @@ const psychiatristScenes: readonly Scene[] = [
         taps: ['main .row button'],
         events: [],
     }),
+    duties('beaten-late', [ringing], {
+        failing: 'already_accepted',
+        taps: ['wait:700', '.accept', 'wait:100'],
+    }),
     duties('beaten', [ringing], {
         events: [
             {
