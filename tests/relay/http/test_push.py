@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from leeside_protocol.ids import ChannelAddress, ChannelKind, DeviceId, MessageI
 from leeside_protocol.sealing.public.entries import DeviceRemoved
 from leeside_protocol.words import ChannelPurpose, Lane, Role, Urgency
 from leeside_server.core.identity import NO_AGENCY, DeviceRow
+from leeside_server.core.notices import Notice, notices
 from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import NO_DEVICE, Append, Item, Stored
 from leeside_server.ports import PushGone, PushRefused, PushUnavailable, StoreRefused, StoreUnavailable
@@ -165,6 +167,18 @@ class TestWhoIsTold:
         agency.city.clock.advance(60)
         await say(agency.city, room, one)
         assert told(agency.city) == []
+
+    async def test_who_is_alarmed_and_nobody_of_a_notice_that_can_wait(self, agency: Agency) -> None:
+        """A consult that nobody answered; one that only changed is fetched by who is there."""
+        _, one, two = await scene(agency)
+        city = agency.city
+        parts = (
+            *notices(Notice.CONSULT_ALARM, (bytes(16),), [one.id], os.urandom),
+            *notices(Notice.CONSULT_CHANGED, (bytes(16),), [two.id], os.urandom),
+        )
+        await city.node.write([Item(agency.id, city.clock.now_ms(), parts)])
+        await settled(city)
+        assert told(city) == [where(one)]
 
     async def test_whoever_was_added_to_a_channel(self, agency: Agency) -> None:
         one, two = await agency.join(Role.SUPERVISOR), await agency.join(Role.DISPATCHER)
