@@ -9,10 +9,14 @@ It runs in a worker, behind comlink. `listening` goes into a context before its 
 
 from __future__ import annotations
 
+import asyncio
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page
+
+from tests.support.browser import DevTools
 
 WAIT_MS: Final = 20_000
 
@@ -86,6 +90,50 @@ class Engine:
 
     async def until(self, kind: str, holds: str = "() => true", timeout_ms: float = WAIT_MS) -> Any:
         """The newest event of a kind, of those told so far, for which `holds` (a function of JavaScript); waits for one."""
-        script = f"() => window.leesideEngine.told.findLast((one) => one.kind === '{kind}' && ({holds})(one)) ?? null"
+        script = f"() => window.leesideEngine?.told.findLast((one) => one.kind === '{kind}' && ({holds})(one)) ?? null"
         found = await self.page.wait_for_function(script, timeout=timeout_ms)
         return await found.json_value()
+
+
+@dataclass(frozen=True, slots=True)
+class Asleep:
+    """An engine that a device has put to sleep: its sockets stand, and nothing in it runs."""
+
+    tools: DevTools
+    worker: str
+
+    async def wake(self) -> None:
+        await self._say(3, "Debugger.resume")
+
+    async def _say(self, number: int, method: str) -> None:
+        message = json.dumps({"id": number, "method": method})
+        await self.tools.send("Target.sendMessageToTarget", sessionId=self.worker, message=message)
+
+    async def pause(self) -> None:
+        """Resolves when the worker has stopped."""
+        stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def told(given: dict[str, str]) -> None:
+            if json.loads(given["message"]).get("method") == "Debugger.paused" and not stopped.done():
+                stopped.set_result(None)
+
+        self.tools.session.on("Target.receivedMessageFromTarget", told)
+        await self._say(1, "Debugger.enable")
+        await self._say(2, "Debugger.pause")
+        await asyncio.wait_for(stopped, WAIT_MS / 1_000)
+
+
+async def asleep(browser: Browser, page: Page) -> Asleep:
+    """Put a page's engine to sleep, as a phone does with what nobody looks at. The context has one page."""
+    own = await (await DevTools.of(page)).send("Target.getTargetInfo")
+    context = own["targetInfo"]["browserContextId"]
+    tools = DevTools(await browser.new_browser_cdp_session())
+    (worker,) = [
+        one["targetId"]
+        for one in (await tools.send("Target.getTargets"))["targetInfos"]
+        if one["type"] == "worker" and one["browserContextId"] == context
+    ]
+    attached = await tools.send("Target.attachToTarget", targetId=worker, flatten=False)
+    sleeping = Asleep(tools, attached["sessionId"])
+    await sleeping.pause()
+    return sleeping

@@ -13,18 +13,20 @@ from playwright.async_api import Browser, Error, Locator, expect
 
 from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
-from leeside_protocol.ids import MemberId
-from leeside_protocol.words import Discipline, Role
+from leeside_protocol.ids import MemberId, PageId
+from leeside_protocol.words import Discipline, Role, TargetState
+from leeside_server.core.paging import PageKind, push_payload
 from tests.support.browser import DESK
 from tests.support.stage import Stage
 from tests.support.town import Town
-from tests.support.web_engine import Engine, listening
+from tests.support.web_engine import Engine, asleep, listening
 from tests.support.web_words import words
+from tests.web.pushing import pusher
 from tests.web.screen import Screen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-REQUEST: Final = {
+REQUEST: Final[dict[str, Any]] = {
     "incident": None,
     "unit": None,
     "urgency": "urgent",
@@ -233,3 +235,36 @@ async def test_the_one_who_comes_is_given_what_was_said_before_and_a_channel_of_
         # The desk follows the consult, and reads nothing clinical.
         told = await desks.until("consult", "({consult}) => consult.state === 'accepted'")
         assert (told["consult"]["side"], told["consult"]["channel"] is None) == (None, False)
+
+
+async def test_a_tab_that_sleeps_is_woken_by_a_push(browser: Browser, one: Stage, town: Town) -> None:
+    sofia = await town.enrol("sofia", Role.SUPERVISOR)
+    async with (
+        sofia.desk(one.url(0)) as office,
+        opened(browser, one.url(0), town, Role.RESPONDER, Discipline.CLINICIAN) as (_, rosas),
+        opened(browser, one.url(0), town, Role.PSYCHIATRIST, permissions=["notifications"]) as (lee, _),
+    ):
+        await ladder(town, lee.member)
+        push = await pusher(lee)
+        await Engine(lee.page).until("link", "(told) => told.link.state === 'online'")
+        sleeping = await asleep(browser, lee.page)
+        consult = await rosas.call("requestConsult", REQUEST)
+        await rosas.until("consult", "({consult}) => consult.targets.length === 1")
+        page = (await office.consult(bytes.fromhex(consult))).targets[0].page
+        assert page is not None
+
+        # The engine sleeps: the page stands in its inbox, and nobody has said that it came.
+        paths = {way.path: way.state for way in (await office.page(bytes.fromhex(page))).paths}
+        assert paths == {"socket": TargetState.SENT}
+
+        # The service worker does not, and says that a consult waits, and no more.
+        await push(push_payload(PageKind.CONSULT, PageId(bytes.fromhex(page))).decode())
+        worker = lee.context.service_workers[0]
+        shown = "async () => (await registration.getNotifications()).map(({ title }) => title)"
+        assert await worker.evaluate(shown) == ["A consult is waiting"]
+
+        # Its person opens it: it has been ringing all the while.
+        await sleeping.wake()
+        await expect(ring(lee)).to_contain_text(REQUEST["summary"])
+        await accepts(lee)
+        await rosas.until("consult", "({consult}) => consult.state !== 'paging'")

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -16,20 +15,15 @@ from leeside_protocol.ids import PageId
 from leeside_protocol.limits import PUSH_BYTES
 from leeside_protocol.words import ChannelPurpose, Discipline, Role
 from leeside_server.core.paging import PageKind, push_payload
-from tests.support.browser import WAIT_MS, DevTools
+from tests.support.browser import WAIT_MS
 from tests.support.crooked import crooked
 from tests.support.stage import Stage
 from tests.support.town import Town, settled, texts, until
 from tests.support.web_words import words
+from tests.web.pushing import NOTICES, pusher
 from tests.web.screen import Screen
 
 pytestmark = pytest.mark.slow
-NOTICES = """\
-async () => {
-    const registration = await navigator.serviceWorker.ready;
-    return (await registration.getNotifications()).map(({ title, body, tag }) => [title, body, tag]);
-}
-"""
 LASTING = """\
 async () => {
     const registration = await navigator.serviceWorker.ready;
@@ -53,25 +47,7 @@ async def woken(
 ) -> AsyncGenerator[tuple[Screen, Callable[[str], Awaitable[None]]]]:
     """A page whose service worker stands, and what delivers a push to it as a push service would."""
     async with Screen.opened(browser, url, permissions=["notifications"]) as ana:
-        tools = await DevTools.of(ana.page)
-        found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-        def registered(told: dict[str, Any]) -> None:
-            for one_of in told["registrations"]:
-                if not found.done():
-                    found.set_result(one_of["registrationId"])
-
-        tools.session.on("ServiceWorker.workerRegistrationUpdated", registered)
-        await tools.send("ServiceWorker.enable")
-        await ana.page.goto(ana.url)
-        await ana.page.evaluate("async () => { await navigator.serviceWorker.ready }")
-        registration = await asyncio.wait_for(found, WAIT_MS / 1_000)
-
-        async def push(data: str) -> None:
-            await tools.send(
-                "ServiceWorker.deliverPushMessage", origin=ana.url, registrationId=registration, data=data
-            )
-
+        push = await pusher(ana)
         yield ana, push
 
 
