@@ -19,7 +19,7 @@ from leeside_protocol import oncall as o
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId, ConsultId, LadderId, UnitId
 from leeside_protocol.sealing.public.commit import Authorisation
-from leeside_protocol.words import ConsultActionKind, ConsultState, Discipline, Role, Urgency
+from leeside_protocol.words import ConsultActionKind, ConsultState, Discipline, Role, TargetState, Urgency
 from tests.support.stage import Stage
 from tests.support.town import WAIT_S, Person, Town, settled, texts, until
 
@@ -70,6 +70,11 @@ def ids(consult: o.Consult) -> tuple[ConsultId, ChannelId]:
     return ConsultId(bytes.fromhex(consult.id)), ChannelId(bytes.fromhex(consult.channel))
 
 
+def how_far(client: Leeside, consult: ConsultId) -> TargetState:
+    """How far the first target's page came, as this device was told."""
+    return client.consults.known[consult].targets[0].state
+
+
 def summaries(client: Leeside, channel: ChannelId) -> list[str]:
     """What a device reads of what its consult is about."""
     reports = [event for event in client.history(channel) if isinstance(event, Report)]
@@ -97,6 +102,10 @@ async def test_a_psychiatrist_is_rung_accepts_reads_and_talks_and_the_others_are
         consult, channel = ids(asked)
         ring = await told(heard, Ring)
         assert (ring.consult.id, ring.consult.urgency, ring.times) == (asked.id, Urgency.URGENT, 1)
+        # The requester sees how far the page came: to a device, then before a person.
+        await until(lambda: how_far(phone, consult) is TargetState.DELIVERED, "the page came")
+        laptop.consults.seen(consult)
+        await until(lambda: how_far(phone, consult) is TargetState.SEEN, "a person saw it")
         # Whoever may be asked reads what it is about from the first moment.
         for client in (laptop, backup):
             await settled(client, channel)

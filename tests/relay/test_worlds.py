@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import pytest_asyncio
@@ -89,6 +91,27 @@ async def test_a_device_that_came_here_this_moment_is_there(
     held = {(scene.agency.id, priya.id)}
     monkeypatch.setattr(scene.city.node.sockets, "holds", lambda *device: device in held)
     assert await connected(scene, priya, noor) == {priya.id}
+
+
+async def test_who_comes_is_told_to_other_nodes_at_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that begins in the second after somebody came must not pass them over."""
+    priya = await scene.agency.join(Role.PSYCHIATRIST)
+    node = scene.city.node
+    renewed: list[object] = []
+
+    async def renew(_node: str, devices: Sequence[object], _now_ms: int) -> None:
+        renewed.extend(devices)
+
+    monkeypatch.setattr(node.presence, "renew", renew)
+    telling = asyncio.ensure_future(node.beats.tell_arrivals())
+    await asyncio.sleep(0)
+    assert not telling.done()
+    socket = Mock(agency=scene.agency.id, device=priya.id)
+    node.sockets.signed_in(socket)
+    await telling
+    assert renewed == [(scene.agency.id, priya.id)]
 
 
 async def test_a_push_reaches_whom_it_reached_within_a_day(scene: Scene) -> None:

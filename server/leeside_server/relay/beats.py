@@ -26,7 +26,9 @@ POLL_DEGRADED_S: Final = 0.25
 POLL_LOGS: Final = 1_000
 POLL_TIMEOUT_S: Final = 5.0
 PRESENCE_SOON_S: Final = 1.0
-"""A device that came or went is told to the other nodes within this time."""
+"""A device that went is told to the other nodes within this time."""
+ARRIVALS_S: Final = 0.2
+"""One that came, within this: whoever looks for somebody to come to a consult passes over who seems to be away."""
 SWEEP_S: Final = 10.0
 TOKENS_S: Final = 60.0
 
@@ -48,6 +50,7 @@ class Beats:
             self._every(lambda: CHECK_S, self.check),
             self._every(lambda: POLL_DEGRADED_S if self._node.degraded else POLL_ACCESS_S, self.poll),
             self._every(lambda: PRESENCE_SOON_S, self.renew_presence),
+            self._every(lambda: ARRIVALS_S, self.tell_arrivals),
             self._every(lambda: SWEEP_S, self.sweep),
             self._every(lambda: CHECK_S, self._node.pushes.look_again),
             self._every(lambda: TOKENS_S, self.refresh_tokens),
@@ -103,6 +106,12 @@ class Beats:
             self._renewed_s = now_s
             async with asyncio.timeout(POLL_TIMEOUT_S):
                 await node.presence.renew(node.id.hex(), node.sockets.devices(), node.clock.now_ms())
+
+    async def tell_arrivals(self) -> None:
+        """Wait until a device came, and say so."""
+        await self._node.sockets.came.wait()
+        self._node.sockets.came.clear()
+        await self.renew_presence()
 
     async def sweep(self) -> None:
         """Let go of what nobody needs."""

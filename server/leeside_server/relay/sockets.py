@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from leeside_protocol.errors import CloseCode
 from leeside_protocol.ids import AgencyId, DeviceId
 from leeside_server.core.notices import Access
@@ -19,6 +21,8 @@ class Sockets:
         self.congested: dict[Socket, None] = {}
         self.devices_changed = False
         """A device came or went since presence was last renewed; who renews sets it back."""
+        self.came = asyncio.Event()
+        """A device came; who tells other nodes sets it back."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -31,6 +35,7 @@ class Sockets:
         """Its claims are known."""
         self._devices.setdefault((socket.agency, socket.device), {})[socket] = None
         self.devices_changed = True
+        self.came.set()
         self._metrics.sockets.inc()
 
     def gone(self, socket: Socket) -> None:

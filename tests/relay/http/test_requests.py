@@ -13,7 +13,7 @@ import pytest
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.limits import JSON_BODY_BYTES
-from leeside_protocol.routes import ROUTES
+from leeside_protocol.routes import BY_NAME, ROUTES
 from leeside_protocol.sealing.opening.committer import Change
 from leeside_protocol.sealing.public.commit import CommitReason
 from leeside_protocol.words import ChannelPurpose, Role
@@ -238,3 +238,34 @@ async def test_a_device_that_publishes_keys_all_the_time_waits_and_commits_stand
         await publish()
     assert refused.value.code is WireError.RATE_LIMITED
     await room.post(made)
+
+
+async def test_who_is_gone_in_the_middle_of_a_request_is_no_failure_of_ours(city: City) -> None:
+    sent: list[object] = []
+    parts: list[dict[str, object]] = [
+        {"type": "http.request", "body": b'{"dev', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, object]:
+        return parts.pop(0)
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    path = BY_NAME["challenge"].path
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1),
+        "server": ("leeside.test", 80),
+        "scheme": "http",
+    }
+    await city.app(scope, receive, send)
+    assert parts == []
+    assert sent == []

@@ -216,7 +216,11 @@ class Resource:
         if endpoint is None:
             response = refuse_method(tuple(self._endpoints), self._settings)
         else:
-            response = await endpoint.answer(request)
+            try:
+                response = await endpoint.answer(request)
+            except ClientDisconnect:
+                # Gone in the middle of its request: nobody is left to be answered, and nothing of ours failed.
+                return
         await response(scope, receive, send)
 
 
