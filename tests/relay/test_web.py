@@ -61,6 +61,14 @@ async def test_the_page_is_asked_for_anew_and_answered_by_its_tag(client: httpx.
     assert again.headers["cache-control"] == "no-cache"
 
 
+async def test_guests_of_a_consult_get_the_same_page(client: httpx.AsyncClient) -> None:
+    page, guest = await client.get("/"), await client.get("/guest")
+    assert guest.status_code == 200
+    assert guest.content == page.content
+    assert guest.headers["Content-Security-Policy"] == page.headers["Content-Security-Policy"]
+    assert (await client.get("/guest/more")).status_code == 404
+
+
 async def test_what_is_named_after_its_content_is_kept_for_good(client: httpx.AsyncClient) -> None:
     script = await client.get("/assets/main-4f2a.js")
     assert script.content == SCRIPT

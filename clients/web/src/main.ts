@@ -20,6 +20,9 @@ import { showTheme } from './views/shared/theme';
 import './views/shared/tokens.css';
 import { bestLanguage, speak, useWords } from './words/words.svelte';
 
+/** Where guests of a consult come to (spec 08, "Guests"): no device of the agency's, and none of its screens. */
+const GUEST_PATH = '/guest';
+
 /** With the next paint; a hidden page has none, and goes on all the same. */
 function nextFrame(work: () => void): void {
     let done = false;
@@ -99,4 +102,6 @@ async function begin(target: Element): Promise<void> {
 
 trustOwnScripts();
 const target = document.getElementById('app');
-if (target) void begin(target);
+if (target && location.pathname === GUEST_PATH)
+    void import('./guest').then(({ beginVisit }) => beginVisit(target));
+else if (target) void begin(target);

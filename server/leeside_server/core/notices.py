@@ -43,7 +43,7 @@ class Notice(IntEnum):
     CONSULT_ALARM = 9
     """[9, consult]: nobody answered; repeats until somebody takes it."""
     GUEST_WAITS = 10
-    """[10, guest, consult]: told to the device that made the link: somebody came by it, and waits to be let in."""
+    """[10, guest, consult]: told to the device that made the link: somebody came by it, or went by another's hand."""
     TEST_PAGE = 11
     """[11, page]: the test that this device asked for."""
     ON_CALL_WARNING = 12

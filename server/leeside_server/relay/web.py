@@ -4,8 +4,8 @@ Vite builds them into `web_dist`, beside this package (not in git; in the wheel)
 their content and are kept by browsers for good; all others are asked for anew each time and answered by `ETag`. A file that
 stands there a second time as `NAME.br` or `NAME.gz` is sent in that form to who takes it.
 
-The page routes by the fragment of its address, which no server sees: only `/` is the page, and a path that is not there
-is 404. No cookie is set or read: who a request comes from is told by its token alone, and pages have none.
+The page routes by the fragment of its address, which no server sees: only `/` is the page, and `/guest` the same page for
+guests of a consult, whose link must not open what an installed client shows. A path that is not there is 404. No cookie is set or read: who a request comes from is told by its token alone, and pages have none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 DIST: Final = Path(__file__).parent.parent / "web_dist"
 INDEX: Final = "index.html"
+GUEST: Final = "guest"
 MAP: Final = "map/town.pmtiles"
 HASHED: Final = "assets/"
 _ENCODINGS: Final = {"br": ".br", "gzip": ".gz"}
@@ -114,7 +115,7 @@ class Pages:
         path = self._files.get_path(scope)
         if path == MAP and self._map is not None:
             return _typed(await self._map_files.get_response(self._map.name, scope), MAP)
-        if path != ".":
+        if path not in {".", GUEST}:
             return await self._file(path, scope)
         try:
             return await self._file(INDEX, scope)

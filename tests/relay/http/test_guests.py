@@ -231,6 +231,19 @@ async def test_an_ended_guest_is_refused_at_once_and_its_link_serves_no_more(sce
     assert states == {unused.guest: "ended", link.guest: "ended"}
 
 
+async def test_a_guest_may_leave_by_itself_and_the_links_maker_is_told(scene: Scene) -> None:
+    link, other = await scene.link(), await scene.link()
+    keys, _ = await come(scene, link)
+    guest = Person(scene.agency.city, keys, link.guest)
+    await guest.sign_in()
+    assert await refused(guest.ask("end_guest", id=other.guest)) is WireError.NOT_FOUND
+    before = (await inbox(scene.ana)).count(Notice.GUEST_WAITS)
+    await guest.ask("end_guest", id=link.guest)
+    assert await refused(guest.ask("me")) is WireError.REVOKED
+    assert (await inbox(scene.ana)).count(Notice.GUEST_WAITS) == before + 1
+    assert (await scene.ana.ask("guest", id=link.guest)).state == "ended"
+
+
 @pytest.mark.parametrize("kind", [ConsultActionKind.END, ConsultActionKind.LEAVE])
 async def test_guests_go_with_their_consult_and_not_before(scene: Scene, kind: ConsultActionKind) -> None:
     unused, link = await scene.link(), await scene.link()

@@ -11,6 +11,7 @@ import type chat from './en/chat.json';
 import type consult from './en/consult.json';
 import type desk from './en/desk.json';
 import type duty from './en/duty.json';
+import type guest from './en/guest.json';
 import type responder from './en/responder.json';
 import type shared from './en/shared.json';
 import type start from './en/start.json';
@@ -24,10 +25,20 @@ type Words = typeof shared &
     typeof admin &
     typeof consult &
     typeof duty &
-    typeof supervisor;
+    typeof supervisor &
+    typeof guest;
 export type Key = keyof Words;
 export type Area =
-    'shared' | 'start' | 'chat' | 'responder' | 'desk' | 'admin' | 'consult' | 'duty' | 'supervisor';
+    | 'shared'
+    | 'start'
+    | 'chat'
+    | 'responder'
+    | 'desk'
+    | 'admin'
+    | 'consult'
+    | 'duty'
+    | 'supervisor'
+    | 'guest';
 export type Values = Readonly<Record<string, string | number>>;
 
 export const languages = ['en', 'es'] as const;

@@ -16,6 +16,7 @@ const areas = [
     'consult',
     'duty',
     'supervisor',
+    'guest',
     'push',
 ] as const;
 

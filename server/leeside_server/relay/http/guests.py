@@ -154,13 +154,18 @@ async def guest(call: Call) -> o.Guest:
 
 async def end_guest(call: Call) -> None:
     """DELETE /v1/guests/{id}: the link serves no more, and its device is refused at once on every node. The member who
-    asked drops it from the roster next."""
+    asked drops it from the roster next; a guest who leaves by itself is dropped by the members."""
     held = await call.need(GuestRow, call.id)
-    await _taking_part(call, held.row.consult)
+    if call.actor.member != held.id:
+        await _taking_part(call, held.row.consult)
 
     async def decide() -> tuple[Sequence[Part], None]:
         newest = await call.need(GuestRow, call.id)
-        return await end_parts(call, newest), None
+        parts = await end_parts(call, newest)
+        row = newest.row
+        if parts and row.made_by != call.actor.device:
+            parts += notices(Notice.GUEST_WAITS, (held.id, row.consult), [row.made_by], call.random)
+        return parts, None
 
     await call.write_anew(call.actor.agency, decide)
 
