@@ -46,6 +46,7 @@ Answer: TypeAlias = Literal["accept", "decline", "silence"]
 Deed: TypeAlias = Literal["accept", "decline", "escalate", "take", "cancel"]
 T = TypeVar("T")
 _JOIN: Final = o.ConsultAction(ConsultActionKind.JOIN)
+_END: Final = o.ConsultAction(ConsultActionKind.END)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +185,11 @@ class Scene:
             return
         await asyncio.sleep(self.chance.uniform(*play.think_s))
         if await self.act(who, consult, answer) and answer == "accept":
-            # A refusal is no matter here: the requester may have ended it at the same moment.
+            # A refusal is no matter here: the requester may have ended it at the same moment. It is soon over: whose
+            # device is gone for a minute while it goes on is searched for again.
             with contextlib.suppress(ApiError):
                 await self.insist(lambda: who.api.consult_action(consult, _JOIN))
+                await self.insist(lambda: who.api.consult_action(consult, _END))
 
     async def _which(self, who: Person, page: bytes) -> bytes | None:
         """The consult that this page is for, as its device asks the server; None when it rings no more."""
