@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
+from leeside_protocol.ids import AgencyId, ConsultId
 from leeside_protocol.limits import ALARM_S, CONSULTS_OPEN, CONSULTS_WINDOW_S
 from leeside_protocol.sealing.public.commit import Authorisation, AuthRecord
 from leeside_protocol.words import (
@@ -23,9 +24,12 @@ from leeside_protocol.words import (
     IncidentState,
     Role,
 )
+from leeside_server.core.consult_row import ACTIVE, ConsultRow
 from leeside_server.core.ladder import StepRow
 from leeside_server.core.notices import Notice
 from leeside_server.core.rates import Rate
+from leeside_server.core.rows import KINDS
+from leeside_server.core.writes import Item, Save, Stored
 from leeside_server.relay.http import HttpSettings
 from tests.relay.http.consulting import Asked, Scene, act, inbox, scene_of, show, steps
 from tests.relay.http.world import Agency, City, Person, Refusal, channel_post
@@ -206,6 +210,38 @@ async def test_a_thousand_requests_of_one_device_are_kept_and_delay_nobody(scene
     await scene.pass_time(ALARM_S)
     await act(cast.priya, other.id, K.DECLINE)
     assert (await show(eva, other.id)).step == 1
+
+
+async def test_a_consult_that_this_node_cannot_read_holds_up_no_other(scene: Scene, cast: Cast) -> None:
+    """A later version wrote it, say: that one waits for a node that can, and every other is climbed."""
+    await scene.arrive(cast.sofia)
+    await scene.ladder(*steps((cast.priya,)))
+    later = Save(KINDS[ConsultRow], bytes(16), 0, b'{"state": "levitating"}', ACTIVE, 0)
+    (outcome,) = await scene.city.node.store.apply([Item(scene.agency.id, 0, (later,))])
+    assert isinstance(outcome, Stored)
+    asked = await scene.request(cast.ana, cast.priya, cast.sofia)
+    await scene.pass_time(60)
+    assert (await show(cast.ana, asked.id)).step == 1
+
+
+async def test_a_fault_in_one_consult_holds_up_no_other(
+    scene: Scene, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.arrive(cast.sofia)
+    await scene.ladder(*steps((cast.priya,)))
+    broken, whole = [await scene.request(cast.ana, cast.priya, cast.sofia) for _ in range(2)]
+    consults = scene.city.node.consults
+    tick = consults.tick
+
+    async def faulty(agency: AgencyId, key: ConsultId) -> None:
+        if key == broken.id:
+            raise RuntimeError("a fault of ours")
+        await tick(agency, key)
+
+    monkeypatch.setattr(consults, "tick", faulty)
+    await scene.pass_time(60)
+    assert (await show(cast.ana, broken.id)).step == 0
+    assert (await show(cast.ana, whole.id)).step == 1
 
 
 # ---- its incident
