@@ -278,6 +278,48 @@ describe('who reads', () => {
     });
 });
 
+describe('a device that is full', () => {
+    test('asks over the link, and keeps what it asked when there is space', async () => {
+        await town.rest(2);
+        rosa.disk.full = true;
+        const id = await rosa.engine.requestConsult(REQUEST);
+        await town.until(() => viewOf(dr, id)?.ringing === true, 'the page');
+        await town.until(() => viewOf(rosa, id)?.state === 'paging');
+        expect(viewOf(rosa, id)?.summary).toBe(REQUEST.summary);
+        rosa.disk.full = false;
+        await town.until(() => rosa.of('store').at(-1)?.store === 'none', 'the space');
+        await town.rest(5);
+        await rosa.reload();
+        expect(viewOf(rosa, id)).toMatchObject({ state: 'paging', opened: true, summary: REQUEST.summary });
+    });
+
+    test('says so without a link, and asks for nothing behind its person', async () => {
+        rosa.disk.full = true;
+        place.cutOff();
+        let code = '';
+        rosa.engine.requestConsult(REQUEST).catch((error: unknown) => {
+            code = (error as Error).message;
+        });
+        await town.until(() => code !== '', 'the refusal');
+        expect(code).toBe('store_full');
+        rosa.disk.full = false;
+        town.relay.down = false;
+        await town.until(() => rosa.online);
+        await town.rest(5);
+        expect(place.onCall.posts).toEqual([]);
+    });
+
+    test('rings, shows the line, and lets its person accept', async () => {
+        await town.rest(2);
+        dr.disk.full = true;
+        const id = await rosa.engine.requestConsult(REQUEST);
+        await town.until(() => viewOf(dr, id)?.ringing === true && ringsOf(dr, id).length > 0, 'the ring');
+        await dr.engine.actOnConsult(id, 'accept');
+        await town.until(() => viewOf(rosa, id)?.acceptedBy === dr.member);
+        expect(viewOf(dr, id)?.ringing).toBe(false);
+    });
+});
+
 test('one that is over for a day is gone, with what was known of it', async () => {
     const { id } = await place.accepted();
     await dr.engine.actOnConsult(id, 'end');

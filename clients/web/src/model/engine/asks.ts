@@ -6,12 +6,14 @@
  * them and decides: by then they may have called, and a late page wakes somebody for nothing.
  */
 import { ApiError } from '~/link/errors';
+import type { Bytes } from '~/protocol/bytes';
 import { WireError } from '~/protocol/errors';
 import { type ChannelId, type ConsultId, idOf } from '~/protocol/ids';
 import { UNSENT_S } from '~/protocol/limits';
 import type { Consult } from '~/protocol/oncall';
 
 import type { ConsultRequest } from '../on-call';
+import { StoreFull } from '../ports';
 import { type Asked, AskedRows } from './asked';
 import { ConsultOpening } from './consult-opening';
 import type { Consults } from './consults';
@@ -73,10 +75,31 @@ export class Asks {
         const id = idOf<ConsultId>(home.random.bytes(16));
         this.opening.check(id, request);
         const asked: Asked = { id, request, askedMs: home.nowMs(), state: 'waiting', post: null };
-        await this.keep(asked);
+        try {
+            await this.keep(asked);
+        } catch (error) {
+            if (!(error instanceof StoreFull)) throw error;
+            await this.askNow(asked);
+        }
         this.setDeadline(asked);
         this.begin(id);
         return id;
+    }
+
+    /** Nothing can be written down here: the server's disk counts instead. Rejects with `StoreFull` where it cannot be had now. */
+    private async askNow(asked: Asked): Promise<void> {
+        const { life } = this.work.parts;
+        life.begin(() => life.untilSpace());
+        try {
+            const post = await this.opening.make(asked, await this.consults.tree.roster());
+            const sent: Asked = { ...asked, state: 'sent', post };
+            this.asked.set(sent.id, sent);
+            await this.post(post);
+            this.consults.tellAsked(sent);
+        } catch (error) {
+            this.asked.delete(asked.id);
+            throw isExpected(error) ? new StoreFull() : error;
+        }
     }
 
     /** A person decided that one which found no way is to be sent after all. */
@@ -100,14 +123,18 @@ export class Asks {
         this.consults.gone(asked.id);
     }
 
-    /** The server has it. True where its person had taken it back. */
-    async confirmed(row: Consult): Promise<boolean> {
+    /** Its person took it back, and the server is being told. */
+    isWithdrawn(id: ConsultId): boolean {
+        return this.asked.get(id)?.state === 'withdrawn';
+    }
+
+    /** The server has it. */
+    async confirmed(row: Consult): Promise<void> {
         const asked = this.asked.get(row.id);
-        if (asked === undefined) return false;
-        if (asked.state === 'withdrawn') return true;
+        if (asked === undefined || asked.state === 'withdrawn') return;
         await this.join(asked, row.channel);
+        if (this.isWithdrawn(row.id)) return;
         await this.drop(row.id);
-        return false;
     }
 
     // ---- on its way
@@ -166,16 +193,20 @@ export class Asks {
             await this.keep({ ...asked, post });
             return;
         }
-        const abort = new AbortController();
-        const callOff = this.work.parts.clock.after(TRY_MS, () => abort.abort());
-        try {
-            await this.consults.api.postConsult(asked.post, abort.signal);
-        } finally {
-            callOff();
-        }
+        await this.post(asked.post);
         const now = this.asked.get(asked.id);
         if (now === undefined) return;
         if (now.state !== 'withdrawn') await this.keep({ ...now, state: 'sent' });
+    }
+
+    private async post(data: Bytes): Promise<void> {
+        const abort = new AbortController();
+        const callOff = this.work.parts.clock.after(TRY_MS, () => abort.abort());
+        try {
+            await this.consults.api.postConsult(data, abort.signal);
+        } finally {
+            callOff();
+        }
     }
 
     /** What came of a failed attempt: true where something changed, so that it goes on at once. */

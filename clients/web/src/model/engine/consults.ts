@@ -26,6 +26,7 @@ import type { Notice } from './notices';
 import { same } from './people';
 import { PhoneTree } from './phone-tree';
 import { Ringer, type RingWhy } from './ringer';
+import type { Said } from './said';
 import type { Room } from './room';
 import type { Work } from './work';
 
@@ -52,6 +53,8 @@ export class Consults {
     private readonly asking = new Map<ConsultId, boolean>();
     private readonly received = new Set<PageId>();
     private listing = false;
+    private unkept = false;
+    private keeping = false;
     private phones!: PhoneTree;
 
     constructor(private readonly work: Work) {
@@ -119,7 +122,7 @@ export class Consults {
             return;
         }
         try {
-            await this.take(await this.api.act(id, action));
+            this.take(await this.api.act(id, action));
         } catch (error) {
             // Whatever it was, the row is not what the person saw.
             if (error instanceof ApiError && error.told) this.stir(id);
@@ -129,7 +132,7 @@ export class Consults {
 
     async nameSide(id: ConsultId, side: ChannelId): Promise<ChannelId> {
         const row = await this.api.act(id, 'side', side);
-        await this.take(row);
+        this.take(row);
         return row.side ?? side;
     }
 
@@ -191,7 +194,7 @@ export class Consults {
             for (const row of await this.ended()) listed.set(row.id, row);
             for (const row of await every((after) => this.api.consults('active', after)))
                 listed.set(row.id, row);
-            await this.takeAll([...listed.values()]);
+            this.takeAll([...listed.values()]);
             for (const row of [...this.rows.values()].filter((one) => !isOver(one))) {
                 if (listed.has(row.id)) this.tending.look(row);
                 else await this.fetch(row.id);
@@ -208,7 +211,7 @@ export class Consults {
     async fetch(id: ConsultId): Promise<Consult | null> {
         try {
             const row = await this.api.consult(id);
-            await this.take(row);
+            this.take(row);
             return row;
         } catch (error) {
             const none = error instanceof ApiError && error.told && error.number === WireError.not_found;
@@ -294,27 +297,27 @@ export class Consults {
         });
     }
 
-    private async take(row: Consult): Promise<void> {
-        await this.takeAll([row]);
+    private take(row: Consult): void {
+        this.takeAll([row]);
     }
 
-    private async takeAll(rows: readonly Consult[]): Promise<void> {
+    private takeAll(rows: readonly Consult[]): void {
         const changed: Consult[] = [];
         for (const row of rows) {
             if (row.me.ringing && row.me.page !== null) this.receive(row.me.page);
             const before = this.rows.get(row.id);
             // An older answer that came late is none.
             if (before !== undefined && (before.revision > row.revision || same(before, row))) continue;
-            if (await this.asks.confirmed(row)) continue;
+            if (this.asks.isWithdrawn(row.id)) continue;
             this.set(row);
             changed.push(row);
         }
-        if (changed.length === 0) return;
         for (const row of changed) {
             this.tell(row);
             this.tending.look(row);
+            this.work.parts.life.begin(() => this.asks.confirmed(row));
         }
-        await this.keep();
+        if (changed.length > 0) this.keep();
     }
 
     private set(row: Consult): void {
@@ -325,17 +328,30 @@ export class Consults {
     private async forget(row: Consult): Promise<void> {
         this.rows.delete(row.id);
         this.ringer.set(row.id, null);
-        await this.keep();
+        this.keep();
         await this.tending.forget(row.id);
         await this.guests.forget(row.id);
         if (this.work.rooms.find(row.channel) === null) await this.work.said.forget(row.channel);
         this.gone(row.id);
     }
 
-    private async keep(): Promise<void> {
-        const rows = [...this.rows.values()].sort((a, b) => b.requestedMs - a.requestedMs).slice(0, MOST);
+    /** Soon, and once there is space: nobody waits for it, since all of it can be fetched again. */
+    private keep(): void {
+        this.unkept = true;
+        if (this.keeping) return;
+        this.keeping = true;
         const { life, history } = this.work.home;
-        await life.untilWritten(() => history.keepNotes(new Map([[NOTE, noteOf(rows)]])));
+        life.begin(async () => {
+            while (this.unkept) {
+                this.unkept = false;
+                await life.untilWritten(() => history.keepNotes(new Map([[NOTE, noteOf(this.newest())]])));
+            }
+            this.keeping = false;
+        });
+    }
+
+    private newest(): Consult[] {
+        return [...this.rows.values()].sort((a, b) => b.requestedMs - a.requestedMs).slice(0, MOST);
     }
 
     /** It came here. Said once: the page's paths tell when it was first. */
@@ -369,10 +385,17 @@ export class Consults {
     private view(row: Consult): ConsultView {
         return consultView(row, {
             me: this.me,
-            said: this.work.said.of(row.channel),
+            said: this.said(row),
             reads: (channel) => this.work.rooms.find(channel)?.chain.member === true,
             context: this.hasContext(row.incident),
         });
+    }
+
+    /** Nobody forgets what they asked themselves, also before their channel has come back. */
+    private said(row: Consult): Said | null {
+        const asked = this.asks.get(row.id);
+        if (asked === null) return this.work.said.of(row.channel);
+        return { consult: row.id, member: this.me, summary: asked.request.summary, grantTo: [] };
     }
 
     private hasContext(incident: IncidentId): boolean {

@@ -9,7 +9,7 @@ import { ApiError } from '~/link/errors';
 import type { LadderRoster } from '~/protocol/oncall';
 
 import type { Phone } from '../on-call';
-import type { History } from '../ports';
+import { type History, StoreFull } from '../ports';
 import { noteOf, readNote } from './notes';
 
 const NOTE = 'phone tree';
@@ -64,9 +64,13 @@ export class PhoneTree {
 
     private async fetch(): Promise<LadderRoster> {
         const roster = await this.api.ladderRoster();
-        const kept = { roster, atMs: this.nowMs() };
-        await this.history.keepNotes(new Map([[NOTE, noteOf(kept)]]));
-        this.kept = kept;
+        this.kept = { roster, atMs: this.nowMs() };
+        try {
+            await this.history.keepNotes(new Map([[NOTE, noteOf(this.kept)]]));
+        } catch (error) {
+            // A device that is full can ask for a consult all the same.
+            if (!(error instanceof StoreFull)) throw error;
+        }
         return roster;
     }
 }

@@ -255,6 +255,8 @@ export class Room implements FollowListener, SendingChannel {
 
     unwritten(readings: readonly Reading[]): void {
         for (const reading of readings) {
+            const content = contentOf(reading);
+            if (content?.type === 'consult') this.life.begin(() => this.asked(content, reading.entry.device));
             if (!this.presses(reading)) continue;
             this.unwrittenNow.set(reading.entry.id, reading);
             this.press(reading);
@@ -414,7 +416,10 @@ export class Room implements FollowListener, SendingChannel {
         const creator = this.chain.sealed.line.commits.get(0)?.committer;
         const member = home.directories.memberOf(device);
         if (this.info.purpose !== 'consult' || device !== creator || member === null) return;
-        await this.life.untilWritten(() => said.take(this.id, content, member));
+        await this.life.untilWritten(
+            () => said.take(this.id, content, member),
+            () => this.tellView(),
+        );
     }
 
     private async takeRow(reading: Reading): Promise<void> {

@@ -24,6 +24,8 @@ export interface Said {
 const PREFIX = 'said ';
 
 export class SaidBook {
+    private readonly unwritten = new Set<ChannelId>();
+
     private constructor(
         private readonly history: History,
         private readonly byChannel: Map<ChannelId, Said>,
@@ -48,11 +50,17 @@ export class SaidBook {
         content: Pick<ContentOf<'consult'>, 'consult' | 'summary' | 'grantTo'>,
         member: MemberId,
     ): Promise<boolean> {
-        if (this.byChannel.has(channel)) return false;
-        const { consult, summary, grantTo } = content;
-        const said: Said = { consult, member, summary, grantTo };
+        let said = this.byChannel.get(channel);
+        if (said !== undefined && !this.unwritten.has(channel)) return false;
+        if (said === undefined) {
+            const { consult, summary, grantTo } = content;
+            said = { consult, member, summary, grantTo };
+            // Known from now on, also where it cannot be written yet: a person is about to answer.
+            this.byChannel.set(channel, said);
+            this.unwritten.add(channel);
+        }
         await this.history.keepNotes(new Map([[PREFIX + channel, noteOf(said)]]));
-        this.byChannel.set(channel, said);
+        this.unwritten.delete(channel);
         return true;
     }
 
