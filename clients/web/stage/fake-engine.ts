@@ -215,7 +215,8 @@ export class FakeEngine implements Engine {
     readBack = (): Promise<void> => this.#do(undefined);
     openSide = this.#refuse;
     inviteGuest = this.#refuse;
-    guests = (): ReturnType<Engine['guests']> => this.#do([]);
+    guests: Engine['guests'] = (consult) =>
+        this.#told('guests', (guests) => ({ kind: 'guests', consult, guests }));
     letGuestIn = (): Promise<void> => this.#do(undefined);
     endGuest = (): Promise<void> => this.#do(undefined);
     onCall = (): ReturnType<Engine['onCall']> =>

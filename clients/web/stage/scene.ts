@@ -5,6 +5,7 @@ import type { Handset, Lack } from '~/model/handset';
 import type {
     DutyView,
     FiguresView,
+    GuestView,
     LadderView,
     OnCallView,
     PagePath,
@@ -27,6 +28,7 @@ export interface OnCallScene {
     readonly spans?: readonly Span[];
     readonly ladders?: readonly LadderView[];
     readonly figures?: FiguresView;
+    readonly guests?: readonly GuestView[];
 }
 
 export interface Scene {

@@ -1,6 +1,6 @@
 /** A consult from both its ends, in every state. Names and places are invented. */
 import type { Me, Row, Snapshot } from '~/model/engine';
-import type { ConsultTarget, ConsultView, DutyView, OnCallView } from '~/model/on-call';
+import type { ConsultTarget, ConsultView, DutyView, GuestView, OnCallView } from '~/model/on-call';
 import * as a from '~/model/sample';
 import { minutesAgo, nightMs, type OnCallScene, type Scene } from '../scene';
 
@@ -404,6 +404,24 @@ function duties(
     };
 }
 
+const guest = (n: number, change: Partial<GuestView>): GuestView => ({
+    id: a.memberId(n),
+    role: 'interpreter',
+    state: 'open',
+    url: null,
+    expiresMs: nightMs + 720_000,
+    untilMs: nightMs + 3_600_000,
+    device: null,
+    genuine: null,
+    by: nair,
+    ...change,
+});
+const guests: readonly GuestView[] = [
+    guest(80, { state: 'waiting', genuine: true }),
+    guest(81, { state: 'waiting', role: 'receiving_facility', genuine: false }),
+    guest(82, { url: 'https://leeside.example/#guest=0a0b0c0d0e0f' }),
+    guest(83, { state: 'in' }),
+];
 const where = a.position(1, { member: ana, fix: a.fix({ fixMs: secondsAgo(40), accuracyM: 12 }) });
 const psychiatristScenes: readonly Scene[] = [
     duties('home', []),
@@ -508,6 +526,18 @@ const psychiatristScenes: readonly Scene[] = [
             ],
         },
     ),
+    duties('guests', [hers], {
+        path: `${progress}/room`,
+        rows: rows(),
+        oncall: { ...night, guests },
+        taps: ['.tabs button:nth-of-type(2)'],
+    }),
+    duties('guests-none', [hers], {
+        path: `${progress}/room`,
+        rows: rows(),
+        oncall: { ...night, guests: [] },
+        taps: ['.tabs button:nth-of-type(2)'],
+    }),
     duties('end', [hers], { path: `${progress}/room`, rows: rows(), taps: ['.do > :last-child'] }),
     duties('room-not-open', [hers], { path: `${progress}/room` }, { channels: [] }),
 ];
