@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -97,10 +97,14 @@ async def _run(result: Result) -> None:
         await benchmark(result.name)(result)
     except BaseExceptionGroup as group:
         # One problem, as the tasks around it pass it on.
-        problem: BaseException = group
-        while isinstance(problem, BaseExceptionGroup):
-            problem = problem.exceptions[0]
-        raise problem from None
+        raise _first(group) from None
+
+
+def _first(problem: BaseException) -> BaseException:
+    while isinstance(problem, BaseExceptionGroup):
+        inside = cast("BaseExceptionGroup[BaseException]", problem).exceptions
+        problem = inside[0]
+    return problem
 
 
 if __name__ == "__main__":

@@ -138,7 +138,8 @@ class TestFence:
 class TestRetries:
     def test_a_failure_is_tried_again_after_2_5_10_and_then_every_20_seconds(self) -> None:
         row, attempts = claimed(page(), Reach((PHONE,)))
-        waits, now = [], NOW
+        waits: list[int] = []
+        now = NOW
         for _ in range(6):
             row = settle(row, attempts[0], Result.LATER, now, WALL)
             due = due_ms(row)

@@ -93,7 +93,8 @@ def test_a_node_whose_machine_slept_takes_nobody_with_it() -> None:
     world = World()
     awake, sleeper = Node(world), Node(world)
     for _ in range(20):
-        awake.now(), sleeper.now()
+        awake.now()
+        sleeper.now()
         world.advance(500)
     for _ in range(240):
         world.advance(500)
@@ -179,7 +180,7 @@ def test_who_used_it_wrote_it_so_that_nobody_takes_it_back() -> None:
 def test_it_is_written_seldom() -> None:
     world = World()
     node = Node(world)
-    rows = set()
+    rows: set[SteadyRow | None] = set()
     for _ in range(120):
         node.now()
         rows.add(world.row)

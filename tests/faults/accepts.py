@@ -91,7 +91,7 @@ async def race(
     nodes = [site.nodes[n % len(site.nodes)] for n in range(len(people))]
     lines = await asyncio.gather(*(_Line.open(node) for node in nodes))
     async with asyncio.TaskGroup() as group:
-        called = []
+        called: list[float] = []
         for line, request in zip(lines, claims, strict=True):
             called.append(time.monotonic())
             line.send(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -82,7 +82,7 @@ def summaries(client: Leeside, channel: ChannelId) -> list[str]:
 
 
 @asynccontextmanager
-async def ringing(who: Person, url: str) -> AsyncIterator[tuple[Leeside, Feed]]:
+async def ringing(who: Person, url: str) -> AsyncGenerator[tuple[Leeside, Feed]]:
     async with who.open(url) as client:
         feed = client.follow()
         yield client, feed

@@ -176,13 +176,18 @@ async def never(*_: object) -> None:
     await asyncio.Event().wait()
 
 
+def no_loops(_: object) -> tuple[()]:
+    """Instead of a node's loops."""
+    return ()
+
+
 @contextlib.asynccontextmanager
 async def outbox(folder: Path, *, gateway: bool = True) -> AsyncGenerator[Outbox]:
     """Two nodes whose clockwork and beats stand still, on one store that has the tests' clock."""
     doors, calls = Doors(), MemoryGateway(on=gateway)
     with (
-        patch.object(Clockwork, "loops", lambda _: ()),
-        patch.object(Beats, "loops", lambda _: ()),
+        patch.object(Clockwork, "loops", no_loops),
+        patch.object(Beats, "loops", no_loops),
         patch.object(Paging, "look_forever", never),
     ):
         async with world(folder, nodes=2, push=doors, gateway=calls) as opened:

@@ -96,12 +96,12 @@ async def test_a_socket_that_asks_for_its_inbox_last_follows_it_first(w: World, 
         opening = asyncio.Event()
         opened = w.node.hub.opened
 
-        async def held(log: Log) -> None:
+        async def held(_: Hub, log: Log) -> None:
             await opening.wait()
             await opened(log)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Hub, "opened", lambda _, log: held(log))
+            patch.setattr(Hub, "opened", held)
             for room in rooms:
                 await client.send(Subscribe(client.req(), room.content, 0, 0))
             await client.send(Subscribe(client.req(), inbox(anna), 0, 0))

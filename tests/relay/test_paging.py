@@ -80,7 +80,8 @@ class TestWays:
         await box.device(one, duty=False)
         await box.device(one)
         off, unknown = await box.device(two, duty=False), await box.device(two)
-        await box.page(one), await box.page(two)
+        await box.page(one)
+        await box.page(two)
         await box.turn()
         assert sorted(endpoint for endpoint, _ in box.sent()) == sorted([on, off, unknown])
 
@@ -298,7 +299,7 @@ class TestRetries:
 
     async def test_services_that_hang_and_fail_hold_up_nobody(self, box: Outbox) -> None:
         chance = random.Random(7)
-        endpoints = []
+        endpoints: list[str] = []
         for _ in range(100):
             member = await box.member()
             endpoints.append(await box.device(member))
@@ -361,7 +362,8 @@ class TestRetries:
     async def test_a_member_that_cannot_be_read_stops_no_other(self, box: Outbox) -> None:
         strange, member = await box.member(), await box.member()
         endpoint = await box.device(member)
-        await box.page(strange), await box.page(member)
+        await box.page(strange)
+        await box.page(member)
         held = await box.held(MemberRow, strange)
         save = change(held, held.row)
         later = msgspec.structs.replace(save, body=save.body.replace(b'"psychiatrist"', b'"seer"'))

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from leeside_protocol import resources as r
-from leeside_protocol.ids import DeviceId, MemberId
+from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.limits import NODE_BEAT_S
 from leeside_protocol.words import Role
 from leeside_server.adapters.memory import MemoryGateway
@@ -89,7 +89,11 @@ async def test_a_device_that_came_here_this_moment_is_there(
 ) -> None:
     priya, noor = await scene.agency.join(Role.PSYCHIATRIST), await scene.agency.join(Role.PSYCHIATRIST)
     held = {(scene.agency.id, priya.id)}
-    monkeypatch.setattr(scene.city.node.sockets, "holds", lambda *device: device in held)
+
+    def holds(agency: AgencyId, device: DeviceId) -> bool:
+        return (agency, device) in held
+
+    monkeypatch.setattr(scene.city.node.sockets, "holds", holds)
     assert await connected(scene, priya, noor) == {priya.id}
 
 

@@ -219,8 +219,8 @@ class Paging:
             # Between the fence and the sending nothing is waited for: a store that comes back late, or a library that is
             # loaded, must not stand between a look at a page that lives and a call for one that is over.
             await (node.push if attempt.path is Path.PUSH else node.gateway).ready()
-            whom = (KINDS[DeviceRow], attempt.device) if attempt.device else (KINDS[MemberRow], member)
-            found = await node.store.get_many([(agency, _PAGE, bytes(page)), (agency, *whom)])
+            kind, whom = (DeviceRow, attempt.device) if attempt.device else (MemberRow, member)
+            found = await node.store.get_many([(agency, _PAGE, bytes(page)), (agency, KINDS[kind], whom)])
             held = None if found[0] is None else read(PageRow, found[0])
             if held is None or not paging.may_begin(held.row, attempt):
                 node.metrics.page_attempts.labels(attempt.path, "fenced").inc()

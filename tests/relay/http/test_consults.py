@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -82,6 +83,11 @@ async def refusal(asking: object) -> WireError:
 # ---- requesting
 
 
+def named(value: Any) -> str | None:
+    """A case by the field that is wrong in it."""
+    return None if isinstance(value, WireError) else str(next(iter(value)))
+
+
 async def test_a_request_pages_the_first_step_and_tells_nobody_else(scene: Scene, cast: Cast) -> None:
     asked = await scene.request(cast.ana, cast.priya, cast.noor, cast.sofia)
     found = await show(cast.ana, asked.id)
@@ -151,7 +157,7 @@ async def test_a_consult_without_an_incident_has_one_made_for_it(scene: Scene, c
         ({"ladder": bytes(16)}, WireError.NOT_FOUND),
         ({"unit": bytes(16)}, WireError.INVALID),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+    ids=named,
 )
 async def test_a_request_that_does_not_hold_together_is_refused(
     scene: Scene, cast: Cast, change: dict[str, object], code: WireError
