@@ -6,7 +6,14 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from leeside_protocol.limits import CONSULT_TARGETS, CONSULT_TRIED
+from leeside_protocol.limits import (
+    CONSULT_TARGETS,
+    CONSULT_TRIED,
+    JSON_BODY_BYTES,
+    LADDER_PHONES,
+    LADDER_STEPS,
+    ROTA_MEMBERS,
+)
 from leeside_protocol.words import ConsultEvent, ConsultState, TargetState
 from leeside_server.core.consult_moves import Accept, Cancel, Join, Take
 from leeside_server.core.consult_row import (
@@ -21,8 +28,9 @@ from leeside_server.core.consult_row import (
     with_line,
     with_target,
 )
-from leeside_server.core.ladder import LadderRow, PhoneRow, StepRow
+from leeside_server.core.ladder import LadderRow, PhoneRow, StepRow, with_last
 from leeside_server.core.rows import KINDS, create
+from leeside_server.core.writes import OBJECT_BYTES
 from tests.core.oncall_world import STEADY_MS, WALL_MS, OnCall, device, names, rota, who
 
 ANN = StepRow(members=names("ann"))
@@ -109,3 +117,27 @@ def test_rows_are_json_and_read_back_the_same() -> None:
     ladder = LadderRow("l", WALL_MS, (ANN,), (PhoneRow("line", "+15550000001"),))
     assert msgspec.json.decode(msgspec.json.encode(ladder), type=LadderRow) == ladder
     assert KINDS[LadderRow] == "ladder"
+
+
+def test_the_largest_consult_there_can_be_is_stored() -> None:
+    """One that cannot be saved is never moved again, and nobody would say so."""
+    word, ids = "\U0001f6a8" * 40, [f"m{at}" for at in range(max(CONSULT_TARGETS, CONSULT_TRIED))]
+    rotas = tuple(rota(f"r{at}") for at in range(8))
+    step = StepRow(rotas, names(*ids[:ROTA_MEMBERS]), 3_600, 5, True, word, word)
+    page = OnCall(ANN).page_of("ann")
+    late = WALL_MS * 2
+    full = replace(
+        row(),
+        steps=with_last((step,) * LADDER_STEPS),
+        phones=(PhoneRow(word * 2, "+155500000000000"),) * LADDER_PHONES,
+        targets=tuple(
+            TargetRow(who(name), LADDER_STEPS, TargetState.UNREACHABLE, page, late)
+            for name in ids[:CONSULT_TARGETS]
+        ),
+        tried=tuple(
+            TriedRow(late, ConsultEvent.NO_ONE_ON_CALL, LADDER_STEPS, who(name))
+            for name in ids[:CONSULT_TRIED]
+        ),
+        dialled=(page,) * LADDER_PHONES,
+    )
+    assert JSON_BODY_BYTES < len(create(b"k" * 16, full).body) < OBJECT_BYTES // 2

@@ -8,8 +8,17 @@ import pytest
 
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import AgencyId, ChannelId
-from leeside_protocol.limits import JSON_BODY_BYTES
-from leeside_server.core.writes import Audit, AuditRow, NotStored, Object, PutBoxes, Remove, Save, Stored
+from leeside_server.core.writes import (
+    OBJECT_BYTES,
+    Audit,
+    AuditRow,
+    NotStored,
+    Object,
+    PutBoxes,
+    Remove,
+    Save,
+    Stored,
+)
 from leeside_server.ports import Store, StoreUnavailable
 from tests.ports.stores import (
     AGENCY,
@@ -142,8 +151,8 @@ async def test_saves_of_one_item_and_batch_follow_each_other(store: Store) -> No
 
 
 async def test_a_body_that_is_too_large_is_refused(store: Store) -> None:
-    await stored(store, saves("unit", b"u", 0, bytes(JSON_BODY_BYTES)))
-    outcome = await write(store, saves("unit", b"v", 0, bytes(JSON_BODY_BYTES + 1)))
+    await stored(store, saves("unit", b"u", 0, bytes(OBJECT_BYTES)))
+    outcome = await write(store, saves("unit", b"v", 0, bytes(OBJECT_BYTES + 1)))
     assert outcome == NotStored(WireError.TOO_LARGE)
 
 

@@ -28,9 +28,9 @@ import msgspec
 
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelId, DeviceId, MessageId
-from leeside_protocol.limits import JSON_BODY_BYTES
 from leeside_protocol.words import Lane
 from leeside_server.core.writes import (
+    OBJECT_BYTES,
     Append,
     Audit,
     Fence,
@@ -260,7 +260,7 @@ class _Planner:
                     revision = revisions.get(key, self._revisions.get(key, 0))
                     if revision != part.expect:
                         return NotStored(WireError.CONFLICT)
-                    if len(part.body) > JSON_BODY_BYTES:
+                    if len(part.body) > OBJECT_BYTES:
                         return NotStored(WireError.TOO_LARGE)
                     revisions[key] = revision + 1
                 case Remove():

@@ -9,7 +9,7 @@ collector need not look at it, because nothing here can be part of a cycle.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,9 @@ from leeside_protocol.words import Lane, Mark, Urgency
 
 NO_DEVICE = DeviceId(bytes(16))
 """The sender of what the server itself writes."""
+OBJECT_BYTES: Final = 262_144
+"""The longest body of an object. A row is made of what several requests brought: a consult has its ladder's steps, whom it
+paged and what was tried, each bounded, and together more than one request. It must always be possible to save it."""
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
@@ -53,7 +56,7 @@ class Save(msgspec.Struct, frozen=True):
     id: bytes
     expect: int
     body: bytes
-    """JSON, at most 64 KiB."""
+    """JSON, at most `OBJECT_BYTES`."""
     parent: bytes = b""
     """What `Store.objects` selects by, besides the kind."""
     due_ms: int | None = None
