@@ -385,6 +385,22 @@ def test_taking_twice_is_taking_once_and_the_newest_has_it() -> None:
     assert oncall.do(Take(who("sue"))).taken_by == who("sue")
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_the_alarm_that_a_supervisor_took_along_sounds_again(held: bool) -> None:
+    oncall = OnCall(supervisors=("sup", "sue"), held=held)
+    oncall.wait(200)
+    oncall.do(Take(who("sue")))
+    oncall.wait(3_600)
+    assert oncall.alarms() == []
+    oncall.person("sue", ENDED)
+    oncall.do(Tick(), 1)
+    assert oncall.row.taken_by is None
+    assert len(oncall.alarms()) == 1
+    alarms = oncall.row.alarms
+    oncall.wait(30)
+    assert oncall.row.alarms == alarms + 1
+
+
 def test_supervisors_ring_on_while_it_is_exhausted() -> None:
     oncall = OnCall(supervisors=("sup", "sue"), away=("sue",))
     page = oncall.page_of("sup")

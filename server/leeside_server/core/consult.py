@@ -161,7 +161,7 @@ def _tick(draft: Draft) -> None:
     row, due = draft.row, draft.due
     match row.state:
         case _S.REQUESTED:
-            if due:
+            if due or _taker_gone(draft):
                 draft.alarm()
         case _S.PAGING:
             if due:
@@ -179,7 +179,7 @@ def _tick(draft: Draft) -> None:
             elif due:
                 _search_again(draft)
         case _S.EXHAUSTED:
-            if due:
+            if due or _taker_gone(draft):
                 draft.look()
                 draft.alarm()
         case _S.ENDED | _S.CANCELLED:
@@ -190,6 +190,15 @@ def _tick(draft: Draft) -> None:
         if draft.row.hold_steady_ms <= draft.now.steady_ms:
             draft.end_hold()
         draft.count_tells()
+
+
+def _taker_gone(draft: Draft) -> bool:
+    """Whether the supervisor who took the alarm left the agency: then nobody has it, and it sounds again."""
+    member = draft.row.taken_by
+    if member is None or not draft.world.person(member).ended:
+        return False
+    draft.set(taken_by=None)
+    return True
 
 
 def _turn_over(draft: Draft) -> None:

@@ -178,7 +178,7 @@ class Consults:
         """Tick every consult for which it counts who comes and goes, due or not. Raises the store's errors."""
         del now_ms
         found = await self._node.store.due(_CONSULT, INT_MAX, ACTIVE_AT_ONCE)
-        await self._tick_all([one for one in _readable(found) if one[1].row.state in WATCHED])
+        await self._tick_all([one for one in _readable(found) if _watched(one[1].row)])
 
     async def receipt(self, agency: AgencyId, key: ConsultId, page: PageId, state: TargetState) -> None:
         """A page of this consult came so far, as its row says by now. Raises the store's errors, and `busy`."""
@@ -205,9 +205,10 @@ class Consults:
             async with room:
                 try:
                     await self.tick(agency, key)
-                except ProtocolError:
-                    # Others move it at this very moment: it is looked at again soon.
-                    return
+                except ProtocolError as error:
+                    # Others move it at this very moment: it is looked at again soon. Anything else it would meet each time.
+                    if error.code not in (WireError.BUSY, WireError.NOT_FOUND):
+                        _log.error("consult_failed", error=error.code.label)
                 except (StoreUnavailable, StoreFull):
                     raise
                 except Exception as error:  # noqa: BLE001
@@ -433,6 +434,11 @@ class Consults:
         ):
             if now_ms and not then_ms:
                 metrics.consult_wait_s.labels(until).observe(max(0, now_ms - after.requested_ms) / 1000)
+
+
+def _watched(row: ConsultRow) -> bool:
+    """Whether it counts who comes and goes. Whoever took an alarm may leave the agency."""
+    return row.state in WATCHED or row.taken_by is not None
 
 
 def _readable(

@@ -44,7 +44,7 @@ class Worlds:
         """Everything that a decision may look at. Raises `StoreUnavailable`."""
         people = await self._node.staff.of(agency)
         members = {target.member for target in row.targets}
-        members.update(m for m in (row.accepted_by, row.held_by) if m is not None)
+        members.update(m for m in (row.accepted_by, row.held_by, row.taken_by) if m is not None)
         world = await self.near(agency, row, now)
         return await self._with_persons(agency, world, row.steps, members, now, people)
 
