@@ -17,6 +17,7 @@ import pytest_asyncio
 from leeside_protocol.ids import ChannelKind, DeviceId, MemberId, PageId, address
 from leeside_protocol.limits import PUSH_BYTES
 from leeside_protocol.words import Role, TargetState, Urgency
+from leeside_server.adapters import webhook, webpush
 from leeside_server.core import duty
 from leeside_server.core.duty import DutyRow
 from leeside_server.core.identity import DeviceRow, DeviceState, MemberRow
@@ -24,7 +25,7 @@ from leeside_server.core.notices import Notice
 from leeside_server.core.paging import ATTEMPT_S, LEASE_MS, NO_MEMBER, REPEAT_MS, RETRY_MS, PageRow
 from leeside_server.core.paging import Path as Way
 from leeside_server.core.rows import KINDS, change
-from leeside_server.core.writes import Item
+from leeside_server.core.writes import Item, Save, Stored
 from leeside_server.ports import Calling, GatewayRefused, GatewayUnavailable, PushGone, PushRefused
 from leeside_server.relay import paging as relay_paging
 from leeside_server.relay.retention import Retention, RetentionSettings
@@ -47,6 +48,11 @@ async def notices(box: Outbox, endpoint: str) -> list[tuple[list[object], Urgenc
 
 
 class TestWays:
+    def test_no_attempt_behind_its_fence_waits_for_a_connection(self) -> None:
+        """What would go out when a connection is free might go out long after somebody accepted."""
+        attempts = relay_paging.FIRST + relay_paging.AGAIN
+        assert min(webhook.CONNECTIONS, webpush.CONNECTIONS) >= attempts + relay_paging.CLAIMED_AT_ONCE
+
     async def test_socket_push_text_and_call_start_together(self, box: Outbox) -> None:
         member = await box.member(phone="+15550100")
         endpoint = await box.device(member)
@@ -472,6 +478,16 @@ class TestProbes:
         await probe_turn(box)
         assert box.doors.sent == []
         box.world.clock.advance(1)
+        await probe_turn(box)
+        assert len(box.doors.sent) == 1
+
+    async def test_a_row_that_this_version_cannot_read_keeps_no_other_device_waiting(
+        self, box: Outbox
+    ) -> None:
+        later = Save("duty", bytes(16), 0, b'{"member": "of a later version"}', b"", 0)
+        (outcome,) = await box.node.write([Item(box.agency, 0, (later,))])
+        assert isinstance(outcome, Stored)
+        await box.device(await box.member(), duty=True)
         await probe_turn(box)
         assert len(box.doors.sent) == 1
 

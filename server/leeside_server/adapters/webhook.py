@@ -19,8 +19,8 @@ from leeside_server.adapters.outward import LATER, NotPublic, Outward, Unanswere
 from leeside_server.ports import Calling, Clock, GatewayRefused, GatewayUnavailable
 
 SEND_S: Final = 8.0
-CONNECTIONS: Final = 160
-"""As many as attempts run at once: nobody waits for a connection that another's silence keeps."""
+CONNECTIONS: Final = 448
+"""More than attempts run at once: behind its fence none waits for a connection that another's silence keeps."""
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105
 SECRET_BYTES: Final = range(24, 65)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId, RotaId
 from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_protocol.words import Role
@@ -26,10 +28,13 @@ from leeside_server.core.oncall_warnings import (
 from leeside_server.core.rota import RotaRow
 from leeside_server.core.rows import KINDS, Held, change, create, read, remove
 from leeside_server.core.writes import Item
+from leeside_server.log import get_logger
 from leeside_server.relay.staff import Gone, People
 
 if TYPE_CHECKING:
     from leeside_server.relay.node import Node
+
+_log = get_logger("leeside.foresight")
 
 LOOK_S: Final = 60.0
 """How often the clockwork looks. What is told an hour before may be told a minute late."""
@@ -59,8 +64,12 @@ class Foresight:
     async def look(self, _: int) -> None:
         """The clockwork's turn: tell what is new, forget what is over."""
         for agency in await self._node.store.agencies():
-            for warned in await self.of(agency):
-                await self._tell(agency, warned)
+            try:
+                for warned in await self.of(agency):
+                    await self._tell(agency, warned)
+            except msgspec.MsgspecError as error:
+                # A row of a later version is for its nodes: all other agencies are told.
+                _log.error("foresight_unread", error=type(error).__name__)
         now_ms = self._node.clock.now_ms()
         for agency, item in await self._node.store.due(KINDS[WarnedRow], now_ms, FORGOTTEN_AT_ONCE):
             # Whoever loses the race finds it forgotten.

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from leeside_protocol.ids import ID_BYTES, AgencyId, DeviceId, MemberId, PageId
 from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_protocol.words import Role
@@ -20,6 +22,7 @@ from leeside_server.core.paging import PageKind, open_page
 from leeside_server.core.rota import RotaRow
 from leeside_server.core.rows import KINDS, Held, change, create, read, remove
 from leeside_server.core.writes import Item, Part, Save
+from leeside_server.log import get_logger
 
 if TYPE_CHECKING:
     from leeside_server.relay.node import Node
@@ -28,6 +31,8 @@ EVERY_S: Final = 5.0
 ENROL_S: Final = 3_600.0
 DUE_AT_ONCE: Final = 200
 HOUR_MS: Final = 3_600_000
+_log = get_logger("leeside.probes")
+
 PAGED: Final = (Role.PSYCHIATRIST, Role.SUPERVISOR)
 """Roles that may be paged, whatever rotas and ladders say."""
 
@@ -43,7 +48,11 @@ class Probes:
         """Ask who is due, give up who did not answer, find who was never asked. Raises the store's errors."""
         node = self._node
         for agency, found in await node.store.due(KINDS[DutyRow], now_ms, DUE_AT_ONCE):
-            await self._ask(agency, read(DutyRow, found), now_ms)
+            try:
+                await self._ask(agency, read(DutyRow, found), now_ms)
+            except msgspec.MsgspecError as error:
+                # A row of a later version is for its nodes: all other devices are probed.
+                _log.error("probe_unread", error=type(error).__name__)
         if node.clock.monotonic_s() - self._enrolled_s >= ENROL_S:
             self._enrolled_s = node.clock.monotonic_s()
             for agency in await node.store.agencies():

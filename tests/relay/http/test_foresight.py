@@ -8,11 +8,13 @@ import msgspec
 
 from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
-from leeside_protocol.ids import ChannelKind, address
+from leeside_protocol.ids import AgencyId, ChannelKind, address
 from leeside_protocol.words import Role
+from leeside_server.core.identity import AgencyRow
 from leeside_server.core.notices import Notice
 from leeside_server.core.oncall_warnings import WarnedRow
-from leeside_server.core.rows import KINDS
+from leeside_server.core.rows import KINDS, create
+from leeside_server.core.writes import Item, Save, Stored
 from leeside_server.ports import Store
 from leeside_server.relay.foresight import Foresight
 from tests.relay.http.world import Agency, City, Person
@@ -64,6 +66,24 @@ async def test_a_gap_is_told_to_supervisors_once_at_each_distance_by_whichever_n
     city.clock.advance(10 * 24 * HOUR_S)
     await city.node.foresight.look(0)
     assert await remembered(city.node.store, agency) == 0
+
+
+async def test_an_agency_that_this_version_cannot_read_keeps_no_other_waiting(
+    city: City, agency: Agency
+) -> None:
+    supervisor = await agency.join(Role.SUPERVISOR)
+    await supervisor.ask("create_rota", o.NewRota("nobody's"))
+    other = AgencyId(bytes(15) + b"a")
+    rows = [
+        create(other, AgencyRow("another", b"", 0)),
+        Save("rota", bytes(16), 0, b'{"label": 5}', b"", None),
+    ]
+    for row in rows:
+        (outcome,) = await city.node.write([Item(other, 0, (row,))])
+        assert isinstance(outcome, Stored)
+    assert (await city.node.store.agencies())[0] == other
+    await city.node.foresight.look(0)
+    assert len(await told(city, agency, supervisor)) == 1
 
 
 async def test_the_clockwork_looks(city: City, agency: Agency) -> None:
