@@ -140,6 +140,30 @@ describe("the incident's earlier context", () => {
         expect(viewOf(rosa, id)?.context).toBe(false);
     });
 
+    test.each([['here'], ['away']])(
+        'does not come to one of whom only the server says that they accepted, whose device is %s',
+        async (where) => {
+            const { second } = place;
+            const id = await place.asked({ ...REQUEST, incident });
+            const acceptedDevice = second.device;
+            if (where === 'away') await second.engine.stop();
+            place.onCall.change(id, { state: 'accepted', acceptedBy: second.member, acceptedDevice });
+            await town.until(() => viewOf(rosa, id)?.acceptedBy === second.member);
+            await town.rest(30);
+            expect(town.relay.channels.get(operations)?.commits).toHaveLength(1);
+            expect(place.rosterOf(id)).toContain(dr.device);
+        },
+    );
+
+    test('comes to one who is alone on the ladder, too: that they came is signed all the same', async () => {
+        const { second } = place;
+        place.onCall.ladder = [[dr.member]];
+        const id = await place.asked({ ...REQUEST, incident });
+        expect(place.rosterOf(id)).not.toContain(second.device);
+        await dr.engine.actOnConsult(id, 'accept');
+        await town.until(() => viewOf(dr, id)?.context === true, 'the context');
+    });
+
     test('does not come to a role that the signed request does not name', async () => {
         const clinician = await town.person('responder');
         place.onCall.ladder = [[dr.member, clinician.member]];

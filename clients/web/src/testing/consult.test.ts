@@ -276,6 +276,18 @@ describe('who reads', () => {
         await town.until(() => place.rosterOf(id).includes(second.device), 'the next one to be let in');
         await town.until(() => viewOf(second, id)?.channel !== null, 'their reading');
     });
+
+    test('whoever comes on a device that is newer than the request, with what was asked', async () => {
+        const late = await town.person('psychiatrist');
+        const id = await place.asked();
+        place.onCall.change(id, {
+            step: 1,
+            targets: [{ member: late.member, step: 1, state: 'sent', page: null, atMs: 0 }],
+        });
+        await town.until(() => viewOf(late, id)?.opened === true, 'what was asked');
+        expect(viewOf(late, id)?.summary).toBe(REQUEST.summary);
+        await late.engine.stop();
+    });
 });
 
 describe('a device that is full', () => {

@@ -435,9 +435,9 @@ export class Chain {
 
     // ---- earlier context
 
-    /** Give a member the durable keys of all epochs that this device can read. Rejects with `NotPermitted`, `ApiError`. */
-    async grant(to: DeviceId): Promise<void> {
-        await this.grants.give(to);
+    /** Give a member the durable keys of epochs, all that this device can read. Rejects with `NotPermitted`, `ApiError`. */
+    async grant(to: DeviceId, epochs = this.sealed.epochsHeld(DURABLE)): Promise<void> {
+        await this.grants.give(to, epochs);
     }
 
     /** Grants that the log brought: whether any was for this device. Rejects with `ApiError`. */

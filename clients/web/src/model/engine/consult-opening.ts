@@ -15,7 +15,7 @@ import {
 import { ROSTER_DEVICES } from '~/protocol/limits';
 import { consultPost, type LadderRoster } from '~/protocol/oncall';
 import { pack, unpack } from '~/protocol/pack';
-import type { Role } from '~/protocol/words';
+import { type Role, Urgency } from '~/protocol/words';
 import { channelFor } from '~/sealing/opening/committer';
 import { parseCommit } from '~/sealing/public/commit';
 import { DURABLE } from '~/sealing/public/entries';
@@ -79,7 +79,8 @@ export class ConsultOpening {
                 purpose: 'consult' as const,
                 subject: incident,
                 genesis: made.post,
-                first: { id: messageId, payload, urgency },
+                // Its envelope is routine: whom to wake is for the ladder.
+                first: { id: messageId, payload, urgency: Urgency.routine },
             },
         };
         return pack(consultPost.write(post));

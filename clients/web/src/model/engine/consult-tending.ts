@@ -2,29 +2,47 @@
  * Who can read a consult as it goes on (spec 04, "Consult"; spec 08, "Context"). Levels, not edges: each rule looks at the row
  * and at the signed roster, does what is missing, and finds nothing to do the next time; whoever was cut off is caught up with.
  *
- * - The device that accepted takes the others of the ladder out, once.
+ * - The device on which a person accepted takes the others of the ladder out, once, and so signs that they came.
  * - Whoever is asked later, or comes on a device that is newer than the request, is let in by a member that is online.
  * - The incident's earlier context goes to the one who accepted, if their certified role is one that the requester's signed
- *   request names. Never on the server's word.
+ *   request names, and who signed something in the consult's channel. Never on the server's word.
  */
 import type { DeviceId, MemberId } from '~/protocol/ids';
 import { ROSTER_DEVICES } from '~/protocol/limits';
 import type { Consult } from '~/protocol/oncall';
 import { Compartment } from '~/protocol/words';
+import { REASON_PERIODIC } from '~/sealing/public/commit';
 import { CAP_ADMIT, CAP_GRANT } from '~/sealing/public/entries';
 
 import type { ConsultId } from '../on-call';
+import { StoreFull, Verdict } from '../ports';
 import { leavingAfter, maySit, neededBy, type Seated } from './consult-seats';
 import { isExpected } from './errors';
 import { noteOfNumber, readNumber } from './notes';
 import type { Room } from './room';
 import type { Work } from './work';
 
+/** Messages that are looked through for one of who came. */
+const NEWEST = 100;
+
 export class ConsultTending {
     private readonly busy = new Set<ConsultId>();
     private readonly again = new Map<ConsultId, Consult>();
 
+    private readonly accepting = new Set<ConsultId>();
+
     constructor(private readonly work: Work) {}
+
+    /** A person accepts on this device. Without that a server's word makes it sign nothing. */
+    async accepts(id: ConsultId): Promise<void> {
+        this.accepting.add(id);
+        try {
+            await this.work.home.history.keepNotes(new Map([[`accepts ${id}`, noteOfNumber(1)]]));
+        } catch (error) {
+            // A full device answers all the same, and remembers it for as long as it runs.
+            if (!(error instanceof StoreFull)) throw error;
+        }
+    }
 
     /** Something about a consult may have changed. Waits for nobody. */
     look(row: Consult): void {
@@ -62,6 +80,7 @@ export class ConsultTending {
         const { home, people } = this.work;
         const goes = row.state === 'accepted' || row.state === 'in_session';
         if (!goes || row.acceptedDevice !== home.keys.deviceId) return;
+        if (!(await this.hasAccepted(row.id))) return;
         // Once an acceptance: whoever a person lets in afterwards stays.
         const note = `shrunk ${row.id}`;
         if (readNumber(await home.history.note(note)) === row.acceptedMs) return;
@@ -71,12 +90,19 @@ export class ConsultTending {
                 : (people.unit(row.unit)?.members ?? null);
         const leaving = leavingAfter(row, this.seated(room), unit);
         if (leaving.length > 0) await room.chain.remove(leaving);
+        else if (!hasCommitted(room, home.keys.deviceId)) {
+            // Nobody has to go: that they came is signed all the same.
+            await room.chain.commit(() =>
+                hasCommitted(room, home.keys.deviceId) ? null : { reason: REASON_PERIODIC },
+            );
+        }
         await home.history.keepNotes(new Map([[note, noteOfNumber(row.acceptedMs)]]));
     }
 
     /** It is over for a day, or not this person's any more. */
     async forget(id: ConsultId): Promise<void> {
-        const notes = [`shrunk ${id}`, `context ${id}`];
+        this.accepting.delete(id);
+        const notes = [`accepts ${id}`, `shrunk ${id}`, `context ${id}`];
         await this.work.home.history.keepNotes(new Map(notes.map((name) => [name, null])));
     }
 
@@ -88,7 +114,15 @@ export class ConsultTending {
         await room.sync();
         const free = ROSTER_DEVICES - room.chain.roster.length - this.records;
         const missing = this.missing(row, room).slice(0, Math.max(0, free));
-        if (missing.length > 0) await room.chain.admit(missing);
+        if (missing.length === 0) return;
+        await room.chain.admit(missing);
+        // They came too late for the first words, which say what is asked.
+        if (!this.may(CAP_GRANT) || !room.chain.sealed.epochsHeld().includes(0)) return;
+        for (const device of missing) await room.chain.grant(device, [0]);
+    }
+
+    private async hasAccepted(id: ConsultId): Promise<boolean> {
+        return this.accepting.has(id) || readNumber(await this.work.home.history.note(`accepts ${id}`)) === 1;
     }
 
     private missing(row: Consult, room: Room): DeviceId[] {
@@ -108,6 +142,7 @@ export class ConsultTending {
         const certificate = home.directories.certificate(acceptedDevice);
         if (asked?.consult !== row.id || certificate?.memberId !== acceptedBy) return;
         if (!asked.grantTo.some((role) => role === certificate.role)) return;
+        if (!(await this.hasSigned(row.channel, acceptedDevice))) return;
         const { operations } = incidents.channelsOf(row.incident);
         const room = operations === null ? null : this.standing(operations);
         if (room === null || !this.may(CAP_ADMIT | CAP_GRANT)) return;
@@ -125,6 +160,16 @@ export class ConsultTending {
         await room.chain.admit(devices);
         for (const device of devices) await room.chain.grant(device);
         await home.history.keepNotes(new Map([[note, null]]));
+    }
+
+    /** Whether a device committed something in a consult's channel, or said something there. */
+    private async hasSigned(channel: Room['id'], device: DeviceId): Promise<boolean> {
+        const room = this.work.rooms.find(channel);
+        if (room === null || !this.isIn(room, device)) return false;
+        if (hasCommitted(room, device)) return true;
+        const { history } = this.work.home;
+        const newest = await history.before(room.chain.contentLog, Number.MAX_SAFE_INTEGER, NEWEST);
+        return newest.some((entry) => entry.device === device && entry.verdict === Verdict.opened);
     }
 
     // ---- what is known
@@ -169,6 +214,13 @@ export class ConsultTending {
     private get records(): number {
         return this.work.home.directories.own.recordsKeys().length;
     }
+}
+
+/** Whether a device made a commit behind the first. */
+function hasCommitted({ chain }: Room, device: DeviceId): boolean {
+    return [...chain.sealed.line.commits.values()].some(
+        ({ committer, epoch }) => epoch > 0 && committer === device,
+    );
 }
 
 function unlessExpected(error: unknown): void {

@@ -121,6 +121,7 @@ export class Consults {
             await this.asks.withdraw(asked);
             return;
         }
+        if (action === 'accept') await this.tending.accepts(id);
         try {
             this.take(await this.api.act(id, action));
         } catch (error) {

@@ -19,8 +19,8 @@ export class Grants {
         private readonly home: Home,
     ) {}
 
-    /** Give a member the durable keys of all epochs that this device can read. Rejects with `NotPermitted`, `ApiError`. */
-    async give(to: DeviceId): Promise<void> {
+    /** Give a member the durable keys of epochs that this device can read. Rejects with `NotPermitted`, `ApiError`. */
+    async give(to: DeviceId, epochs: readonly number[]): Promise<void> {
         const { home } = this;
         await home.directories.learnKeys();
         await this.chain.queue.run(async () => {
@@ -28,7 +28,7 @@ export class Grants {
             try {
                 made = await makeGrant(this.chain.sealed, home.keys, {
                     to,
-                    epochs: this.chain.sealed.epochsHeld(DURABLE),
+                    epochs,
                     classMask: 1 << DURABLE,
                     directories: home.directories.byAgency,
                     deviceKeys: home.directories.book,
