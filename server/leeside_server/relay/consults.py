@@ -48,7 +48,7 @@ from leeside_server.core.consult_moves import (
     Unpage,
 )
 from leeside_server.core.consult_row import ACTIVE as CONSULT_ACTIVE
-from leeside_server.core.consult_row import NEVER_MS, ConsultRow
+from leeside_server.core.consult_row import NEVER_MS, ConsultRow, told_by
 from leeside_server.core.directory import revocation_parts
 from leeside_server.core.guests import GuestRow
 from leeside_server.core.guests import ended as guest_ended
@@ -77,6 +77,12 @@ LOOK_S: Final = 2.0
 DUE_AT_ONCE: Final = 4_000
 ACTIVE_AT_ONCE: Final = 10_000
 HELD_AT_ONCE: Final = 50
+HELD_QUEUE: Final = 500
+"""Held consults that wait for their alarm to repeat. All beyond would stand before everybody else's in what is due."""
+HELD_LATER_MS: Final = 600_000
+"""How much later those are alarmed again. Each was when it was asked for, and stands in the supervisors' queue."""
+HELD_APART_MS: Final = 20
+"""And one after the other, so that they do not all come due at once again."""
 TICKS: Final = 16
 """Consults that are decided side by side."""
 WATCHED: Final = frozenset({ConsultState.PAGING, ConsultState.ACCEPTED, ConsultState.IN_SESSION})
@@ -173,6 +179,7 @@ class Consults:
         held = [one for one in due if one[1].row.state is ConsultState.REQUESTED]
         await self._tick_all([one for one in due if one[1].row.state is not ConsultState.REQUESTED])
         await self._tick_all(held[:HELD_AT_ONCE])
+        await self._put_off(held[HELD_QUEUE:], now_ms)
 
     async def look(self, now_ms: int) -> None:
         """Tick every consult for which it counts who comes and goes, due or not. Raises the store's errors."""
@@ -197,6 +204,19 @@ class Consults:
         return None
 
     # ---- inside
+
+    async def _put_off(self, held: Sequence[tuple[AgencyId, Held[ConsultRow]]], now_ms: int) -> None:
+        """Have these repeat their alarm later, all in one write: whoever moves one meanwhile was first."""
+        if not held:
+            return
+        wall_ms, items = self._node.clock.now_ms(), list[Item]()
+        for at, (agency, one) in enumerate(held):
+            later_ms = now_ms + HELD_LATER_MS + at * HELD_APART_MS
+            row = msgspec.structs.replace(
+                one.row, deadline_steady_ms=later_ms, told=max(one.row.told, told_by(one.row, later_ms))
+            )
+            items.append(Item(agency, wall_ms, (change(one, row),)))
+        await self._node.write(items)
 
     async def _tick_all(self, due: Sequence[tuple[AgencyId, Held[ConsultRow]]]) -> None:
         room = asyncio.Semaphore(TICKS)

@@ -61,6 +61,13 @@ class Worlds:
         people = await self._node.staff.of(agency)
         return await self._seen(agency, row.unit, row.steps, row.channel, now, people)
 
+    async def over(self, agency: AgencyId, row: ConsultRow) -> World:
+        """What says who sees a consult that is over: nobody may do anything there, whoever is on call. Raises
+        `StoreUnavailable`."""
+        people = await self._node.staff.of(agency)
+        desk = frozenset(people.having(Role.DISPATCHER, Role.SUPERVISOR))
+        return World({}, {}, people.having(Role.SUPERVISOR), await self._unit(agency, row.unit), desk)
+
     async def _seen(
         self,
         agency: AgencyId,

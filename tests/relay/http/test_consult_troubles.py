@@ -30,6 +30,8 @@ from leeside_server.core.notices import Notice
 from leeside_server.core.rates import Rate
 from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import Item, Save, Stored
+from leeside_server.relay import consults as shell
+from leeside_server.relay.consults import HELD_APART_MS, HELD_LATER_MS
 from leeside_server.relay.http import HttpSettings
 from tests.relay.http.consulting import Asked, Scene, act, inbox, scene_of, show, steps
 from tests.relay.http.world import Agency, City, Person, Refusal, channel_post
@@ -242,6 +244,32 @@ async def test_a_fault_in_one_consult_holds_up_no_other(
     await scene.pass_time(60)
     assert (await show(cast.ana, broken.id)).step == 0
     assert (await show(cast.ana, whole.id)).step == 1
+
+
+async def test_a_queue_of_held_requests_does_not_stand_before_a_step_that_is_due(
+    scene: Scene, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many: what is due is handed out oldest first, and only so much at once."""
+    for name, value in (("DUE_AT_ONCE", 4), ("HELD_AT_ONCE", 1), ("HELD_QUEUE", 2)):
+        monkeypatch.setattr(shell, name, value)
+    await scene.ladder(*steps((cast.priya,)))
+    eva = await scene.agency.join(Role.RESPONDER)
+    held = [await scene.request(cast.ana, cast.priya) for _ in range(CONSULTS_OPEN + 8)][CONSULTS_OPEN:]
+    other = await scene.request(eva, cast.priya)
+    scene.city.clock.advance(61)
+    await scene.report()
+    node = scene.city.node
+    for _ in range(4):
+        await node.consults.carry_out(await node.steady.now_ms())
+    assert (await scene.row(other.id)).step == 1
+    assert min([(await scene.row(asked.id)).alarms for asked in held]) == 1
+    # None of them is forgotten.
+    due_ms = [(await scene.row(asked.id)).deadline_steady_ms for asked in held]
+    now_ms = await node.steady.now_ms()
+    assert now_ms + HELD_LATER_MS <= max(due_ms) <= now_ms + HELD_LATER_MS + len(held) * HELD_APART_MS
+    monkeypatch.undo()
+    await scene.pass_time(HELD_LATER_MS / 1_000 + 60)
+    assert min([(await scene.row(asked.id)).alarms for asked in held]) >= 2
 
 
 # ---- its incident

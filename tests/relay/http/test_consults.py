@@ -14,6 +14,7 @@ import pytest_asyncio
 from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
+from leeside_protocol.ids import AgencyId
 from leeside_protocol.sealing.public.commit import Commit
 from leeside_protocol.words import (
     ChannelPurpose,
@@ -23,9 +24,12 @@ from leeside_protocol.words import (
     Role,
     TargetState,
 )
+from leeside_server.core.consult_row import ConsultRow
 from leeside_server.core.incidents import IncidentRow
+from leeside_server.core.ladder import StepRow
 from leeside_server.core.notices import Notice
 from leeside_server.core.rates import Rate
+from leeside_server.core.rota import RotaRow
 from leeside_server.core.rows import KINDS, read
 from leeside_server.relay.http import HttpSettings
 from leeside_server.relay.http.call import Call
@@ -294,6 +298,28 @@ async def test_a_consult_concerns_few(scene: Scene, cast: Cast) -> None:
         assert await refusal(show(who, asked.id)) is WireError.NOT_FOUND
         assert await refusal(act(who, asked.id, K.CANCEL)) is WireError.NOT_FOUND
         assert (await who.ask("consults")).items == ()
+
+
+async def test_a_list_of_what_is_over_reads_no_rota_for_each(
+    scene: Scene, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ladder = await scene.ladder(StepRow((await scene.empty_rota(),)))
+    for _ in range(2):
+        asked = await scene.request(cast.ana, cast.priya, ladder=ladder)
+        await act(cast.ana, asked.id, K.CANCEL)
+    store, read = scene.city.node.store, list[str]()
+    objects = store.objects
+
+    async def counted(agency: AgencyId, kind: str, *rest: Any) -> Any:
+        read.append(kind)
+        return await objects(agency, kind, *rest)
+
+    monkeypatch.setattr(store, "objects", counted)
+    assert len((await cast.ana.ask("consults")).items) == 2
+    assert len((await cast.sofia.ask("consults", query={"state": "ended"})).items) == 2
+    assert (await cast.priya.ask("consults")).items == ()
+    assert KINDS[ConsultRow] in read
+    assert KINDS[RotaRow] not in read
 
 
 async def test_a_list_is_paged_past_what_does_not_concern_the_asker(scene: Scene, cast: Cast) -> None:

@@ -206,7 +206,9 @@ async def consults(call: Call) -> o.Consults:
         for item in items:
             after = item.id
             held = read(ConsultRow, item)
-            world = await _world(call, held.row)
+            # Most that a long list looks at are over, and a list of them must not read every rota for each.
+            over = held.row.state in FINAL
+            world = await (_over(call, held.row) if over else _world(call, held.row))
             if _concerns(held.row, call.actor.member, world):
                 found.append(answer(held, call.actor.member, world))
                 if len(found) == call.limit:
@@ -239,6 +241,10 @@ async def _mine(call: Call, *, coming: bool = False) -> tuple[Held[ConsultRow], 
 async def _world(call: Call, row: ConsultRow) -> World:
     shell = call.host.consults
     return await shell.worlds.near(call.actor.agency, row, await shell.now())
+
+
+async def _over(call: Call, row: ConsultRow) -> World:
+    return await call.host.consults.worlds.over(call.actor.agency, row)
 
 
 def _concerns(row: ConsultRow, member: MemberId, world: World) -> bool:
