@@ -15,6 +15,7 @@ from leeside_protocol.ids import (
     ChannelAddress,
     ChannelId,
     ChannelKind,
+    MemberId,
     MessageId,
     StateKind,
     address,
@@ -26,8 +27,9 @@ from leeside_protocol.sealing.public.commit import CommitReason
 from leeside_protocol.words import ChannelPurpose, IncidentState, Lane, Role
 from leeside_server.core.attachments import BlobRow
 from leeside_server.core.commits import FORGOTTEN_BOXES
+from leeside_server.core.guests import GuestCodeRow
 from leeside_server.core.identity import NO_AGENCY, BootstrapRow, EnrolmentRow, SessionRow
-from leeside_server.core.rows import KINDS
+from leeside_server.core.rows import KINDS, create
 from leeside_server.core.writes import Append, Item, StoredEntry
 from leeside_server.relay.retention import SETTLED_MS, Retention, RetentionSettings
 from tests.relay.http.world import Agency, City, Person, Room, channel_post
@@ -291,9 +293,11 @@ async def test_an_upload_that_was_not_finished_in_a_day_is_dropped(agency: Agenc
     assert response.status_code == 404
 
 
-async def rows(agency: Agency, kind: type[BlobRow | SessionRow | EnrolmentRow | BootstrapRow]) -> int:
+async def rows(
+    agency: Agency, kind: type[BlobRow | SessionRow | EnrolmentRow | BootstrapRow | GuestCodeRow]
+) -> int:
     """How many rows of a kind there are."""
-    owner = NO_AGENCY if kind in {EnrolmentRow, BootstrapRow} else agency.id
+    owner = NO_AGENCY if kind in {EnrolmentRow, BootstrapRow, GuestCodeRow} else agency.id
     return len(await agency.city.node.store.objects(owner, KINDS[kind], None, b"", 500))
 
 
@@ -319,13 +323,18 @@ async def test_ended_sessions_and_spent_codes_are_forgotten_a_day_later(agency: 
     sessions, codes, boots = [await rows(agency, kind) for kind in (SessionRow, EnrolmentRow, BootstrapRow)]
     assert min(sessions, codes, boots) >= 1
     await leaver.ask("sign_out")
+    now_ms = agency.city.clock.now_ms()
+    link = GuestCodeRow(agency.id, MemberId(bytes(16)), now_ms + DAY_S * 1_000)
+    await agency.city.node.write([Item(NO_AGENCY, now_ms, (create(bytes(16), link),))])
     retention = Retention(agency.city.node, RetentionSettings())
     await retention.sweep()
     assert (await rows(agency, SessionRow), await rows(agency, EnrolmentRow)) == (sessions, codes)
+    assert await rows(agency, GuestCodeRow) == 1
     agency.city.clock.advance(2 * DAY_S)
     for _ in range(2):
         await retention.sweep()
         assert (await rows(agency, SessionRow), await rows(agency, EnrolmentRow)) == (sessions - 1, 0)
+        assert await rows(agency, GuestCodeRow) == 0
         assert await rows(agency, BootstrapRow) == boots
     agency.city.clock.advance(31 * DAY_S)
     await retention.sweep()

@@ -128,7 +128,9 @@ class Paging:
                 break
         else:
             return
-        if path is Path.PUSH and row.device:
+        # Who kept an old page's id says nothing of today's pushes with it.
+        lives = node.steady.estimate_ms() < row.until_ms
+        if path is Path.PUSH and row.device and lives:
             await node.probes.reached(agency, DeviceId(row.device), page, test=row.kind is PageKind.TEST)
         if row.consult and row != held.row:
             await self._tell_consult(agency, page, row, state)

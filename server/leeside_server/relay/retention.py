@@ -14,7 +14,7 @@ the hold stands the row has no deadline, so that a node of the version before, w
 Boxes of a standing channel go with the epochs that were over before its retention time and that no kept frame needs.
 
 What only ever served once is forgotten `SPENT_KEPT_MS` after its end, when nobody can present it any more: sessions, pages,
-enrolment codes, announcements of attachments that are gone. A spent bootstrap code is not: the operator's file still
+enrolment codes, codes of guests' links, announcements of attachments that are gone. A spent bootstrap code is not: the operator's file still
 has its hash, and the row is what keeps it from serving twice.
 
 The signed directory and the epochs of channels are never pruned, and the hash of a pruned frame stays, so that
@@ -39,6 +39,7 @@ from leeside_server.core.attachments import BlobRow, chunks_of
 from leeside_server.core.channels import ChannelRow, boxes_unneeded_below
 from leeside_server.core.commits import FORGOTTEN_BOXES
 from leeside_server.core.directory import revocation_parts
+from leeside_server.core.guests import GuestCodeRow
 from leeside_server.core.identity import NO_AGENCY, DeviceRow, EnrolmentRow, SessionRow
 from leeside_server.core.incidents import ENDED, IncidentRow
 from leeside_server.core.paging import PageRow
@@ -127,6 +128,7 @@ class Retention:
             for agency in await self._store.agencies():
                 await self._daily(agency, now_ms)
             await self._forget(NO_AGENCY, EnrolmentRow, lambda row: row.expires_ms, now_ms)
+            await self._forget(NO_AGENCY, GuestCodeRow, lambda row: row.expires_ms, now_ms)
             self._next_daily_ms = now_ms + DAY_MS
 
     # ---- incidents

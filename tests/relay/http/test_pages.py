@@ -16,6 +16,7 @@ from leeside_protocol.errors import WireError
 from leeside_protocol.words import Role, TargetState
 from leeside_server.core.duty import DutyRow, probed
 from leeside_server.core.notices import Notice
+from leeside_server.core.paging import TEST_LIFE_MS
 from leeside_server.core.rows import KINDS, read
 from tests.relay.http.consulting import Scene, inbox, scene_of, show, steps
 from tests.relay.http.world import Agency, City, Person, Refusal
@@ -131,6 +132,19 @@ class TestTest:
             "push": TargetState.DELIVERED,
         }
         assert (await priya.ask("duty")).probed_ms == city.clock.now_ms(), "a test shows what a probe would"
+
+    async def test_the_receipt_of_an_old_test_shows_nothing_of_today(
+        self, scene: Scene, priya: Person
+    ) -> None:
+        city = scene.city
+        await subscribe(priya)
+        page = (await priya.ask("test_page")).page
+        await settled(city)
+        await receipt(city, page, "delivered")
+        tested_ms = (await priya.ask("duty")).probed_ms
+        city.clock.advance(TEST_LIFE_MS / 1_000)
+        await receipt(city, page, "delivered")
+        assert (await priya.ask("duty")).probed_ms == tested_ms
 
     async def test_a_device_cannot_ring_all_the_time(self, priya: Person) -> None:
         for _ in range(3):
