@@ -57,7 +57,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Did:
-    """What a person did to a consult, and that it was answered as done."""
+    """What a person did to a consult, and when it was answered as done; infinite where that never became known."""
 
     consult: bytes
     member: bytes

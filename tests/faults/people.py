@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections import Counter
@@ -108,15 +109,24 @@ class Scene:
             await self.act(by, consult, "cancel")
 
     async def act(self, who: Person, consult: bytes, kind: Deed) -> bool:
-        """Do it until it is answered; whether it was done. A refusal is an answer too: somebody else was first."""
-        called_s = time.time()
+        """Do it until it is answered; whether it was done. A refusal is an answer too: somebody else was first. One that
+        follows an attempt without an answer leaves open what became of that one."""
+        called_s, tries = time.time(), 0
         action = o.ConsultAction(ConsultActionKind(kind))
+
+        async def once() -> o.Consult:
+            nonlocal tries
+            tries += 1
+            return await who.api.consult_action(consult, action)
+
         try:
-            answer = await self.insist(lambda: who.api.consult_action(consult, action))
+            answer = await self.insist(once)
         except ApiError as refused:
             self.refused[f"{kind} {refused.code.label}"] += 1
             if refused.code is WireError.ALREADY_ACCEPTED:
                 self.book.saw(consult, ConsultState.ACCEPTED, time.time())
+            if tries > 1:
+                self.book.deeds.append(Did(consult, who.member, kind, called_s, math.inf))
             return False
         self.book.deeds.append(Did(consult, who.member, kind, called_s, time.time()))
         self.book.saw(consult, answer.state, time.time())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -300,9 +301,10 @@ def test_a_frozen_node_may_finish_what_it_had_begun() -> None:
     assert checks.AFTER in {broken.promise for broken in checks.check(book, uptime)}
 
 
-def test_all_who_were_paged_decline_and_the_next_step_may_begin_at_once() -> None:
+@pytest.mark.parametrize("answered_s", [202.1, math.inf])
+def test_all_who_were_paged_decline_and_the_next_step_may_begin_at_once(answered_s: float) -> None:
     book = clean()
-    book.deeds.append(Did(LONELY, ADA, "decline", 201.9, 202.1))
+    book.deeds.append(Did(LONELY, ADA, "decline", 201.9, answered_s))
     shift(book, LONELY, 1, -3.0)
     # Both times that the second step rang; the last one follows as before.
     shift(book, LONELY, 2, -3.0)
@@ -311,6 +313,12 @@ def test_all_who_were_paged_decline_and_the_next_step_may_begin_at_once() -> Non
         for line in book.told[LONELY].lines
     )
     tell(book, LONELY, lines=lines)
+    assert checks.check(book, running()) == []
+
+
+def test_who_declined_for_all_that_is_known_need_not_be_followed_at_once() -> None:
+    book = clean()
+    book.deeds.append(Did(LONELY, EVE, "decline", 220.0, math.inf))
     assert checks.check(book, running()) == []
 
 
