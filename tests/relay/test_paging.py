@@ -458,6 +458,27 @@ class TestReceipts:
         assert box.sent() == [(endpoint, page.hex())] * 2
 
 
+class TestBacklog:
+    async def test_what_is_only_tried_again_does_not_stand_before_a_new_page(
+        self, box: Outbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for _ in range(5):
+            member = await box.member()
+            await box.device(member)
+            await box.page(member)
+        await box.turn()
+        assert len(box.doors.sent) == 5
+        box.doors.sent.clear()
+        monkeypatch.setattr(relay_paging, "DUE_AT_ONCE", 2)
+        monkeypatch.setattr(relay_paging, "AGAIN", 0)
+        box.world.clock.advance(REPEAT_MS / 1_000 + 1)
+        member = await box.member()
+        endpoint = await box.device(member)
+        page = await box.page(member)
+        await box.turn()
+        assert box.sent() == [(endpoint, page.hex())]
+
+
 class TestProbes:
     async def test_a_device_on_duty_is_probed_and_its_receipt_counts_for_a_day(self, box: Outbox) -> None:
         member = await box.member()

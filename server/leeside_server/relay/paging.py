@@ -158,12 +158,22 @@ class Paging:
     async def carry_out(self, now_ms: int) -> None:
         """Claim every page that is due, as far as there is room. Raises the store's errors."""
         async with self._looking:
-            found = await self._node.store.due(_PAGE, now_ms, DUE_AT_ONCE)
-            rows = [(agency, held) for agency, one in found if (held := _readable(one)) is not None]
+            rows = await self._due(now_ms)
             # Who is asked for is before what is only tried again.
             rows.sort(key=lambda one: not _asked(one[1].row))
             for at in range(0, len(rows), CLAIMED_AT_ONCE):
                 await self._claim(rows[at : at + CLAIMED_AT_ONCE], now_ms)
+
+    async def _due(self, now_ms: int) -> list[tuple[AgencyId, Held[PageRow]]]:
+        """What is due, the oldest first. Where all of it is only tried again, and might stand there because a push service
+        hangs, more: who is asked for now is behind it."""
+        rows: list[tuple[AgencyId, Held[PageRow]]] = []
+        for limit in (DUE_AT_ONCE, DUE_AT_ONCE * 4, DUE_AT_ONCE * 16):
+            found = await self._node.store.due(_PAGE, now_ms, limit)
+            rows = [(agency, held) for agency, one in found if (held := _readable(one)) is not None]
+            if len(found) < limit or any(_asked(held.row) for _, held in rows):
+                break
+        return rows
 
     async def _claim(self, rows: Sequence[tuple[AgencyId, Held[PageRow]]], now_ms: int) -> None:
         node, wall_ms = self._node, self._node.clock.now_ms()
