@@ -48,6 +48,17 @@ SHORT_S: Final = 5
 """The shortest delay that a step may have."""
 UNMEANT_MS: Final = 700
 """A little longer than a ring that has just begun takes no tap for an answer."""
+SHOWN: Final = """\
+async () => {
+    for (let look = 0; look < 300; look++) {
+        const shown = (await registration.getNotifications()).map(({ title }) => title);
+        if (shown.length > 0) return shown;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    return [];
+}
+"""
+"""What stands on the device, once something does."""
 TREE_S: Final = 12
 """Ten seconds without a word of the server, and what a busy machine takes to show it."""
 
@@ -260,8 +271,7 @@ async def test_a_tab_that_sleeps_is_woken_by_a_push(browser: Browser, one: Stage
         # The service worker does not, and says that a consult waits, and no more.
         await push(push_payload(PageKind.CONSULT, PageId(bytes.fromhex(page))).decode())
         worker = lee.context.service_workers[0]
-        shown = "async () => (await registration.getNotifications()).map(({ title }) => title)"
-        assert await worker.evaluate(shown) == ["A consult is waiting"]
+        assert await worker.evaluate(SHOWN) == ["A consult is waiting"]
 
         # Its person opens it: it has been ringing all the while.
         await sleeping.wake()
