@@ -184,8 +184,10 @@ def _late(book: Book, uptime: Uptime) -> list[Broken]:
             # A step's pages are over when the next one begins.
             until_s = dict(_next_steps(book, consult)).get(line.step, book.over_s(consult))
             came_s = seen.get((consult, line.member), until_s)
-            waited_s = uptime.worked_s(line.at_s, min(came_s, until_s, book.over_s(consult)))
-            if waited_s > LATE_S:
+            last_s = min(came_s, until_s, book.over_s(consult))
+            waited_s = uptime.worked_s(line.at_s, last_s)
+            # A node that falls with a page in its hands keeps it for its lease, each time.
+            if waited_s > LATE_S + LEASE_S * uptime.falls(line.at_s, last_s):
                 broken.append(
                     Broken(
                         LATE,

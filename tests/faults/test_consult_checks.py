@@ -283,6 +283,15 @@ def test_a_step_that_nobody_was_there_to_end_may_get_its_time_anew() -> None:
     assert checks.check(book, uptime) == []
 
 
+def test_a_node_that_fell_with_a_page_may_keep_it_for_its_lease() -> None:
+    book, uptime = clean(), running()
+    late = [replace(s, at_s=s.at_s + 24.0) if s.page == page(LONELY, EVE) else s for s in book.sights]
+    book.sights = late
+    assert checks.LATE in {broken.promise for broken in checks.check(book, uptime)}
+    uptime.down("one", 216.0)
+    assert checks.check(book, uptime) == []
+
+
 def test_one_node_of_two_is_enough_to_be_late_by() -> None:
     book, uptime = clean(), running()
     shift(book, LONELY, 1, 16.0)

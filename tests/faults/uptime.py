@@ -38,6 +38,15 @@ class Uptime:
         """How long this part did not run between two moments."""
         return sum(end - begin for begin, end in self._pieces(from_s, to_s) if not self.is_up(part, begin))
 
+    def falls(self, from_s: float, to_s: float) -> int:
+        """How often a node went down between two moments."""
+        return sum(
+            not up and from_s <= when <= to_s
+            for part, changes in self._changes.items()
+            if part != STORE
+            for when, up in changes
+        )
+
     def worked_s(self, from_s: float, to_s: float) -> float:
         """How long work was possible between two moments; 0 when they are the wrong way round."""
         return sum(end - begin for begin, end in self._pieces(from_s, to_s) if self._works(begin))
