@@ -10,8 +10,8 @@ import type {
     Snapshot,
     UnitId,
 } from '~/model/engine';
-import { consultId, deviceId, messageId, pageId, progress, text } from '~/model/sample';
-import { nightMs, type OnCallScene, type Scene } from './scene';
+import { consultId, deviceId, memberId, messageId, pageId, progress, text } from '~/model/sample';
+import { GUEST_LINK, nightMs, type OnCallScene, type Scene } from './scene';
 
 const DAY_MS = 86_400_000;
 
@@ -214,7 +214,8 @@ export class FakeEngine implements Engine {
     recommend = this.#refuse;
     readBack = (): Promise<void> => this.#do(undefined);
     openSide = this.#refuse;
-    inviteGuest = this.#refuse;
+    inviteGuest = (): ReturnType<Engine['inviteGuest']> =>
+        this.#do({ guest: memberId(82), url: GUEST_LINK, expiresMs: nightMs + 720_000 });
     guests: Engine['guests'] = (consult) =>
         this.#told('guests', (guests) => ({ kind: 'guests', consult, guests }));
     letGuestIn = (): Promise<void> => this.#do(undefined);

@@ -3,6 +3,7 @@
  * Every part of the screens adds a folder with a `scenes.ts`.
  */
 import { mount } from 'svelte';
+import type { GuestState } from '~/model/guest/visit';
 import { Clock } from '~/model/clock.svelte';
 import { Awake } from '~/model/awake.svelte';
 import { Safety } from '~/model/safety.svelte';
@@ -12,6 +13,7 @@ import App from '~/views/App.svelte';
 import '~/views/shared/tokens.css';
 import '~/views/shared/elements.css';
 import { showTheme } from '~/views/shared/theme';
+import GuestPage from '~/views/guest/GuestPage.svelte';
 import OtherTab from '~/views/start/OtherTab.svelte';
 import Unfit from '~/views/start/Unfit.svelte';
 import { bestLanguage, speak, t, useWords } from '~/words/words.svelte';
@@ -51,6 +53,7 @@ const areas = [
     'consult',
     'duty',
     'supervisor',
+    'guest',
 ] as const;
 
 /** Something stands, and nothing has moved for a moment: a slow machine is not pictured while it is still opening. */
@@ -74,6 +77,13 @@ async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
         mount(Unfit, { target, props: { missing: scene.unfit } });
     } else if (scene.otherTab) {
         mount(OtherTab, { target, props: { onhere: () => undefined } });
+    } else if (scene.guest) {
+        const { guest } = scene;
+        const start = (put: (state: GuestState) => void) => {
+            put(guest);
+            return { hurry: () => undefined, leave: () => Promise.resolve() };
+        };
+        mount(GuestPage, { target, props: { start } });
     } else {
         const engine = new FakeEngine(scene);
         const handset = fakeHandset(scene.handset);

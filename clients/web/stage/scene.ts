@@ -1,6 +1,7 @@
 /** What stands on the stage: a state of the world under a name, the screen that shows it, and what is tapped first. */
 import type { ChannelId, EngineEvent, Row, Snapshot } from '~/model/engine';
 import type { Enrolment, SignIn } from '~/model/fragment';
+import type { GuestState } from '~/model/guest/visit';
 import type { Handset, Lack } from '~/model/handset';
 import type {
     DutyView,
@@ -17,6 +18,9 @@ import type {
 /** The night of every scene: 2026-11-28, 02:14 UTC. */
 export const nightMs = Date.UTC(2026, 10, 28, 2, 14);
 export const minutesAgo = (n: number): number => nightMs - n * 60_000;
+
+export const GUEST_LINK =
+    'https://leeside.example.org/guest#K7QX-22MD-9F4T-HN3C.q1J7mXbE0kYwT5rV3uZc8sLdN2fGhP4aQ6eR9tKyW_o';
 
 /** What the server would say of who is on call; what is not here never comes. */
 export interface OnCallScene {
@@ -48,6 +52,8 @@ export interface Scene {
     readonly signIn?: SignIn;
     readonly unfit?: readonly Lack[];
     readonly otherTab?: boolean;
+    /** The page of a guest, in place of the client. */
+    readonly guest?: GuestState;
     /** `history` never answers, or fails. */
     readonly history?: 'never' | 'fails';
     readonly oncall?: OnCallScene;

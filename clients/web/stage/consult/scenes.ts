@@ -2,7 +2,7 @@
 import type { Me, Row, Snapshot } from '~/model/engine';
 import type { ConsultTarget, ConsultView, DutyView, GuestView, OnCallView } from '~/model/on-call';
 import * as a from '~/model/sample';
-import { minutesAgo, nightMs, type OnCallScene, type Scene } from '../scene';
+import { GUEST_LINK, minutesAgo, nightMs, type OnCallScene, type Scene } from '../scene';
 
 const [ana, jonah, mei, nair, osei, ruth] = [1, 2, 3, 5, 6, 7].map(a.memberId) as [
     Me['member'],
@@ -419,7 +419,7 @@ const guest = (n: number, change: Partial<GuestView>): GuestView => ({
 const guests: readonly GuestView[] = [
     guest(80, { state: 'waiting', genuine: true }),
     guest(81, { state: 'waiting', role: 'receiving_facility', genuine: false }),
-    guest(82, { url: 'https://leeside.example/#guest=0a0b0c0d0e0f' }),
+    guest(82, { url: GUEST_LINK }),
     guest(83, { state: 'in' }),
 ];
 const where = a.position(1, { member: ana, fix: a.fix({ fixMs: secondsAgo(40), accuracyM: 12 }) });
@@ -526,17 +526,24 @@ const psychiatristScenes: readonly Scene[] = [
             ],
         },
     ),
-    duties('guests', [hers], {
+    duties('guests', [hers], { path: `${progress}/room`, rows: rows(), oncall: { ...night, guests } }),
+    duties('guests-sheet', [hers], {
         path: `${progress}/room`,
         rows: rows(),
         oncall: { ...night, guests },
-        taps: ['.tabs button:nth-of-type(2)'],
+        taps: ['.invite'],
     }),
     duties('guests-none', [hers], {
         path: `${progress}/room`,
         rows: rows(),
         oncall: { ...night, guests: [] },
-        taps: ['.tabs button:nth-of-type(2)'],
+        taps: ['.invite'],
+    }),
+    duties('guests-link', [hers], {
+        path: `${progress}/room`,
+        rows: rows(),
+        oncall: { ...night, guests },
+        taps: ['.invite', 'dialog footer .primary'],
     }),
     duties('end', [hers], { path: `${progress}/room`, rows: rows(), taps: ['.do > :last-child'] }),
     duties('room-not-open', [hers], { path: `${progress}/room` }, { channels: [] }),
