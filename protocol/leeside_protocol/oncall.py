@@ -343,13 +343,15 @@ class ConsultAction(Body, frozen=True):
 
 
 class ConsultTarget(Answer, frozen=True):
-    """One member that was paged, or would have been."""
+    """One member that was paged, or would have been. `page` is what rings for them now: told to themselves and
+    the desk alone, because whoever has it may say that it was seen. `rings`: something does."""
 
     member: HexId
     step: int
     state: TargetState
     page: HexId | None
     at_ms: int
+    rings: bool = False
 
 
 class Tried(Answer, frozen=True):

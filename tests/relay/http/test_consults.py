@@ -98,6 +98,9 @@ async def test_a_request_pages_the_first_step_and_tells_nobody_else(scene: Scene
     assert (found.state, found.step, found.steps) == (ConsultState.PAGING, 0, 3)
     assert [(t.member, t.state) for t in found.targets] == [(cast.priya.member, TargetState.QUEUED)]
     (page,) = await scene.pages(asked.id)
+    # Whoever has a page's id may say that it was seen: the asker sees that it rings, its member and the desk which it is.
+    shown = [(await show(who, asked.id)).targets[0] for who in (cast.ana, cast.priya, cast.sofia)]
+    assert [(t.rings, t.page) for t in shown] == [(True, None), (True, page.id.hex()), (True, page.id.hex())]
     assert await inbox(cast.priya, Notice.PAGE) == [(Notice.PAGE, (page.id, asked.id))]
     assert await inbox(cast.noor, Notice.PAGE) == await inbox(cast.sofia, Notice.PAGE) == []
     mine = (await show(cast.priya, asked.id)).me

@@ -391,7 +391,7 @@ def _standing(consult: o.Consult, names: Names) -> str:
     if consult.state in COMING:
         return f"{state} by {_who(consult.accepted_by, names).strip()}"
     if consult.state is ConsultState.PAGING:
-        asked = [names.show(t.member) for t in consult.targets if t.page is not None]
+        asked = [names.show(t.member) for t in consult.targets if t.rings]
         return f"{state}, step {consult.step + 1} of {consult.steps}: {', '.join(asked) or 'nobody'}"
     if consult.state is ConsultState.EXHAUSTED and consult.taken_by is not None:
         return f"{state}; {names.show(consult.taken_by)} took the alarm"

@@ -321,6 +321,7 @@ def answer(held: Held[ConsultRow], member: MemberId, world: World) -> o.Consult:
     """A consult as one member sees it."""
     row = held.row
     page = ringing(row, member)
+    desk = member in world.desk or member in world.supervisors
     return o.Consult(
         id=held.id.hex(),
         incident=row.incident.hex(),
@@ -350,7 +351,15 @@ def answer(held: Held[ConsultRow], member: MemberId, world: World) -> o.Consult:
         alarms=row.alarms,
         taken_by=_hex(row.taken_by),
         targets=tuple(
-            o.ConsultTarget(t.member.hex(), t.step, t.state, _hex(t.page), t.at_ms) for t in row.targets
+            o.ConsultTarget(
+                t.member.hex(),
+                t.step,
+                t.state,
+                _hex(t.page) if desk or t.member == member else None,
+                t.at_ms,
+                t.page is not None,
+            )
+            for t in row.targets
         ),
         tried=tuple(o.Tried(t.at_ms, t.event.value, t.step, _hex(t.member)) for t in row.tried),
         me=o.ConsultMine(may(row, member, world), _hex(page), page is not None),
