@@ -228,12 +228,12 @@ class Consults:
                 except ProtocolError as error:
                     # Others move it at this very moment: it is looked at again soon. Anything else it would meet each time.
                     if error.code not in (WireError.BUSY, WireError.NOT_FOUND):
-                        _log.error("consult_failed", error=error.code.label)
+                        self._failed(error.code.label)
                 except (StoreUnavailable, StoreFull):
                     raise
                 except Exception as error:  # noqa: BLE001
                     # A fault of ours in one consult must not keep the others waiting. Its text could repeat content.
-                    _log.error("consult_failed", error=type(error).__name__)
+                    self._failed(type(error).__name__)
 
         results = await asyncio.gather(
             *(tick(agency, ConsultId(held.id)) for agency, held in due), return_exceptions=True
@@ -242,6 +242,12 @@ class Consults:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+    def _failed(self, error: str) -> None:
+        """A consult that cannot be moved meets its fault at every tick, and readiness says nothing of it: one consult must
+        not take a node from everybody. An alert does."""
+        self._node.metrics.consults_failed.inc()
+        _log.error("consult_failed", error=error)
 
     async def _move(
         self,

@@ -68,6 +68,10 @@ class Metrics:
             buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 180, 300, 600, 1200, 3600),
             registry=self.registry,
         )
+        self.consults_failed = self._counter(
+            "consults_failed",
+            "Times that a fault of ours kept a consult from moving: its people may be waiting.",
+        )
         self.consult_alarms = self._counter("consult_alarms", "Alarms of consults that nobody answered.")
         self.refused = Counter("leeside_refused", "Requests refused.", ("error",), registry=self.registry)
         self.closed = Counter("leeside_closed", "Sockets closed by us.", ("code",), registry=self.registry)

@@ -244,6 +244,8 @@ async def test_a_fault_in_one_consult_holds_up_no_other(
     await scene.pass_time(60)
     assert (await show(cast.ana, broken.id)).step == 0
     assert (await show(cast.ana, whole.id)).step == 1
+    # Readiness says nothing of one consult: an alert watches this.
+    assert (scene.city.node.metrics.registry.get_sample_value("leeside_consults_failed_total") or 0) > 0
 
 
 async def test_a_queue_of_held_requests_does_not_stand_before_a_step_that_is_due(
