@@ -26,7 +26,9 @@ export class Tone {
 
     play(): void {
         // Vibration does not wait for sound to be armed where the browser allows it; iOS has none.
-        if ('vibrate' in navigator) navigator.vibrate([400, 150, 400, 150, 400]);
+        // Browsers let nothing vibrate, nor sound, before the first touch of a page; asked all the same, they complain.
+        const touched = !('userActivation' in navigator) || navigator.userActivation.hasBeenActive;
+        if (touched && 'vibrate' in navigator) navigator.vibrate([400, 150, 400, 150, 400]);
         const audio = this.#audio;
         if (audio?.state !== 'running') return;
         let atS = audio.currentTime + 0.02;
