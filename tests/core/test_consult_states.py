@@ -286,8 +286,9 @@ class ConsultStates(RuleBasedStateMachine):
         if before.state is S.PAGING and before.renewed and before.deadline_steady_ms <= now_ms:
             there = (before.state, before.step, before.turn)
             assert (after.state, after.step, after.turn) != there, "an outage is forgiven once"
+        taker_gone = before.taken_by is not None and world.person(before.taken_by).ended
         if before.deadline_steady_ms > now_ms and before.state in {S.EXHAUSTED, S.REQUESTED}:
-            assert after.alarms == before.alarms
+            assert after.alarms == before.alarms + taker_gone, "early, or nobody has it and it is silent"
 
     # ---- what always holds
 
@@ -355,6 +356,8 @@ class ConsultStates(RuleBasedStateMachine):
         if not hasattr(self, "oncall"):
             return
         oncall = self.oncall
+        # What is overdue is done first: an alarm that is late counts for itself.
+        self.move(Tick())
         if oncall.row.state in FINAL or oncall.row.taken_by is not None:
             return
         if oncall.row.state is S.IN_SESSION and oncall.row.deadline_steady_ms == NEVER_MS:
