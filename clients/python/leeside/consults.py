@@ -243,7 +243,14 @@ class Consults:
             return ChannelId(bytes.fromhex(found.side))
         channel = self._inside.channel(ChannelId(bytes.fromhex(found.channel)))
         auth = (AuthRecord(kind, await self._written(channel, ground)),)
-        clinical = [d for d in channel.roster if self._may_hold(d, Compartment.CLINICAL)]
+        # Not who is in the consult's channel: those of the ladder who were not needed may not have left it yet.
+        members = await self._taking_part(found)
+        clinical = [
+            device
+            for device in channel.roster
+            if self._inside.directories.member_of(device) in members
+            and self._may_hold(device, Compartment.CLINICAL)
+        ]
         subject = IncidentId(bytes.fromhex(found.incident))
         made = await self._founding.genesis(clinical, Compartment.CLINICAL, subject, auth)
         post = r.ChannelPost(ChannelPurpose.CONSULT, subject, commit_post(made))
@@ -252,6 +259,13 @@ class Consults:
         named = o.ConsultAction(ConsultActionKind.SIDE, side.hex())
         self._inside.consulting.took(await self._inside.api.consult_action(consult, named))
         return side
+
+    async def _taking_part(self, consult: o.Consult) -> set[MemberId]:
+        """Who asked, their unit, and who comes."""
+        named = {consult.member} | ({consult.accepted_by} if consult.accepted_by is not None else set[str]())
+        if consult.unit is not None:
+            named.update((await self._inside.api.unit(consult.unit)).members)
+        return {MemberId(bytes.fromhex(member)) for member in named}
 
     def _may_hold(self, device: DeviceId, compartment: Compartment) -> bool:
         certificate = self._inside.directories.certificate(device)
