@@ -283,7 +283,8 @@ class ConsultStates(RuleBasedStateMachine):
             and now_ms < self.began_ms + before.steps[before.step].delay_s * 1000
         ):
             assert (after.state, after.step, after.turn) == (before.state, before.step, before.turn)
-        if before.state is S.PAGING and before.renewed and before.deadline_steady_ms <= now_ms:
+        overdue = before.deadline_steady_ms <= now_ms
+        if before.state is S.PAGING and before.renewed and overdue and isinstance(given, Tick):
             there = (before.state, before.step, before.turn)
             assert (after.state, after.step, after.turn) != there, "an outage is forgiven once"
         taker_gone = before.taken_by is not None and world.person(before.taken_by).ended
