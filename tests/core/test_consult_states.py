@@ -287,9 +287,10 @@ class ConsultStates(RuleBasedStateMachine):
         if before.state is S.PAGING and before.renewed and overdue and isinstance(given, Tick):
             there = (before.state, before.step, before.turn)
             assert (after.state, after.step, after.turn) != there, "an outage is forgiven once"
-        taker_gone = before.taken_by is not None and world.person(before.taken_by).ended
+        gone = before.taken_by is not None and world.person(before.taken_by).ended
+        again = gone and isinstance(given, Tick)
         if before.deadline_steady_ms > now_ms and before.state in {S.EXHAUSTED, S.REQUESTED}:
-            assert after.alarms == before.alarms + taker_gone, "early, or nobody has it and it is silent"
+            assert after.alarms == before.alarms + again, "early, or nobody has it and it is silent"
 
     # ---- what always holds
 

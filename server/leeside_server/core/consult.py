@@ -166,10 +166,10 @@ def _tick(draft: Draft) -> None:
         case _S.PAGING:
             if due:
                 _turn_over(draft)
-            else:
+            if draft.row.state is _S.PAGING:
                 draft.look()
                 if not draft.waiting():
-                    draft.begin(row.step + 1)
+                    draft.begin(draft.row.step + 1)
         case _S.ACCEPTED:
             _await_joining(draft, due)
         case _S.IN_SESSION:
