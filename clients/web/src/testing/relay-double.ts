@@ -474,7 +474,7 @@ export class RelayDouble {
                     rootPub: this.rootPublic,
                     createdMs: 0,
                     person: this.person,
-                    personHours: this.personMs / 3_600_000,
+                    personHours: Math.max(1, Math.round(this.personMs / 3_600_000)),
                     revision: this.revision,
                 });
             case 'PATCH agency':
