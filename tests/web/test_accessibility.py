@@ -40,11 +40,13 @@ async def test_the_desk_has_no_violation(browser: Browser, desk: str, scene: str
         assert await violations(page) == []
 
 
-async def test_the_responders_screens_have_no_violation(built: Path) -> None:
-    """Every scene of the responder's stage, light and dark: e2e/axe.mjs builds it and looks."""
+@pytest.mark.parametrize("share", ["1/4", "2/4", "3/4", "4/4"])
+async def test_the_screens_have_no_violation(built: Path, share: str) -> None:
+    """Every scene of the other stage, light and dark: e2e/axe.mjs builds it and looks."""
     process = await asyncio.create_subprocess_exec(
         "node",
         "e2e/axe.mjs",
+        share,
         cwd=WEB,
         env={**os.environ, **environment(node_folder()), CHROMIUM.variable: str(program_path(CHROMIUM))},
         stdout=asyncio.subprocess.PIPE,

@@ -132,6 +132,8 @@ export async function show({ page, address }, scene, { scale = 1, ...variant }) 
 
 /** Scenes by the words given on the command line: any part of a name. */
 export function chosen(scenes, words) {
+    const share = /^([1-9]\d*)\/([1-9]\d*)$/.exec(words[0] ?? '');
+    if (share) return scenes.filter((_, at) => at % Number(share[2]) === Number(share[1]) - 1);
     return words.length === 0
         ? scenes
         : scenes.filter(({ name }) => words.some((word) => name.includes(word)));
