@@ -164,12 +164,7 @@ def _tick(draft: Draft) -> None:
             if due or _taker_gone(draft):
                 draft.alarm()
         case _S.PAGING:
-            if due:
-                _turn_over(draft)
-            if draft.row.state is _S.PAGING:
-                draft.look()
-                if not draft.waiting():
-                    draft.begin(draft.row.step + 1)
+            _go_on_paging(draft, due)
         case _S.ACCEPTED:
             _await_joining(draft, due)
         case _S.IN_SESSION:
@@ -190,6 +185,16 @@ def _tick(draft: Draft) -> None:
         if draft.row.hold_steady_ms <= draft.now.steady_ms:
             draft.end_hold()
         draft.count_tells()
+
+
+def _go_on_paging(draft: Draft, due: bool) -> None:
+    """The turn ends if it is time; then see who came and went, and climb where nobody is left to wait for."""
+    if due:
+        _turn_over(draft)
+    if draft.row.state is _S.PAGING:
+        draft.look()
+        if not draft.waiting():
+            draft.begin(draft.row.step + 1)
 
 
 def _taker_gone(draft: Draft) -> bool:
