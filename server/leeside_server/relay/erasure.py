@@ -32,9 +32,10 @@ from leeside_server.core.attachments import BlobRow
 from leeside_server.core.channels import ChannelRow
 from leeside_server.core.commits import FORGOTTEN_BOXES
 from leeside_server.core.records import RecordsRow
-from leeside_server.core.rows import KINDS, Held, R, change, read
+from leeside_server.core.rows import Held, change
 from leeside_server.core.writes import NO_DEVICE, Append, Audit, Item, Outcome, Part
 from leeside_server.ports import Blobs, Store
+from leeside_server.relay.reading import every
 
 PAGE_BYTES: Final = 1 << 20
 DROPPED_KEPT_MS: Final = 3_600_000
@@ -66,19 +67,8 @@ class Erasure:
 
     async def channels(self, agency: AgencyId, incident: bytes) -> list[Held[ChannelRow]]:
         """An incident's channels, consults included."""
-        rows = await self.every(agency, ChannelRow, None)
+        rows = await every(self._host.store, agency, ChannelRow)
         return [held for held in rows if held.row.subject == incident.hex()]
-
-    async def every(self, agency: AgencyId, kind: type[R], parent: bytes | None) -> Sequence[Held[R]]:
-        """All rows of a kind, read in pages."""
-        rows: list[Held[R]] = []
-        after = b""
-        while True:
-            found = await self._host.store.objects(agency, KINDS[kind], parent, after, PAGE_ENTRIES)
-            rows += [read(kind, one) for one in found]
-            if len(found) < PAGE_ENTRIES:
-                return rows
-            after = found[-1].id
 
     async def deletions(
         self, agency: AgencyId, channel: bytes, kind: StateKind | None = None
@@ -115,7 +105,7 @@ class Erasure:
             if gone:
                 await self._prune_all(agency, log, ids_before_ms)
             await store.forget_boxes(agency, ChannelId(channel.id), channel.row.epoch + 1, FORGOTTEN_BOXES)
-            for blob in await self.every(agency, BlobRow, channel.id):
+            for blob in await every(self._host.store, agency, BlobRow, channel.id):
                 await self.drop(agency, blob, now_ms)
 
     async def shred(self, agency: AgencyId, records: Held[RecordsRow], now_ms: int) -> None:
@@ -126,7 +116,7 @@ class Erasure:
         await self.empty(agency, records.id, 0, now_ms)
         for channel in await self.channels(agency, records.id):
             await self._prune_all(agency, address(ChannelKind.GRANTS, channel.id), 0)
-            for blob in await self.every(agency, BlobRow, channel.id):
+            for blob in await every(self._host.store, agency, BlobRow, channel.id):
                 # Also what was dropped before: a node may have died between the two steps.
                 await self._host.blobs.delete(agency, BlobId(blob.id))
         row = records.row

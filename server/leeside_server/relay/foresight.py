@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId, RotaId
-from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_protocol.words import Role
 from leeside_server.core.duty import DutyRow, probe_failed
 from leeside_server.core.notices import Notice, notices
@@ -26,9 +25,10 @@ from leeside_server.core.oncall_warnings import (
     warnings,
 )
 from leeside_server.core.rota import RotaRow
-from leeside_server.core.rows import KINDS, Held, change, create, read, remove
+from leeside_server.core.rows import KINDS, change, create, read, remove
 from leeside_server.core.writes import Item
 from leeside_server.log import get_logger
+from leeside_server.relay.reading import every, find
 from leeside_server.relay.staff import Gone, People
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ class Foresight:
 
     async def _tell(self, agency: AgencyId, warned: Warned) -> None:
         node, now_ms = self._node, self._node.clock.now_ms()
-        found = await node.store.get(agency, KINDS[WarnedRow], warned.id)
-        held: Held[WarnedRow] | None = None if found is None else read(WarnedRow, found)
+        held = await find(node.store, agency, WarnedRow, warned.id)
         row = to_tell(warned, None if held is None else held.row, now_ms)
         if row is None:
             return
@@ -92,8 +91,7 @@ class Foresight:
 
     async def rotas(self, agency: AgencyId) -> dict[RotaId, RotaRow]:
         """All rotas of an agency: a holder may be found in any of them."""
-        rows = await self._node.store.objects(agency, KINDS[RotaRow], None, b"", PAGE_ENTRIES)
-        return {RotaId(item.id): read(RotaRow, item).row for item in rows}
+        return {RotaId(held.id): held.row for held in await every(self._node.store, agency, RotaRow)}
 
     async def _reaches(
         self, agency: AgencyId, members: Collection[MemberId], people: People

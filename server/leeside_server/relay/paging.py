@@ -43,6 +43,7 @@ from leeside_server.ports import (
     StoreUnavailable,
     Subscription,
 )
+from leeside_server.relay.reading import every, find
 
 if TYPE_CHECKING:
     from leeside_server.relay.node import Node
@@ -304,10 +305,9 @@ class Paging:
         """Write what became of an attempt, over whatever else was written of the page since."""
         node = self._node
         for _ in range(RECORD_TRIES):
-            found = await node.store.get(agency, _PAGE, page)
-            if found is None:
+            held = await find(node.store, agency, PageRow, page)
+            if held is None:
                 return
-            held = read(PageRow, found)
             now_ms, wall_ms = node.steady.estimate_ms(), node.clock.now_ms()
             row = paging.settle(held.row, attempt, result, now_ms, wall_ms)
             if row == held.row:
@@ -341,8 +341,7 @@ class Paging:
 
     async def _devices(self, agency: AgencyId, member: MemberId) -> Sequence[Held[DeviceRow]]:
         """The active devices of a member."""
-        found = await self._node.store.objects(agency, KINDS[DeviceRow], member, b"", PAGE_ENTRIES)
-        rows = [read(DeviceRow, one) for one in found]
+        rows = await every(self._node.store, agency, DeviceRow, member)
         return [held for held in rows if held.row.state is DeviceState.ACTIVE]
 
     async def _agencies(self) -> Sequence[AgencyId]:

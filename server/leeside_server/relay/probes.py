@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from leeside_protocol.ids import ID_BYTES, AgencyId, DeviceId, MemberId, PageId
-from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_protocol.words import Role
 from leeside_server.core import duty
 from leeside_server.core.duty import DutyRow
@@ -23,6 +22,7 @@ from leeside_server.core.rota import RotaRow
 from leeside_server.core.rows import KINDS, Held, change, create, read, remove
 from leeside_server.core.writes import Item, Part, Save
 from leeside_server.log import get_logger
+from leeside_server.relay.reading import every, find
 
 if TYPE_CHECKING:
     from leeside_server.relay.node import Node
@@ -65,9 +65,8 @@ class Probes:
 
     async def subscribed(self, agency: AgencyId, device: DeviceId, row: DeviceRow) -> tuple[Part, ...]:
         """What goes with a new subscription of a device that may be paged: it is probed at once."""
-        found = await self._node.store.get(agency, KINDS[DutyRow], device)
-        if found is not None:
-            held = read(DutyRow, found)
+        held = await find(self._node.store, agency, DutyRow, device)
+        if held is not None:
             return (self.saved(device, held, duty.anew(held.row)),)
         people = await self._node.staff.of(agency)
         if row.member not in people.having(*PAGED):
@@ -77,10 +76,9 @@ class Probes:
     async def reached(self, agency: AgencyId, device: DeviceId, page: PageId, *, test: bool) -> None:
         """A push of a probe or a test came to this device. Whoever changed the row first has it looked at again."""
         node = self._node
-        found = await node.store.get(agency, KINDS[DutyRow], device)
-        if found is None:
+        held = await find(node.store, agency, DutyRow, device)
+        if held is None:
             return
-        held = read(DutyRow, found)
         if duty.heard_of(held.row, page, test):
             row = duty.reached(held.row, await node.steady.now_ms(), node.clock.now_ms())
             await node.write([Item(agency, node.clock.now_ms(), (self.saved(device, held, row),))])
@@ -89,8 +87,8 @@ class Probes:
 
     async def _ask(self, agency: AgencyId, held: Held[DutyRow], now_ms: int) -> None:
         node, device, row = self._node, DeviceId(held.id), held.row
-        found = await node.store.get(agency, KINDS[DeviceRow], device)
-        owner = None if found is None else read(DeviceRow, found).row
+        found = await find(node.store, agency, DeviceRow, device)
+        owner = None if found is None else found.row
         wall_ms = node.clock.now_ms()
         if owner is None or owner.state is DeviceState.REVOKED:
             await node.write([Item(agency, wall_ms, (remove(DutyRow, held),))])
@@ -132,11 +130,9 @@ class Probes:
     async def _named(self, agency: AgencyId) -> set[MemberId]:
         """Everybody whom a rota or a ladder names."""
         named: set[MemberId] = set()
-        for found in await self._node.store.objects(agency, KINDS[LadderRow], None, b"", PAGE_ENTRIES):
-            steps = read(LadderRow, found).row.steps
-            named.update(member for step in steps for member in step.members)
-        for found in await self._node.store.objects(agency, KINDS[RotaRow], None, b"", PAGE_ENTRIES):
-            rota = read(RotaRow, found).row
-            named.update(member for rotation in rota.rotations for member in rotation.members)
-            named.update(override.member for override in rota.overrides)
+        for ladder in await every(self._node.store, agency, LadderRow):
+            named.update(member for step in ladder.row.steps for member in step.members)
+        for rota in await every(self._node.store, agency, RotaRow):
+            named.update(member for rotation in rota.row.rotations for member in rotation.members)
+            named.update(override.member for override in rota.row.overrides)
         return named

@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 import msgspec
@@ -51,6 +51,7 @@ from leeside_server.log import get_logger
 from leeside_server.ports import Clock, Store, StoreFull, StoreUnavailable
 from leeside_server.relay.erasure import Erasure
 from leeside_server.relay.http.host import Host
+from leeside_server.relay.reading import every, find
 
 SWEEP_S: Final = 30.0
 DUE_AT_ONCE: Final = 50
@@ -173,12 +174,11 @@ class Retention:
         return isinstance(outcome, Stored)
 
     async def _records(self, agency: AgencyId, incident: bytes) -> Held[RecordsRow] | None:
-        found = await self._store.get(agency, KINDS[RecordsRow], incident)
-        return None if found is None else read(RecordsRow, found)
+        return await find(self._store, agency, RecordsRow, incident)
 
     async def _on_hold(self, agency: AgencyId) -> frozenset[str]:
         """The incidents on legal hold, as channels name them."""
-        return frozenset(held.id.hex() for held in await self._every(agency, RecordsRow, HELD))
+        return frozenset(held.id.hex() for held in await every(self._store, agency, RecordsRow, HELD))
 
     # ---- shared devices
 
@@ -207,8 +207,8 @@ class Retention:
             await self._erasure.drop(agency, held, now_ms)
 
     async def _channel_on_hold(self, agency: AgencyId, channel: ChannelId) -> bool:
-        found = await self._store.get(agency, KINDS[ChannelRow], channel)
-        subject = None if found is None else read(ChannelRow, found).row.subject
+        held = await find(self._store, agency, ChannelRow, channel)
+        subject = None if held is None else held.row.subject
         records = None if subject is None else await self._records(agency, bytes.fromhex(subject))
         return records is not None and bool(records.row.holds)
 
@@ -218,7 +218,7 @@ class Retention:
         await self._overdue(agency, now_ms)
         before_ms = now_ms - self._settings.standing_days * DAY_MS if self._settings.standing_days else 0
         on_hold = await self._on_hold(agency)
-        for channel in await self._every(agency, ChannelRow, None):
+        for channel in await every(self._store, agency, ChannelRow):
             if channel.row.subject in on_hold:
                 continue
             standing = channel.row.subject is None or channel.row.purpose is ChannelPurpose.UNIT
@@ -227,11 +227,11 @@ class Retention:
             )
             if standing and before_ms:
                 await self._forget_boxes(agency, channel, before_ms)
-                for blob in await self._every(agency, BlobRow, channel.id):
+                for blob in await every(self._store, agency, BlobRow, channel.id):
                     if blob.row.created_ms < before_ms:
                         await self._erasure.drop(agency, blob, now_ms)
         inbox_ms = now_ms - self._settings.inbox_days * DAY_MS
-        for device in await self._every(agency, DeviceRow, None):
+        for device in await every(self._store, agency, DeviceRow):
             inbox = address(ChannelKind.INBOX, device.id)
             await self._prune(agency, inbox, inbox_ms, now_ms)
             await self._store.forget_pruned(agency, inbox, self._ids_before(now_ms))
@@ -241,7 +241,7 @@ class Retention:
 
     async def _overdue(self, agency: AgencyId, now_ms: int) -> None:
         """Incidents whose days are over and that no timer wakes: they ended while none, or more, were set."""
-        for held in await self._every(agency, IncidentRow, None):
+        for held in await every(self._store, agency, IncidentRow):
             until_ms = kept_until_ms(held.row, self._settings.incident_days)
             if not held.row.swept or not until_ms or now_ms < until_ms:
                 continue
@@ -253,7 +253,7 @@ class Retention:
         """Remove the rows whose end lies `SPENT_KEPT_MS` back."""
         spent = [
             held
-            for held in await self._every(agency, kind, None)
+            for held in await every(self._store, agency, kind)
             if end_ms(held.row) + SPENT_KEPT_MS <= now_ms
         ]
         items = [Item(agency, now_ms, (remove(kind, held),)) for held in spent]
@@ -287,9 +287,6 @@ class Retention:
         return low
 
     # ---- reading and writing
-
-    async def _every(self, agency: AgencyId, kind: type[R], parent: bytes | None) -> Sequence[Held[R]]:
-        return await self._erasure.every(agency, kind, parent)
 
     def _ids_before(self, now_ms: int) -> int:
         """What is older may be forgotten with its id."""

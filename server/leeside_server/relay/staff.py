@@ -15,12 +15,12 @@ from typing import Final
 import msgspec
 
 from leeside_protocol.ids import AgencyId, DeviceId, MemberId
-from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_protocol.words import Role
 from leeside_server.core.identity import DeviceRow, DeviceState, MemberRow
-from leeside_server.core.rows import KINDS, Held, R, read
+from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import Item, Outcome, Save, Stored
 from leeside_server.ports import Clock, Store, StoreUnavailable
+from leeside_server.relay.reading import every
 
 KEPT_S: Final = 0.25
 KEPT_MOST_S: Final = 2.0
@@ -104,8 +104,8 @@ class Staff:
         began_s = self._clock.monotonic_s()
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
-                members = await self._every(agency, MemberRow)
-                found = await self._every(agency, DeviceRow)
+                members = await every(self._store, agency, MemberRow)
+                found = await every(self._store, agency, DeviceRow)
         except TimeoutError:
             raise StoreUnavailable from None
         devices: dict[MemberId, dict[DeviceId, DeviceRow]] = {}
@@ -126,13 +126,3 @@ class Staff:
     def _read_done(self, agency: AgencyId, task: asyncio.Task[People]) -> None:
         if self._reading.get(agency) is task:
             del self._reading[agency]
-
-    async def _every(self, agency: AgencyId, kind: type[R]) -> list[Held[R]]:
-        rows: list[Held[R]] = []
-        after = b""
-        while True:
-            found = await self._store.objects(agency, KINDS[kind], None, after, PAGE_ENTRIES)
-            rows += [read(kind, item) for item in found]
-            if len(found) < PAGE_ENTRIES:
-                return rows
-            after = found[-1].id

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 from leeside_protocol.errors import ProtocolError
 from leeside_protocol.ids import ID_BYTES, ChannelId, ChannelKind, ConsultId, address
-from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_server.core import duty, synthetic
 from leeside_server.core.consult_moves import Accept, End, Join
 from leeside_server.core.consult_row import ConsultRow
 from leeside_server.core.duty import DutyRow
 from leeside_server.core.identity import NO_AGENCY
 from leeside_server.core.paging import PageRow
-from leeside_server.core.rows import KINDS, Held, change, create, read, remove
+from leeside_server.core.rows import Held, change, create, remove
 from leeside_server.core.synthetic import AGENCY, CANARY, DEVICE, EVERY_MS, LADDER, SYNTHETIC_ID, SyntheticRow
 from leeside_server.core.writes import Item, Part, Stored
 from leeside_server.log import get_logger
+from leeside_server.relay.reading import every, find
 
 if TYPE_CHECKING:
     from leeside_server.relay.node import Node
@@ -81,17 +81,16 @@ class Synthetic:
     # ---- inside
 
     async def _row(self) -> Held[SyntheticRow] | None:
-        found = await self._node.store.get(NO_AGENCY, KINDS[SyntheticRow], SYNTHETIC_ID)
-        return None if found is None else read(SyntheticRow, found)
+        return await find(self._node.store, NO_AGENCY, SyntheticRow, SYNTHETIC_ID)
 
     async def _open(self, consult: ConsultId, now_ms: int) -> None:
         node, wall_ms = self._node, self._node.clock.now_ms()
         for key, row in synthetic.rows(wall_ms):
             # What stands already stays: a conflict is as good as done.
             await node.store.apply([Item(AGENCY, wall_ms, (create(key, row),))])
-        found = await node.store.get(AGENCY, KINDS[DutyRow], DEVICE)
-        if found is not None:
-            reached = change(read(DutyRow, found), duty.reached(read(DutyRow, found).row, now_ms, wall_ms))
+        held = await find(node.store, AGENCY, DutyRow, DEVICE)
+        if held is not None:
+            reached = change(held, duty.reached(held.row, now_ms, wall_ms))
             await node.store.apply([Item(AGENCY, wall_ms, (reached,))])
         channel = ChannelId(consult)
         _, parts = await node.consults.opening(
@@ -104,8 +103,7 @@ class Synthetic:
         node, wall_ms = self._node, self._node.clock.now_ms()
         parts: list[Part] = []
         for kind in (ConsultRow, PageRow):
-            found = await node.store.objects(AGENCY, KINDS[kind], None, b"", PAGE_ENTRIES)
-            parts += [remove(kind, read(kind, one)) for one in found]
+            parts += [remove(kind, held) for held in await every(node.store, AGENCY, kind)]
         if parts:
             await node.store.apply([Item(AGENCY, wall_ms, (part,)) for part in parts])
         (head,) = await node.store.heads([(AGENCY, _INBOX)])

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from leeside_protocol.ids import AgencyId, ChannelId, DeviceId, MemberId, RotaId, UnitId
-from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_protocol.words import Role
 from leeside_server.core.consult_moves import Now
 from leeside_server.core.consult_row import ConsultRow
@@ -20,6 +19,7 @@ from leeside_server.core.incidents import UnitRow
 from leeside_server.core.ladder import Person, StepRow, World
 from leeside_server.core.rota import RotaRow, holder
 from leeside_server.core.rows import KINDS, read
+from leeside_server.relay.reading import every, find
 from leeside_server.relay.staff import Gone, People
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ class Worlds:
         wanted = {rota for step in steps for rota in step.rotas}
         if not wanted:
             return {}
-        rows = await self._node.store.objects(agency, KINDS[RotaRow], None, b"", PAGE_ENTRIES)
-        rotas = {RotaId(item.id): read(RotaRow, item).row for item in rows}
+        rotas = {RotaId(held.id): held.row for held in await every(self._node.store, agency, RotaRow)}
         ended = Gone(people)
         return {rota: holder(rotas, rota, wall_ms, ended) for rota in wanted}
 
@@ -179,8 +178,8 @@ class Worlds:
     async def _unit(self, agency: AgencyId, unit: UnitId | None) -> frozenset[MemberId]:
         if unit is None:
             return frozenset()
-        found = await self._node.store.get(agency, KINDS[UnitRow], unit)
-        return frozenset() if found is None else frozenset(read(UnitRow, found).row.members)
+        held = await find(self._node.store, agency, UnitRow, unit)
+        return frozenset() if held is None else frozenset(held.row.members)
 
     async def _roster(
         self, agency: AgencyId, channel: ChannelId | None, people: People

@@ -23,6 +23,7 @@ from leeside_server.relay.http.host import Host
 from leeside_server.relay.http.limits import RequestLimits
 from leeside_server.relay.http.refusals import Refused, stored
 from leeside_server.relay.http.settings import HttpSettings
+from leeside_server.relay.reading import every, find
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -105,8 +106,7 @@ class Call(msgspec.Struct, frozen=True):
 
     async def find(self, agency: AgencyId, kind: type[R], key: bytes) -> Held[R] | None:
         """A row, or None."""
-        found = await self.host.store.get(agency, KINDS[kind], key)
-        return None if found is None else read(kind, found)
+        return await find(self.host.store, agency, kind, key)
 
     async def need(self, kind: type[R], key: bytes) -> Held[R]:
         """A row of the actor's agency, or `not_found`."""
@@ -130,14 +130,7 @@ class Call(msgspec.Struct, frozen=True):
 
     async def every(self, agency: AgencyId, kind: type[R], parent: bytes | None = None) -> list[Held[R]]:
         """All rows of a kind, read in pages."""
-        rows: list[Held[R]] = []
-        after = b""
-        while True:
-            found = await self.host.store.objects(agency, KINDS[kind], parent, after, PAGE_ENTRIES)
-            rows += [read(kind, item) for item in found]
-            if len(found) < PAGE_ENTRIES:
-                return rows
-            after = found[-1].id
+        return await every(self.host.store, agency, kind, parent)
 
     async def apply(self, items: Sequence[Item]) -> Sequence[Outcome]:
         """Store items. When this returns, the node itself has taken notice, so that an answer never comes before

@@ -8,7 +8,6 @@ from typing import Final
 from leeside_protocol import oncall as o
 from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import ID_BYTES, PageId, RotaId
-from leeside_protocol.limits import PAGE_ENTRIES
 from leeside_protocol.words import Role, TargetState
 from leeside_server.core import duty as duties
 from leeside_server.core.duty import DutyRow
@@ -16,7 +15,6 @@ from leeside_server.core.identity import DeviceRow, check_device
 from leeside_server.core.ladder import StepRow
 from leeside_server.core.paging import PageKind, PageRow, Path, open_page, summary
 from leeside_server.core.rota import RotaRow
-from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import Part
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
@@ -92,10 +90,9 @@ async def _answer(call: Call, row: DutyRow) -> o.Duty:
 async def _holds(call: Call) -> tuple[str, ...]:
     """The rotas that the asking member holds now."""
     agency, member = call.actor.agency, call.actor.member
-    found = await call.host.store.objects(agency, KINDS[RotaRow], None, b"", PAGE_ENTRIES)
-    every = StepRow(rotas=tuple(RotaId(one.id) for one in found))
+    rotas = tuple(RotaId(held.id) for held in await call.every(agency, RotaRow))
     people = await call.host.staff.of(agency)
-    holders = await call.host.consults.worlds.holders(agency, [every], call.now_ms, people)
+    holders = await call.host.consults.worlds.holders(agency, [StepRow(rotas)], call.now_ms, people)
     return tuple(rota.hex() for rota, holder in holders.items() if holder == member)
 
 
