@@ -82,9 +82,14 @@ def _entitled(kind: ConsultActionKind, row: ConsultRow, member: MemberId, world:
         case _K.TAKE | _K.RELEASE:
             return member in world.supervisors
         case _K.SIDE:
-            return asking or member == row.accepted_by or member in world.unit
+            return takes_part(row, member, world)
         case _ as never:
             assert_never(never)
+
+
+def takes_part(row: ConsultRow, member: MemberId, world: World) -> bool:
+    """Who asked, their unit, and who comes: whose consult it is."""
+    return member in (row.member, row.accepted_by) or member in world.unit
 
 
 def could_come(row: ConsultRow, member: MemberId, world: World) -> bool:

@@ -11,7 +11,7 @@ What rings is the notice in the inbox and the page's row, both in the item that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, assert_never
 
 import msgspec
@@ -27,7 +27,7 @@ from leeside_protocol.ids import (
     MemberId,
     PageId,
 )
-from leeside_protocol.limits import INT_MAX, PAGE_ENTRIES
+from leeside_protocol.limits import INT_MAX
 from leeside_protocol.words import ConsultState, IncidentState, Role, TargetState
 from leeside_server.core import consult
 from leeside_server.core.channels import ACTIVE, ChannelRow
@@ -49,19 +49,18 @@ from leeside_server.core.consult_moves import (
 )
 from leeside_server.core.consult_row import ACTIVE as CONSULT_ACTIVE
 from leeside_server.core.consult_row import NEVER_MS, ConsultRow, told_by
-from leeside_server.core.directory import revocation_parts
 from leeside_server.core.guests import GuestRow
-from leeside_server.core.guests import ended as guest_ended
-from leeside_server.core.identity import DeviceRow, MemberRow, end_member
 from leeside_server.core.incidents import ENDED, IncidentRow, change_incident
 from leeside_server.core.ladder import LadderRow
 from leeside_server.core.notices import Notice, notices
 from leeside_server.core.paging import NO_MEMBER, PageKind, PageRow, open_page
-from leeside_server.core.rows import KINDS, Held, R, SlotRow, change, create, door_id, read
+from leeside_server.core.rows import KINDS, Held, SlotRow, change, create, door_id, read
 from leeside_server.core.synthetic import AGENCY as SYNTHETIC
 from leeside_server.core.writes import NO_DEVICE, Audit, Item, NotStored, Object, Part
 from leeside_server.log import get_logger
 from leeside_server.ports import StoreFull, StoreUnavailable
+from leeside_server.relay.guests import end_parts
+from leeside_server.relay.reading import every, find
 from leeside_server.relay.worlds import Worlds
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class Consults:
 
     async def find(self, agency: AgencyId, key: ConsultId) -> Held[ConsultRow] | None:
         """A consult as it stands now, or None. Raises `StoreUnavailable`."""
-        return await self._find(agency, ConsultRow, key)
+        return await find(self._node.store, agency, ConsultRow, key)
 
     async def need(self, agency: AgencyId, key: ConsultId) -> Held[ConsultRow]:
         """A consult as it stands now, or `not_found`."""
@@ -114,17 +113,15 @@ class Consults:
     async def ladder(self, agency: AgencyId, key: bytes) -> tuple[LadderId, LadderRow] | None:
         """A ladder that is in use, or `not_found`; without a key the agency's default: its oldest, or None."""
         if key:
-            held = await self._find(agency, LadderRow, key)
+            held = await find(self._node.store, agency, LadderRow, key)
             if held is None or held.row.ended_ms:
                 raise ProtocolError(WireError.NOT_FOUND)
             return LadderId(held.id), held.row
-        found = await self._node.store.objects(agency, KINDS[LadderRow], None, b"", PAGE_ENTRIES)
-        rows = [read(LadderRow, item) for item in found]
-        used = sorted((held.row.created_ms, held.id) for held in rows if not held.row.ended_ms)
+        used = [h for h in await every(self._node.store, agency, LadderRow) if not h.row.ended_ms]
         if not used:
             return None
-        first = next(held for held in rows if held.id == used[0][1])
-        return LadderId(first.id), first.row
+        oldest = min(used, key=lambda held: (held.row.created_ms, held.id))
+        return LadderId(oldest.id), oldest.row
 
     async def now(self) -> Now:
         """This instant on both clocks. Raises `StoreUnavailable`."""
@@ -198,7 +195,7 @@ class Consults:
 
     async def active_of(self, agency: AgencyId, incident: bytes) -> ConsultId | None:
         """A consult of this incident that goes on: an incident does not end under one."""
-        async for held in self._every(agency, ConsultRow, CONSULT_ACTIVE):
+        for held in await every(self._node.store, agency, ConsultRow, CONSULT_ACTIVE):
             if held.row.incident == incident:
                 return ConsultId(held.id)
         return None
@@ -385,60 +382,36 @@ class Consults:
     ) -> list[Part]:
         """The end of a consult takes its channels out of service and lets its guests go; one without an incident takes the
         incident that was made for it along, with everything that was opened in it, so that retention finds it."""
-        guests = await self._guests_parts(agency, key, now, by)
-        if bytes(row.incident) != bytes(key):
-            channels = [
-                await self._find(agency, ChannelRow, c) for c in (row.channel, row.side) if c is not None
-            ]
-            found = [held for held in channels if held is not None]
-            archived = [part for held in found for part in archive_parts(held, by, self._node.random)]
-            return [*guests, *archived]
-        door_key = door_id(key)
-        door = await self._find(agency, SlotRow, door_key)
+        store, random = self._node.store, self._node.random
+        parts: list[Part] = []
+        for guest in await every(store, agency, GuestRow, key):
+            parts += await end_parts(store, agency, guest, by, now.wall_ms, random)
+        if bytes(row.incident) == bytes(key):
+            parts += await self._own_incident_ends(agency, key, row.state, now)
+            active = await every(store, agency, ChannelRow, ACTIVE)
+            channels = [held for held in active if held.row.subject == key.hex()]
+        else:
+            named = [channel for channel in (row.channel, row.side) if channel is not None]
+            found = [await find(store, agency, ChannelRow, channel) for channel in named]
+            channels = [held for held in found if held is not None]
+        return [*parts, *(part for held in channels for part in archive_parts(held, by, random))]
+
+    async def _own_incident_ends(
+        self, agency: AgencyId, key: ConsultId, state: ConsultState, now: Now
+    ) -> list[Part]:
+        """The incident that was made for a consult without one ends with it, unless somebody ended it; no channel is opened
+        in it at the same moment."""
+        store, door_key = self._node.store, door_id(key)
+        door = await find(store, agency, SlotRow, door_key)
         closed = SlotRow(ChannelId(bytes(ID_BYTES)))
-        parts = [*guests, create(door_key, closed) if door is None else change(door, closed)]
-        incident = await self._find(agency, IncidentRow, key)
+        parts: list[Part] = [create(door_key, closed) if door is None else change(door, closed)]
+        incident = await find(store, agency, IncidentRow, key)
         if incident is not None and incident.row.state not in ENDED:
-            cancelled = row.state is ConsultState.CANCELLED
+            cancelled = state is ConsultState.CANCELLED
             end = IncidentState.CANCELLED if cancelled else IncidentState.CLOSED
             moved = change_incident(incident.row, None, end, None, now.wall_ms)
             parts.append(change(incident, moved, now.wall_ms))
-        async for held in self._every(agency, ChannelRow, ACTIVE):
-            if held.row.subject == key.hex():
-                parts += archive_parts(held, by, self._node.random)
         return parts
-
-    async def _guests_parts(self, agency: AgencyId, key: ConsultId, now: Now, by: DeviceId) -> list[Part]:
-        """Whoever came by a link loses access with the consult; a link that nobody used serves nobody any more."""
-        parts: list[Part] = []
-        async for held in self._every(agency, GuestRow, key):
-            if held.row.ended_ms:
-                continue
-            parts += [
-                change(held, guest_ended(held.row, now.wall_ms)),
-                Audit("guest_ended", by, held.id, "done"),
-            ]
-            device = await self._find(agency, DeviceRow, held.row.device) if held.row.device else None
-            member = await self._find(agency, MemberRow, held.id)
-            if device is not None:
-                parts += revocation_parts(agency, device, (), by, now.wall_ms, self._node.random)
-            if member is not None and not member.row.ended_ms:
-                parts.append(change(member, end_member(member.row, now.wall_ms)))
-        return parts
-
-    async def _find(self, agency: AgencyId, kind: type[R], key: bytes) -> Held[R] | None:
-        found = await self._node.store.get(agency, KINDS[kind], key)
-        return None if found is None else read(kind, found)
-
-    async def _every(self, agency: AgencyId, kind: type[R], parent: bytes) -> AsyncIterator[Held[R]]:
-        after = b""
-        while True:
-            found = await self._node.store.objects(agency, KINDS[kind], parent, after, PAGE_ENTRIES)
-            for item in found:
-                yield read(kind, item)
-            if len(found) < PAGE_ENTRIES:
-                return
-            after = found[-1].id
 
     def _page_id(self) -> PageId:
         return PageId(self._node.random(ID_BYTES))

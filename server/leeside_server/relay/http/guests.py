@@ -15,8 +15,8 @@ from leeside_protocol.sealing.public.entries import device_id_of
 from leeside_protocol.sealing.public.signed import verify_raw
 from leeside_protocol.words import Role
 from leeside_server.core.channels import ChannelRow
+from leeside_server.core.consult_rights import takes_part
 from leeside_server.core.consult_row import FINAL, ConsultRow
-from leeside_server.core.directory import revocation_parts
 from leeside_server.core.guests import (
     GuestCodeRow,
     GuestRow,
@@ -25,7 +25,6 @@ from leeside_server.core.guests import (
     as_member,
     check_code,
     code_of,
-    ended,
     failed_code,
     invite,
 )
@@ -33,17 +32,14 @@ from leeside_server.core.identity import (
     CODE_BYTES,
     NO_AGENCY,
     AgencyRow,
-    DeviceRow,
     HomeRow,
-    MemberRow,
     code_id,
-    end_member,
     enrolment_code,
 )
-from leeside_server.core.incidents import UnitRow
 from leeside_server.core.notices import Notice, notices
 from leeside_server.core.rows import Held, change, create
 from leeside_server.core.writes import Audit, Item, NotStored, Part
+from leeside_server.relay.guests import end_parts
 from leeside_server.relay.http.call import Call
 from leeside_server.relay.http.endpoint import Handler
 from leeside_server.relay.http.refusals import stored
@@ -161,7 +157,9 @@ async def end_guest(call: Call) -> None:
 
     async def decide() -> tuple[Sequence[Part], None]:
         newest = await call.need(GuestRow, call.id)
-        parts = await end_parts(call, newest)
+        parts = await end_parts(
+            call.host.store, call.actor.agency, newest, call.actor.device, call.now_ms, call.random
+        )
         row = newest.row
         if parts and row.made_by != call.actor.device:
             parts += notices(Notice.GUEST_WAITS, (held.id, row.consult), [row.made_by], call.random)
@@ -170,34 +168,14 @@ async def end_guest(call: Call) -> None:
     await call.write_anew(call.actor.agency, decide)
 
 
-async def end_parts(call: Call, held: Held[GuestRow]) -> list[Part]:
-    """What ends one guest; nothing for one that has ended."""
-    if held.row.ended_ms:
-        return []
-    actor = call.actor
-    parts: list[Part] = [
-        change(held, ended(held.row, call.now_ms)),
-        Audit("guest_ended", actor.device, held.id, "done"),
-    ]
-    if held.row.device:
-        device = await call.need(DeviceRow, held.row.device)
-        parts += revocation_parts(actor.agency, device, (), actor.device, call.now_ms, call.random)
-        member = await call.need(MemberRow, held.id)
-        parts.append(change(member, end_member(member.row, call.now_ms)))
-    return parts
-
-
 async def _taking_part(call: Call, key: bytes) -> Held[ConsultRow]:
-    """A consult that goes on, for whoever asked for it, their unit, and whoever accepted; to others there is none."""
+    """A consult that goes on, for whoever takes part; to others there is none."""
     held = await call.need(ConsultRow, key)
-    row, member = held.row, call.actor.member
-    inside = member in (row.member, row.accepted_by)
-    if not inside and row.unit is not None:
-        unit = await call.find(call.actor.agency, UnitRow, row.unit)
-        inside = unit is not None and member in unit.row.members
-    if not inside:
+    shell = call.host.consults
+    world = await shell.worlds.near(call.actor.agency, held.row, await shell.now())
+    if not takes_part(held.row, call.actor.member, world):
         raise ProtocolError(WireError.NOT_FOUND)
-    if row.state in FINAL:
+    if held.row.state in FINAL:
         raise ProtocolError(WireError.CONFLICT, "this consult is over")
     return held
 
