@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -77,19 +76,35 @@ class Staff:
         self._clock = clock
         self._kept: dict[AgencyId, tuple[float, People]] = {}
         """Until when, on the monotonic clock, and what."""
-        self._reading: dict[AgencyId, asyncio.Task[People]] = {}
+        self._reading: dict[AgencyId, asyncio.Lock] = {}
+        self._written = 0
+        """Counts this node's writes of people: what was read across one is not kept."""
 
     async def of(self, agency: AgencyId) -> People:
         """The people of an agency, as of `KEPT_MOST_S` ago at most. Raises `StoreUnavailable`."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                # One reads, the others wait for what it finds; whoever gives up waiting leaves the next to read.
+                async with self._reading.setdefault(agency, asyncio.Lock()):
+                    return await self._kept_or_read(agency)
+        except TimeoutError:
+            raise StoreUnavailable from None
+
+    async def _kept_or_read(self, agency: AgencyId) -> People:
         kept = self._kept.get(agency)
         if kept is not None and self._clock.monotonic_s() < kept[0]:
             return kept[1]
-        reading = self._reading.get(agency)
-        if reading is None:
-            reading = self._reading[agency] = asyncio.create_task(self._read(agency))
-            reading.add_done_callback(partial(self._read_done, agency))
-        # Whoever gives up waiting leaves the reading to the others.
-        return await asyncio.shield(reading)
+        began_s, written = self._clock.monotonic_s(), self._written
+        people = await self._read(agency)
+        if written == self._written:
+            now_s = self._clock.monotonic_s()
+            self._kept.pop(agency, None)
+            self._kept[agency] = (now_s + min(KEPT_MOST_S, max(KEPT_S, SHARE * (now_s - began_s))), people)
+        while len(self._kept) > AGENCIES_KEPT:
+            dropped = next(iter(self._kept))
+            del self._kept[dropped]
+            self._reading.pop(dropped, None)
+        return people
 
     def stored(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         """A write of this node: whoever came or went with it is known from now on."""
@@ -98,31 +113,14 @@ class Staff:
                 type(part) is Save and part.kind in _KINDS for part in item.parts
             ):
                 self._kept.pop(item.agency, None)
-                self._reading.pop(item.agency, None)
+                self._written += 1
 
     async def _read(self, agency: AgencyId) -> People:
-        began_s = self._clock.monotonic_s()
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                members = await every(self._store, agency, MemberRow)
-                found = await every(self._store, agency, DeviceRow)
-        except TimeoutError:
-            raise StoreUnavailable from None
+        members = await every(self._store, agency, MemberRow)
+        found = await every(self._store, agency, DeviceRow)
         devices: dict[MemberId, dict[DeviceId, DeviceRow]] = {}
         for held in found:
             if held.row.state is DeviceState.ACTIVE:
                 devices.setdefault(held.row.member, {})[DeviceId(held.id)] = held.row
         lasting = {MemberId(held.id): held.row for held in members if not held.row.ended_ms}
-        people = People(lasting, {member: own for member, own in devices.items() if member in lasting})
-        now_s = self._clock.monotonic_s()
-        if self._reading.get(agency) is asyncio.current_task():
-            # Nothing was written meanwhile.
-            self._kept.pop(agency, None)
-            self._kept[agency] = (now_s + min(KEPT_MOST_S, max(KEPT_S, SHARE * (now_s - began_s))), people)
-            while len(self._kept) > AGENCIES_KEPT:
-                del self._kept[next(iter(self._kept))]
-        return people
-
-    def _read_done(self, agency: AgencyId, task: asyncio.Task[People]) -> None:
-        if self._reading.get(agency) is task:
-            del self._reading[agency]
+        return People(lasting, {member: own for member, own in devices.items() if member in lasting})
