@@ -2,10 +2,9 @@
 import type { ChannelId, ConsultId, MessageId } from '~/protocol/ids';
 import { REPEAT_S } from '~/protocol/bodies';
 import { Compartment, Urgency } from '~/protocol/words';
-import { sha256 } from '~/sealing/public/encoding';
-import { AUTH_BREAK_GLASS, AUTH_CONSENT } from '~/sealing/public/commit';
 
 import { EngineFailure } from './errors';
+import { recordGround } from './grounds';
 import { Openings } from './openings';
 import type { Work } from './work';
 
@@ -36,22 +35,12 @@ export class ConsultTalk {
      * server named counts, and the other is put away.
      */
     async openSide(id: ConsultId, ground: 'consent' | 'break_glass', record: string): Promise<ChannelId> {
-        const { consults, rooms, people, parts } = this.work;
+        const { consults, rooms, people } = this.work;
         const row = consults.row(id);
         if (row.side !== null) return row.side;
-        const written = await this.work.compose(rooms.get(row.channel).id, {
-            type: 'text',
-            urgency: Urgency.important,
-            text: record,
-            repeatS: 0,
-            replyTo: null,
-        });
-        await this.work.untilSent(written);
-        const frame = (await parts.stores.outbox.get(written))?.frame ?? null;
-        if (frame === null) throw new EngineFailure('failed');
+        const auth = [await recordGround(this.work, rooms.get(row.channel).id, ground, record)];
         const unit = row.unit === null ? [] : (people.unit(row.unit)?.members ?? []);
         const members = [row.member, ...unit, ...(row.acceptedBy === null ? [] : [row.acceptedBy])];
-        const kind = ground === 'consent' ? AUTH_CONSENT : AUTH_BREAK_GLASS;
         const { incident } = row;
         const room = await this.openings.open(
             {
@@ -59,7 +48,7 @@ export class ConsultTalk {
                 subject: incident,
                 incident,
                 compartment: Compartment.clinical,
-                auth: [{ kind, recordHash: await sha256(frame) }],
+                auth,
             },
             this.openings.devicesOf(members, Compartment.clinical),
         );

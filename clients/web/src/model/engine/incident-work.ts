@@ -11,8 +11,6 @@ import { WireError } from '~/protocol/errors';
 import { idOf } from '~/protocol/ids';
 import type { Incident } from '~/protocol/resources';
 import { Compartment, Urgency } from '~/protocol/words';
-import { sha256 } from '~/sealing/public/encoding';
-import { AUTH_BREAK_GLASS, AUTH_CONSENT } from '~/sealing/public/commit';
 
 import type {
     ChannelId,
@@ -24,6 +22,7 @@ import type {
     UnitId,
 } from '../engine';
 import { EngineFailure } from './errors';
+import { recordGround } from './grounds';
 import { Openings } from './openings';
 import { markNumber } from './telling';
 import type { Work } from './work';
@@ -140,21 +139,12 @@ export class IncidentWork {
         ground: 'consent' | 'break_glass',
         record: string,
     ): Promise<ChannelId> {
-        const { incidents, people, parts } = this.work;
+        const { incidents, people } = this.work;
         const standing = incidents.channelsOf(incident).clinical;
         if (standing !== null) return standing;
         const row = incidents.row(incident);
         if (row === null) throw new EngineFailure('not_found');
-        const written = await this.work.compose(this.operations(incident), {
-            type: 'text',
-            urgency: Urgency.important,
-            text: record,
-            repeatS: 0,
-            replyTo: null,
-        });
-        await this.work.untilSent(written);
-        const frame = (await parts.stores.outbox.get(written))?.frame ?? null;
-        if (frame === null) throw new EngineFailure('failed');
+        const auth = [await recordGround(this.work, this.operations(incident), ground, record)];
         const members = row.units.flatMap((unit) => people.unit(unit)?.members ?? []);
         const room = await this.openings.open(
             {
@@ -162,12 +152,7 @@ export class IncidentWork {
                 subject: incident,
                 incident,
                 compartment: Compartment.clinical,
-                auth: [
-                    {
-                        kind: ground === 'consent' ? AUTH_CONSENT : AUTH_BREAK_GLASS,
-                        recordHash: await sha256(frame),
-                    },
-                ],
+                auth,
             },
             this.openings.devicesOf(members, Compartment.clinical),
         );
