@@ -12,7 +12,7 @@ from leeside_protocol.ids import AgencyId, MemberId
 from leeside_protocol.words import Role
 from leeside_server.core.identity import MemberRow
 from leeside_server.core.rows import KINDS, create
-from leeside_server.core.writes import Item, Object, Save, Stored
+from leeside_server.core.writes import Object, Save
 from leeside_server.ports import Store, StoreUnavailable
 from leeside_server.relay import staff as staff_module
 from leeside_server.relay.staff import KEPT_MOST_S, Staff
@@ -31,10 +31,10 @@ class Rows:
         self.open = asyncio.Event()
         self.open.set()
 
-    def add(self, member: MemberId) -> Item:
+    def add(self, member: MemberId) -> Save:
         save = create(member, MemberRow((Role.RESPONDER,), 1))
         self.members[member] = save
-        return Item(AGENCY, 1, (save,))
+        return save
 
     async def objects(
         self, agency: AgencyId, kind: str, parent: bytes | None, after: bytes, limit: int
@@ -86,7 +86,7 @@ async def test_what_this_node_writes_is_seen_at_once_also_while_it_reads(staff: 
     rows.open.clear()
     early = asyncio.ensure_future(staff.of(AGENCY))
     await settle()
-    staff.stored([rows.add(BEN)], [Stored(1, ())])
+    staff.saved(AGENCY, rows.add(BEN))
     late = asyncio.ensure_future(staff.of(AGENCY))
     await settle()
     rows.open.set()

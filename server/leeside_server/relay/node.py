@@ -194,19 +194,25 @@ class Node:
         outcomes = await self.store.apply(items)
         self.metrics.write_s.observe(self.clock.monotonic_s() - began_s)
         for item, outcome in zip(items, outcomes, strict=True):
-            # What another generation says of a channel is read anew when the hub begins with it.
-            if type(outcome) is Stored and outcome.generation == self.hub.generation:
+            if type(outcome) is Stored:
                 for part in item.parts:
-                    if type(part) is Save and part.kind == CHANNEL:
-                        self.heads.saved(item.agency, part)
-                        # Who is new in the roster cannot open what was sealed before, and who left must not get it.
-                        content = address(ChannelKind.CONTENT, part.id)
-                        self.spawn(self.latest.drop(item.agency, content))
-        self.staff.stored(items, outcomes)
+                    if type(part) is Save:
+                        self._saved(item.agency, part, outcome.generation)
         self.hub.stored(items, outcomes)
         self.pushes.stored(items, outcomes)
-        self.paging.stored(items, outcomes)
         return outcomes
+
+    def _saved(self, agency: AgencyId, part: Save, generation: int) -> None:
+        """Whoever keeps what a row says takes notice. Most writes are messages, and have none."""
+        if part.kind == CHANNEL:
+            # What another generation says of a channel is read anew when the hub begins with it.
+            if generation == self.hub.generation:
+                self.heads.saved(agency, part)
+                # Who is new in the roster cannot open what was sealed before, and who left must not get it.
+                self.spawn(self.latest.drop(agency, address(ChannelKind.CONTENT, part.id)))
+            return
+        self.staff.saved(agency, part)
+        self.paging.saved(part)
 
     async def _publish(self, items: Sequence[Item]) -> Sequence[Outcome]:
         """`write` for sockets. Counted once a batch: thousands of messages a second would feel a lock each."""

@@ -30,7 +30,7 @@ from leeside_server.core.notices import Notice, notices
 from leeside_server.core.paging import NO_MEMBER, Attempt, PageKind, PageRow, Path, Reach, Result
 from leeside_server.core.rows import KINDS, Held, change, create, read
 from leeside_server.core.synthetic import AGENCY as SYNTHETIC
-from leeside_server.core.writes import Item, Object, Outcome, Part, Save, Stored
+from leeside_server.core.writes import Item, Object, Part, Save, Stored
 from leeside_server.log import get_logger
 from leeside_server.ports import (
     Calling,
@@ -68,7 +68,7 @@ _log = get_logger("leeside.paging")
 
 
 class Paging:
-    """The pages of one node. `stored` is called for every write and must cost nearly nothing."""
+    """The pages of one node."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -138,12 +138,10 @@ class Paging:
 
     # ---- looking
 
-    def stored(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+    def saved(self, part: Save) -> None:
         """Look at once when a write of this node left a page that is due."""
-        for item, outcome in zip(items, outcomes, strict=True):
-            if type(outcome) is Stored and any(_due_now(part) for part in item.parts):
-                self._wake.set()
-                return
+        if not self._wake.is_set() and _due_now(part):
+            self._wake.set()
 
     async def look_forever(self) -> None:
         """Claim what this node itself stored, as soon as it was."""
@@ -363,9 +361,9 @@ def _asked(row: PageRow) -> bool:
     return row.planned < row.rings
 
 
-def _due_now(part: Part) -> bool:
-    """Whether this part leaves a page that was never planned, or is to ring again."""
-    if type(part) is not Save or part.kind != _PAGE or part.due_ms is None:
+def _due_now(part: Save) -> bool:
+    """Whether this row is of a page that was never planned, or is to ring again."""
+    if part.kind != _PAGE or part.due_ms is None:
         return False
     row = msgspec.json.decode(part.body, type=PageRow)
     return not row.over_ms and _asked(row)

@@ -8,7 +8,7 @@ twentieth of the time at most. What this node itself writes is seen at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from leeside_protocol.ids import AgencyId, DeviceId, MemberId
 from leeside_protocol.words import Role
 from leeside_server.core.identity import DeviceRow, DeviceState, MemberRow
 from leeside_server.core.rows import KINDS
-from leeside_server.core.writes import Item, Outcome, Save, Stored
+from leeside_server.core.writes import Save
 from leeside_server.ports import Clock, Store, StoreUnavailable
 from leeside_server.relay.reading import every
 
@@ -106,14 +106,11 @@ class Staff:
             self._reading.pop(dropped, None)
         return people
 
-    def stored(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
-        """A write of this node: whoever came or went with it is known from now on."""
-        for item, outcome in zip(items, outcomes, strict=True):
-            if type(outcome) is Stored and any(
-                type(part) is Save and part.kind in _KINDS for part in item.parts
-            ):
-                self._kept.pop(item.agency, None)
-                self._written += 1
+    def saved(self, agency: AgencyId, part: Save) -> None:
+        """This node wrote a row: whoever came or went with it is known from now on."""
+        if part.kind in _KINDS:
+            self._kept.pop(agency, None)
+            self._written += 1
 
     async def _read(self, agency: AgencyId) -> People:
         members = await every(self._store, agency, MemberRow)
