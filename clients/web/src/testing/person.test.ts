@@ -13,8 +13,8 @@ let ana: Person;
 /** A dispatcher who showed herself with a passkey that counts for two minutes. */
 beforeEach(async () => {
     town = await Town.create();
-    town.relay.personMs = 2 * MINUTE_S * 1_000;
-    town.relay.person = 'passkey';
+    town.relay.sessions.personMs = 2 * MINUTE_S * 1_000;
+    town.relay.sessions.person = 'passkey';
     ana = await approved();
 });
 afterEach(() => ana.engine.stop());
@@ -62,7 +62,7 @@ test('a proof that is given anew opens the socket anew, with the token of its se
 });
 
 test('what is urgent sounds while the person is asked for', async () => {
-    town.relay.personMs = 12 * 3_600_000;
+    town.relay.sessions.personMs = 12 * 3_600_000;
     const ben = await approved();
     await ana.engine.reconnect();
     await town.rest(2);
@@ -90,22 +90,22 @@ test('what is urgent sounds while the person is asked for', async () => {
 test('an agency that asks for nobody any more lets the device go on by itself', async () => {
     await town.rest(3 * MINUTE_S);
     await town.until(() => ana.standing.kind === 'person');
-    town.relay.person = 'device';
+    town.relay.sessions.person = 'device';
     await ana.reload();
     expect(ana.standing.kind).toBe('person');
     await town.until(() => ana.standing.kind === 'active', 'nobody is asked for');
 });
 
 test('a lost answer takes nothing from a proof that counts, and a server that asks anew does', async () => {
-    town.relay.personMs = 12 * 3_600_000;
+    town.relay.sessions.personMs = 12 * 3_600_000;
     await town.rest(2 * MINUTE_S + 15);
     await shown(ana);
-    town.relay.losesRefresh = true;
+    town.relay.sessions.losesRefresh = true;
     await town.rest(5 * MINUTE_S);
     expect(town.relay.down).toBe(true);
     await ana.reload();
     expect(ana.standing.kind).toBe('active');
-    town.relay.losesRefresh = false;
+    town.relay.sessions.losesRefresh = false;
     town.relay.down = false;
     await town.until(() => ana.standing.kind === 'person', 'the server asks');
     town.relay.down = true;

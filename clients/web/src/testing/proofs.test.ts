@@ -11,7 +11,7 @@ test('an administrator reads the rule and changes it, and never over somebody el
     const changed = await ana.engine.setPersonRule({ ...rule, by: 'passkey', hours: 8 });
     expect(changed).toEqual({ by: 'passkey', hours: 8, revision: 2 });
     await expect(ana.engine.setPersonRule({ ...rule, by: 'oidc' })).rejects.toThrow('conflict');
-    expect(town.relay.person).toBe('passkey');
+    expect(town.relay.sessions.person).toBe('passkey');
     // Known from now on, also to a page that begins without a link.
     await town.until(() => ana.standing.kind === 'active' && ana.standing.me.screenLock === 'passkey');
     await ana.engine.stop();
@@ -21,7 +21,7 @@ test('passkeys are listed and deleted, but for the last', async () => {
     const town = await Town.create();
     const ana = await town.person('responder');
     const key = { device: ana.device, synced: true, createdMs: 5, usedMs: 0 };
-    town.relay.passkeys = ['11', '22'].map((id) => ({ id: id.repeat(16), ...key }));
+    town.relay.sessions.passkeys = ['11', '22'].map((id) => ({ id: id.repeat(16), ...key }));
     const [first, second] = await ana.engine.passkeys();
     if (first === undefined || second === undefined) throw new Error('there are two');
     expect(first).toEqual({ id: '11'.repeat(16), ...key });

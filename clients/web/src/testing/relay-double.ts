@@ -28,7 +28,7 @@ import { NO_KEY, SERVER_DEVICE } from '~/protocol/ids';
 import type { ClientMessage, Entry, Publish, ServerMessage } from '~/protocol/messages';
 import { unpack } from '~/protocol/pack';
 import * as r from '~/protocol/resources';
-import { Lane, type PersonBy, type Role } from '~/protocol/words';
+import { Lane, type Role } from '~/protocol/words';
 import { AuthorityKey } from '~/sealing/opening/authority';
 import { SigningKey } from '~/sealing/opening/signing-key';
 import { Directory } from '~/sealing/public/directory';
@@ -45,6 +45,7 @@ import { certificateFor } from '~/model/engine/certificates';
 import { bytes, type Device, json, msgpack, none, parsed, Refusal, signerOf } from './relay-answers';
 import { type Channel, inRoster, RelayChannels } from './relay-channels';
 import { RelayGuests } from './relay-guests';
+import { RelaySessions } from './relay-sessions';
 import { RelayOnCall } from './relay-on-call';
 
 const DAY_MS = 86_400_000;
@@ -64,30 +65,21 @@ export class RelayDouble {
     readonly forbidden = new Set<string>();
     /** No request and no socket comes through. */
     down = false;
-    /** What this agency asks for besides the device's key, and how long a proof counts. Any proof will do. */
-    person: PersonBy = 'device';
-    personMs = 12 * 3_600_000;
-    /** The answer of a session's refresh is lost on its way, and the network with it. */
-    losesRefresh = false;
     /** How often a socket was opened with a proof of its token. */
     hellos = 0;
     /** Called with each publish before it is stored; an error number refuses it, `lost` stores it and says nothing. */
     meddle: ((publish: Publish, device: DeviceId) => number | 'lost' | null) | null = null;
     readonly published: Publish[] = [];
-    /** Everybody's. */
-    passkeys: { id: string; device: string; synced: boolean; createdMs: number; usedMs: number }[] = [];
-    private revision = 1;
     readonly devices = new Map<DeviceId, Device>();
     readonly channels = new Map<ChannelId, Channel>();
     readonly rooms = new RelayChannels(this);
     readonly onCall = new RelayOnCall(this);
     readonly guests = new RelayGuests(this);
+    readonly sessions = new RelaySessions(this);
     readonly units: Record<string, unknown>[] = [];
     readonly incidents = new Map<string, Record<string, unknown>>();
     readonly blobs = new Map<string, { sizeBytes: number; chunks: Map<number, Bytes> }>();
     private readonly members = new Map<MemberId, { roles: readonly Role[] }>();
-    /** Until when the person's proof counts, of each device with a session. */
-    private readonly shown = new Map<DeviceId, number>();
     private readonly codes = new Map<string, MemberId>();
     private readonly logs = new Map<ChannelAddress, Entry[]>();
     private readonly heads = new Map<ChannelAddress, number>();
@@ -443,10 +435,7 @@ export class RelayDouble {
             case 'POST challenges':
                 return json({ nonce: new Uint8Array(16), expiresMs: this.clock.nowMs() + 60_000 }, 201);
             case 'POST sessions':
-                if (parts[1] === 'options')
-                    return json({ by: this.person, purpose: 'sign_in', options: '{}' });
-                if (parts[1] === 'refresh') return this.refresh(given);
-                return this.signIn(given);
+                return this.sessions.answer(parts[1], given);
             case 'DELETE sessions':
                 return none();
             case 'POST guests':
@@ -468,27 +457,13 @@ export class RelayDouble {
         if (method === 'GET' && this.forbidden.has(noun)) throw new Refusal(WireError.forbidden);
         switch (`${method} ${noun}${verb === '' ? '' : ` ${verb}`}`) {
             case 'GET agency':
-                return json({
-                    id: this.agency,
-                    label: 'Test',
-                    rootPub: this.rootPublic,
-                    createdMs: 0,
-                    person: this.person,
-                    personHours: Math.max(1, Math.round(this.personMs / 3_600_000)),
-                    revision: this.revision,
-                });
+                return this.sessions.agency();
             case 'PATCH agency':
-                if (Number(given.revision) !== this.revision) throw new Refusal(WireError.conflict);
-                this.person = given.person as PersonBy;
-                this.personMs = Number(given.person_hours) * 3_600_000;
-                this.revision += 1;
-                return await this.managed('GET', ['agency'], {}, NO_BYTES, parameters, caller);
+                return this.sessions.changeAgency(given);
             case 'GET passkeys':
-                return json({ items: this.passkeys });
+                return json({ items: this.sessions.passkeys });
             case 'DELETE passkeys':
-                if (this.passkeys.length === 1) throw new Refusal(WireError.forbidden);
-                this.passkeys = this.passkeys.filter((one) => one.id !== id);
-                return none();
+                return this.sessions.deletePasskey(id);
             case 'GET me':
                 return json(this.memberInfo(caller.member));
             case 'GET members':
@@ -572,52 +547,6 @@ export class RelayDouble {
         return json({ agency, member, device: id, shortCode: '', rootPub }, 201);
     }
 
-    /** The secret is the device's: spent only where its answer is lost. */
-    private refresh(given: Given): HttpAnswer {
-        const device = (given.refresh ?? '') as DeviceId;
-        const until = this.shown.get(device);
-        if (this.losesRefresh) {
-            this.shown.delete(device);
-            this.down = true;
-            throw new HttpFailed(true);
-        }
-        if (until === undefined) throw new Refusal(WireError.unauthenticated);
-        return this.session(this.device(device), until);
-    }
-
-    private signIn(given: Given): HttpAnswer {
-        const device = this.device((given.device ?? '') as DeviceId);
-        if (device.state === 'pending') throw new Refusal(WireError.pending);
-        if (device.state === 'revoked') throw new Refusal(WireError.revoked);
-        const nowMs = this.clock.nowMs();
-        const asks = this.person !== 'device';
-        if (asks && given.person === undefined) {
-            throw new Refusal(WireError.unauthenticated, 0, this.person);
-        }
-        const personUntilMs = asks ? nowMs + this.personMs : 0;
-        this.shown.set(device.id, personUntilMs);
-        return this.session(device, personUntilMs);
-    }
-
-    private session(device: Device, personUntilMs: number): HttpAnswer {
-        const nowMs = this.clock.nowMs();
-        const roles = this.members.get(device.member)?.roles ?? [];
-        return json(
-            {
-                token: `t:${device.id}`,
-                tokenUntilMs: nowMs + 300_000,
-                refresh: device.id,
-                refreshUntilMs: nowMs + DAY_MS,
-                agency: this.agency,
-                member: device.member,
-                device: device.id,
-                roles,
-                personUntilMs,
-            },
-            201,
-        );
-    }
-
     private async takeEntry(data: Bytes): Promise<void> {
         const entry = decodeSignedEntry(data);
         await this.directory.apply(entry);
@@ -679,7 +608,7 @@ export class RelayDouble {
         return { id, member, state, publicKey, deviceKey, ...rest };
     }
 
-    private device(id: DeviceId): Device {
+    device(id: DeviceId): Device {
         const device = this.devices.get(id);
         if (device === undefined) throw new Refusal(WireError.unauthenticated);
         return device;
