@@ -136,3 +136,10 @@ def test_cryptography_and_its_vectors_are_of_one_version() -> None:
 def test_each_package_says_that_it_is_typed() -> None:
     for package in ("protocol/leeside_protocol", "server/leeside_server", "clients/python/leeside"):
         assert (ROOT / package / "py.typed").is_file(), package
+
+
+def test_no_test_takes_a_promise_for_an_answer() -> None:
+    """Playwright's `wait_for_function` holds at once for an `async` function: `comes_true` waits."""
+    waits = re.compile(r"wait_for_function\(\s*f?[\"']+\s*async")
+    found = [path for path in tracked() if path.suffix == ".py" and waits.search(path.read_text())]
+    assert not found

@@ -38,6 +38,7 @@ PHONE: Final = ViewportSize(width=360, height=740)
 DESK: Final = ViewportSize(width=1440, height=900)
 WAIT_MS: Final = 15_000.0
 """How long a page may take for what must come, on a machine that does much else."""
+_LOOK_S: Final = 0.05
 
 FLAGS: Final = (
     "--no-sandbox",
@@ -117,6 +118,18 @@ class DevTools:
         """Call a method; what it answers."""
         answer = await self.session.send(method, parameters)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         return cast("dict[str, Any]", answer)
+
+
+async def comes_true(page: Page, script: str, arg: object = None) -> None:
+    """Until an `async` function of the page answers true; `TimeoutError` after `WAIT_MS`.
+
+    `Page.wait_for_function` waits for no promise: it takes the promise itself for the answer, which is always true.
+    """
+    async with asyncio.timeout(WAIT_MS / 1_000):
+        while True:
+            if await page.evaluate(script, arg):
+                return
+            await asyncio.sleep(_LOOK_S)
 
 
 @asynccontextmanager

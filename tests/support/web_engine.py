@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.support.browser import DevTools
+from tests.support.browser import DevTools, comes_true
 
 WAIT_MS: Final = 20_000
 
@@ -82,7 +82,7 @@ class Engine:
             const rows = await window.leesideEngine.call('history', channel, Number.MAX_SAFE_INTEGER, 100);
             return rows.some((row) => row.kind === 'text' && row.text === text);
         }"""
-        await self.page.wait_for_function(script, arg=[channel, text], timeout=WAIT_MS)
+        await comes_true(self.page, script, [channel, text])
 
     async def forget(self) -> None:
         """What was told so far counts no more."""

@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from leeside_protocol.words import ChannelPurpose, Discipline, Role
+from tests.support.browser import comes_true
 from tests.support.stage import Stage
 from tests.support.town import Town, settled
 from tests.support.web_words import words
@@ -51,7 +52,7 @@ async def test_a_revoked_device_locks_within_a_second_and_keeps_nothing(
         await gone.wait_for()
         took_s = time.monotonic() - began_s
         await expect(ana.page.get_by_text("For us alone.")).to_have_count(0)
-        await ana.page.wait_for_function("async () => (await indexedDB.databases()).length === 0")
+        await comes_true(ana.page, "async () => (await indexedDB.databases()).length === 0")
         kept = await ana.page.evaluate(_KEPT)
         assert kept == {"databases": [], "local": [], "session": [], "files": []}
         # Nor does it come back.
