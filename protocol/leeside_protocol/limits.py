@@ -111,5 +111,8 @@ GUEST_S: Final = 4 * 3_600
 PUSH_BYTES: Final = 64
 """Every push has this size, whatever it says."""
 
+VIDEO_BODY_BYTES: Final = 32_768
+"""One signal of a call: the largest is an SDP."""
+
 INT_MAX: Final = 2**53 - 1
 """Integers on the wire stay below 2^53 so that every language reads them alike."""

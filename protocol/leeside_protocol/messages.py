@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from leeside_protocol.ids import ADDRESS_BYTES, ID_BYTES, ChannelAddress, DeviceId, MessageId
+from leeside_protocol.ids import ADDRESS_BYTES, ID_BYTES, ChannelAddress, ConsultId, DeviceId, MessageId
 from leeside_protocol.limits import (
     CLIENT_NAME_CHARS,
     INT_MAX,
@@ -24,6 +24,7 @@ from leeside_protocol.limits import (
     STATE_KEY_BYTES,
     SUBSCRIPTIONS,
     TOKEN_BYTES,
+    VIDEO_BODY_BYTES,
 )
 from leeside_protocol.words import Lane, Mark, Urgency
 
@@ -34,6 +35,8 @@ _Count = Annotated[int, Meta(ge=0, le=INT_MAX)]
 _Address = Annotated[ChannelAddress, Meta(min_length=ADDRESS_BYTES, max_length=ADDRESS_BYTES)]
 _Device = Annotated[DeviceId, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
 _Message = Annotated[MessageId, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+_Consult = Annotated[ConsultId, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+_Signal = Annotated[bytes, Meta(max_length=VIDEO_BODY_BYTES)]
 _Key = Annotated[bytes, Meta(max_length=STATE_KEY_BYTES)]
 _Payload = Annotated[bytes, Meta(max_length=PAYLOAD_BYTES)]
 
@@ -106,6 +109,19 @@ class ClientBeat(msgspec.Struct, frozen=True, array_like=True, tag=14):
     """Client: I am here; sent every `BEAT_S` seconds when nothing else was."""
 
     at_ms: _Count = 0
+
+
+class Video(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """Client: a signal of this consult's call (`video.signalling`), for the bridge.
+
+    Never answered by itself: what the bridge says comes as `VideoTold`. `Refused`: `not_found` when the consult is not
+    yours, `conflict` when it is not accepted, `unavailable` when there is no bridge now, `unsupported` when the server
+    has none at all, `rate_limited`.
+    """
+
+    req: _Req
+    consult: _Consult
+    body: _Signal
 
 
 class Challenge(msgspec.Struct, frozen=True, array_like=True, tag=32):
@@ -231,12 +247,21 @@ class Renewed(msgspec.Struct, frozen=True, array_like=True, tag=50):
     token_until_ms: _Count
 
 
-ClientMessage = Hello | Renew | Subscribe | Unsubscribe | Publish | Who | ClientBeat
-ServerMessage = Challenge | Welcome | Subscribed | Batch | Accepted | Refused | Live | Beat | Online | Renewed
+class VideoTold(msgspec.Struct, frozen=True, array_like=True, tag=52):
+    """Server: what the bridge says about this consult's call; only to who sent `Video` on this socket."""
 
-CLIENT_MESSAGES: Final = (Hello, Renew, Subscribe, Unsubscribe, Publish, Who, ClientBeat)
+    consult: _Consult
+    body: _Signal
+
+
+ClientMessage = Hello | Renew | Subscribe | Unsubscribe | Publish | Who | ClientBeat | Video
+ServerMessage = (
+    Challenge | Welcome | Subscribed | Batch | Accepted | Refused | Live | Beat | Online | Renewed | VideoTold
+)
+
+CLIENT_MESSAGES: Final = (Hello, Renew, Subscribe, Unsubscribe, Publish, Who, ClientBeat, Video)
 SERVER_MESSAGES: Final = (
-    Challenge, Welcome, Subscribed, Batch, Accepted, Refused, Live, Beat, Online, Renewed,
+    Challenge, Welcome, Subscribed, Batch, Accepted, Refused, Live, Beat, Online, Renewed, VideoTold,
 )  # fmt: skip
 
 LOGGABLE: Final[dict[str, frozenset[str]]] = {
@@ -247,6 +272,7 @@ LOGGABLE: Final[dict[str, frozenset[str]]] = {
     "Publish": frozenset({"req", "channel", "lane", "id", "urgency"}),
     "Who": frozenset({"req", "channel"}),
     "ClientBeat": frozenset({"at_ms"}),
+    "Video": frozenset({"req", "consult"}),
     "Challenge": frozenset({"server_ms"}),
     "Welcome": frozenset({"server_ms", "token_until_ms", "beat_s", "generation"}),
     "Subscribed": frozenset({"req", "channel", "status", "generation", "head", "floor"}),
@@ -258,5 +284,6 @@ LOGGABLE: Final[dict[str, frozenset[str]]] = {
     "Beat": frozenset({"server_ms", "degraded"}),
     "Online": frozenset({"req", "channel", "as_of_ms", "stale"}),
     "Renewed": frozenset({"req", "token_until_ms"}),
+    "VideoTold": frozenset({"consult"}),
 }
 """Fields of each message that a log line may carry: ids, counts and codes, never content or secrets."""

@@ -275,6 +275,8 @@ class RelayDouble:
                 self.answer(wire, m.Online(req, channel, self.clock.now_ms(), False, here))
             case m.Unsubscribe(channel=channel):
                 wire.following.pop(channel, None)
+            case m.Video(req=req):
+                self.answer(wire, m.Refused(req, WireError.UNSUPPORTED))
             case m.ClientBeat():
                 heads = tuple((log, self.log(log).head) for log in wire.following)
                 self.answer(wire, m.Beat(self.clock.now_ms(), heads))

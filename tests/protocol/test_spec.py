@@ -11,6 +11,7 @@ from leeside_protocol import limits
 from leeside_protocol.errors import CloseCode, Next, WireError, after_close
 from leeside_protocol.ids import ChannelKind, StateKind
 from leeside_protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES
+from leeside_protocol.video.signalling import BRIDGE_SIGNALS, CLIENT_SIGNALS
 from tests.support.generate import generated
 
 SPEC = Path(__file__).resolve().parents[2] / "protocol/spec"
@@ -52,6 +53,15 @@ def test_message_tables_equal_the_code() -> None:
                 # "heads `[[address, offset]..]`, degraded `bool` = false" -> heads, degraded
                 bare = re.sub(r"`[^`]*`", "", fields)
                 rows[name] = (int(tag), [re.split(r"[ =]", f.strip())[0] for f in bare.split(",")])
+        assert rows == {t.__name__: (t.__struct_config__.tag, list(t.__struct_fields__)) for t in types}
+
+
+def test_signal_table_equals_the_code() -> None:
+    for source, types in (("client", CLIENT_SIGNALS), ("bridge", BRIDGE_SIGNALS)):
+        rows: dict[str, tuple[int, list[str]]] = {}
+        for tag, name, fields in _rows("09-video.md", rf"^\| (\d+) \| (\w+) \| {source} \| (.*) \|$"):
+            bare = re.sub(r"`[^`]*`", "", fields)
+            rows[name] = (int(tag), [re.split(r"[ =]", f.strip())[0] for f in bare.split(",")])
         assert rows == {t.__name__: (t.__struct_config__.tag, list(t.__struct_fields__)) for t in types}
 
 

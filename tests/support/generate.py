@@ -16,6 +16,7 @@ from leeside_protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES, SUBPROTO
 from leeside_server.adapters.definitions import source
 from leeside_server.relay.http.openapi import encoded
 from tests.support.message_vectors import message_vectors
+from tests.support.signal_vectors import signal_vectors
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = ROOT / "protocol"
@@ -88,6 +89,7 @@ def generated() -> dict[Path, str]:
         PROTOCOL / "messages.schema.json": _text(_schema()),
         PROTOCOL / "asyncapi.json": _text(_asyncapi()),
         PROTOCOL / "vectors/messages.json": _text(message_vectors()),
+        PROTOCOL / "vectors/signals.json": _text(signal_vectors()),
         PROTOCOL / "openapi.json": encoded().decode(),
         ROOT / "server/leeside_server/adapters/statements.py": source(),
     }

@@ -39,6 +39,7 @@ from leeside_protocol.messages import (
     Renewed,
     ServerMessage,
     Subscribed,
+    VideoTold,
     Welcome,
 )
 from leeside_protocol.sealing.public.encoding import pae
@@ -293,6 +294,9 @@ class Connection:
                 self._sink.on_push(message)
             case Batch() | Live():
                 self._sink.on_push(message)
+            case VideoTold():
+                # Nobody here asked for a call.
+                pass
             case Challenge() | Welcome():
                 raise LinkClosed(CloseCode.INTERNAL)
 

@@ -47,6 +47,7 @@ from leeside_protocol.messages import (
     Subscribe,
     Subscribed,
     Unsubscribe,
+    Video,
     Welcome,
     Who,
 )
@@ -317,6 +318,8 @@ class Socket:
                 self._renew(message)
             case Hello():
                 self.node.sign_ins.add(message, self._nonce, self)
+            case Video():
+                self._answer(Refused(message.req, WireError.UNSUPPORTED))
             case ClientBeat():
                 pass
             case _:

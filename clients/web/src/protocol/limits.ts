@@ -52,3 +52,5 @@ export const UNSENT_S = 120;
 
 /** Integers on the wire stay below 2^53 so that every language reads them alike. */
 export const INT_MAX = Number.MAX_SAFE_INTEGER;
+/** One signal of a call: the largest is an SDP. */
+export const VIDEO_BODY_BYTES = 32_768;

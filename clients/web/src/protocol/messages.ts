@@ -23,7 +23,7 @@ import {
     type Shape,
     text,
 } from '~/protocol/fields';
-import { type DeviceId, ID_BYTES, type MessageId } from '~/protocol/ids';
+import { type ConsultId, type DeviceId, ID_BYTES, type MessageId } from '~/protocol/ids';
 import {
     CLIENT_NAME_CHARS,
     PAGE_ENTRIES,
@@ -31,6 +31,7 @@ import {
     ROSTER_DEVICES,
     SUBSCRIPTIONS,
     TOKEN_BYTES,
+    VIDEO_BODY_BYTES,
 } from '~/protocol/limits';
 import { Lane, Mark, Urgency } from '~/protocol/words';
 
@@ -39,6 +40,7 @@ export const SUBPROTOCOL = 'leeside.v1';
 const req = integer(0, 0xffffffff);
 const token = text(0, TOKEN_BYTES);
 const payload = bin(0, PAYLOAD_BYTES);
+const signal = { consult: id<ConsultId>(), body: bin(0, VIDEO_BODY_BYTES) };
 const lane = choice(Lane);
 const urgency = or(choice(Urgency), Urgency.routine);
 const mark = or(choice(Mark), Mark.none);
@@ -80,6 +82,8 @@ const clientFields = {
     who: { req, channel: address },
     /** I am here; sent when nothing else was for `BEAT_S`. */
     client_beat: { atMs: or(count, 0) },
+    /** A signal of this consult's call (`video`), for the bridge. What the bridge says comes as `video_told`. */
+    video: { req, ...signal },
 };
 
 const serverFields = {
@@ -138,6 +142,8 @@ const serverFields = {
     },
     /** You are signed in until `tokenUntilMs`. */
     renewed: { req, tokenUntilMs: count },
+    /** What the bridge says about this consult's call. */
+    video_told: signal,
 };
 
 type Messages<T extends Record<string, Readonly<Record<string, Field<unknown>>>>> = {
@@ -159,6 +165,7 @@ export type Live = ServerMessages['live'];
 export type Beat = ServerMessages['beat'];
 export type Online = ServerMessages['online'];
 export type Renewed = ServerMessages['renewed'];
+export type VideoTold = ServerMessages['video_told'];
 
 /** How one message is written: its number, and its fields in order. */
 export interface Form {
@@ -181,6 +188,7 @@ export const CLIENT_FORMS: readonly Form[] = [
     form(10, 'publish', clientFields.publish),
     form(12, 'who', clientFields.who),
     form(14, 'client_beat', clientFields.client_beat),
+    form(16, 'video', clientFields.video),
 ];
 export const SERVER_FORMS: readonly Form[] = [
     form(32, 'challenge', serverFields.challenge),
@@ -193,4 +201,5 @@ export const SERVER_FORMS: readonly Form[] = [
     form(46, 'beat', serverFields.beat),
     form(48, 'online', serverFields.online),
     form(50, 'renewed', serverFields.renewed),
+    form(52, 'video_told', serverFields.video_told),
 ];
