@@ -1,0 +1,168 @@
+/** A call that pretends: it holds a scene's view, and does at once what it is asked. No camera, no network. */
+import type { CallMedia, CallModel, CallView, Camera, ConsentDraft, JoinHow } from '~/model/call/call';
+import { deviceId, memberId, messageId } from '~/model/sample';
+import type { ConsultId, DeviceId } from '~/protocol/ids';
+import { nightMs } from './scene';
+
+export const NO_CALL: CallView = {
+    consult: null,
+    phase: 'off',
+    why: '',
+    sinceMs: 0,
+    me: null,
+    own: null,
+    level: 0,
+    trouble: 'none',
+    twoCameras: false,
+    participants: [],
+    waiting: [],
+    mayAdmit: false,
+    restricted: false,
+    mode: 'video',
+    modeWhy: '',
+    up: 3,
+    down: 3,
+    consent: null,
+    canPip: false,
+};
+
+export class FakeCall implements CallModel {
+    #view = $state.raw<CallView>(NO_CALL);
+
+    constructor(view: Partial<CallView> = {}) {
+        this.#view = { ...NO_CALL, ...view };
+    }
+
+    #set(change: Partial<CallView>): void {
+        this.#view = { ...this.#view, ...change };
+    }
+
+    get consult() {
+        return this.#view.consult;
+    }
+    get phase() {
+        return this.#view.phase;
+    }
+    get why() {
+        return this.#view.why;
+    }
+    get sinceMs() {
+        return this.#view.sinceMs;
+    }
+    get me() {
+        return this.#view.me;
+    }
+    get own() {
+        return this.#view.own;
+    }
+    get level() {
+        return this.#view.level;
+    }
+    get trouble() {
+        return this.#view.trouble;
+    }
+    get twoCameras() {
+        return this.#view.twoCameras;
+    }
+    get participants() {
+        return this.#view.participants;
+    }
+    get waiting() {
+        return this.#view.waiting;
+    }
+    get mayAdmit() {
+        return this.#view.mayAdmit;
+    }
+    get restricted() {
+        return this.#view.restricted;
+    }
+    get mode() {
+        return this.#view.mode;
+    }
+    get modeWhy() {
+        return this.#view.modeWhy;
+    }
+    get up() {
+        return this.#view.up;
+    }
+    get down() {
+        return this.#view.down;
+    }
+    get consent() {
+        return this.#view.consent;
+    }
+    get canPip() {
+        return this.#view.canPip;
+    }
+
+    open(consult: ConsultId): void {
+        if (this.consult !== consult) this.#set({ consult });
+    }
+    close(): void {
+        this.#set({ consult: null, phase: 'off' });
+    }
+    test(): Promise<void> {
+        this.#set({ phase: 'testing', level: 0.4 });
+        return Promise.resolve();
+    }
+    join({ person, signs }: JoinHow): Promise<void> {
+        const me = this.me ?? {
+            device: deviceId(1),
+            part: 'responder' as const,
+            audioMuted: false,
+            videoMuted: false,
+            camera: 'front' as const,
+            person,
+            signs,
+        };
+        this.#set({ phase: 'live', sinceMs: nightMs, me: { ...me, person, signs } });
+        return Promise.resolve();
+    }
+    leave(): void {
+        this.#set({ phase: 'ended', why: 'left', participants: [] });
+    }
+    mute(media: CallMedia, on: boolean): void {
+        if (this.me === null) return;
+        this.#set({ me: { ...this.me, ...(media === 'audio' ? { audioMuted: on } : { videoMuted: on }) } });
+    }
+    camera(which: Camera): Promise<void> {
+        if (this.me !== null) this.#set({ me: { ...this.me, camera: which } });
+        return Promise.resolve();
+    }
+    admit(device: DeviceId): void {
+        const one = this.waiting.find((x) => x.device === device);
+        if (one === undefined) return;
+        this.#set({
+            waiting: this.waiting.filter((x) => x !== one),
+            participants: [...this.participants, one],
+        });
+    }
+    restrict(on: boolean): void {
+        this.#set({ restricted: on });
+    }
+    want(): void {
+        // Nothing comes here in any size.
+    }
+    pip(): Promise<void> {
+        return Promise.resolve();
+    }
+    recordConsent(draft: ConsentDraft): Promise<void> {
+        this.#set({
+            consent: {
+                ...draft,
+                id: messageId(700),
+                device: deviceId(1),
+                member: memberId(1),
+                atMs: nightMs,
+                state: 'in_force',
+                withdrawnMs: 0,
+            },
+        });
+        return Promise.resolve();
+    }
+    withdrawConsent(): Promise<void> {
+        if (this.consent !== null)
+            this.#set({ consent: { ...this.consent, state: 'withdrawn', withdrawnMs: nightMs } });
+        return Promise.resolve();
+    }
+}
