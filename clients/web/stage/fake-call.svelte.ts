@@ -129,6 +129,16 @@ export class FakeCall implements CallModel {
         if (this.me !== null) this.#set({ me: { ...this.me, camera: which } });
         return Promise.resolve();
     }
+    endTest(): void {
+        if (this.phase === 'testing') this.#set({ phase: 'off', level: 0 });
+    }
+    async showPerson(on: boolean): Promise<void> {
+        await this.camera(on ? 'back' : 'front');
+        if (this.me !== null) this.#set({ me: { ...this.me, person: on } });
+    }
+    audioOnly(on: boolean): void {
+        this.#set({ mode: on ? 'audio' : 'video', modeWhy: on ? 'chosen' : '' });
+    }
     admit(device: DeviceId): void {
         const one = this.waiting.find((x) => x.device === device);
         if (one === undefined) return;

@@ -187,12 +187,21 @@ export interface CallModel extends CallView {
     close(): void;
     /** From a tap: camera and microphone on, for this person alone. */
     test(): Promise<void>;
+    /** Camera and microphone off again, without a call. Does nothing but while `testing`. */
+    endTest(): void;
     /** From a tap. Resolves when the join was sent; `phase` tells how it goes on. */
     join(how: JoinHow): Promise<void>;
     leave(): void;
     /** `on`: muted from now on. */
     mute(media: CallMedia, on: boolean): void;
     camera(which: Camera): Promise<void>;
+    /**
+     * From a tap, for the team's devices alone: whether this camera shows the person in crisis from now on. The camera on the
+     * back is taken for it where there is one; the seat is kept, and the others are told.
+     */
+    showPerson(on: boolean): Promise<void>;
+    /** The person's own choice: no picture goes or comes, and `mode` is `audio`, `modeWhy` `chosen`, until it is undone. */
+    audioOnly(on: boolean): void;
     admit(device: DeviceId): void;
     restrict(on: boolean): void;
     /** How large somebody is shown, in lines of the screen; 0: not at all. */
@@ -206,13 +215,13 @@ export interface CallModel extends CallView {
 
 const ORDER: Readonly<Record<CallPart, number>> = {
     responder: 2,
-    psychiatrist: 1,
-    interpreter: 0,
+    psychiatrist: 0,
+    interpreter: 1,
     supervisor: 3,
     receiving_facility: 4,
 };
 
-/** The order in which people are shown: the person in crisis, the interpreter, the psychiatrist, the team, the others. */
+/** The order in which people are shown: the person in crisis, the psychiatrist, the interpreter, the team, the others. */
 export function byPlace(a: CallPerson, b: CallPerson): number {
     if (a.person !== b.person) return a.person ? -1 : 1;
     return ORDER[a.part] - ORDER[b.part] || a.sinceMs - b.sinceMs || (a.device < b.device ? -1 : 1);
