@@ -28,9 +28,11 @@ from leeside_protocol.words import ChannelPurpose, IncidentState, Lane, Role
 from leeside_server.core.attachments import BlobRow
 from leeside_server.core.commits import FORGOTTEN_BOXES
 from leeside_server.core.guests import GuestCodeRow
-from leeside_server.core.identity import NO_AGENCY, BootstrapRow, EnrolmentRow, SessionRow
+from leeside_server.core.identity import NO_AGENCY, BootstrapRow, DeviceRow, EnrolmentRow, SessionRow
+from leeside_server.core.incidents import IncidentRow
+from leeside_server.core.person import TicketRow
 from leeside_server.core.rows import KINDS, create
-from leeside_server.core.writes import Append, Item, StoredEntry
+from leeside_server.core.writes import Append, Item, Save, StoredEntry
 from leeside_server.relay.retention import SETTLED_MS, Retention, RetentionSettings
 from tests.relay.http.world import Agency, City, Person, Room, channel_post
 from tests.relay.http.world import city as open_city
@@ -339,3 +341,21 @@ async def test_ended_sessions_and_spent_codes_are_forgotten_a_day_later(agency: 
     agency.city.clock.advance(31 * DAY_S)
     await retention.sweep()
     assert await rows(agency, SessionRow) == 0
+
+
+async def test_a_row_that_cannot_be_read_holds_up_no_other(agency: Agency) -> None:
+    """A later version's, or a damaged one: what else is due goes, at once and in the daily round."""
+    channel, dispatcher = await closed_incident(agency)
+    await dispatcher.ask("sign_out")
+    sessions = await rows(agency, SessionRow)
+    now_ms = agency.city.clock.now_ms()
+    unreadable = (
+        Save(KINDS[IncidentRow], bytes(16), 0, b"{}", due_ms=0),
+        Save(KINDS[DeviceRow], bytes(16), 0, b"{}"),
+        Save(KINDS[TicketRow], bytes(16), 0, b"{}"),
+    )
+    await agency.city.node.write([Item(agency.id, now_ms, unreadable)])
+    agency.city.clock.advance(2 * DAY_S)
+    await Retention(agency.city.node, RetentionSettings()).sweep()
+    assert payloads(await entries(agency, ChannelKind.CONTENT, channel)) == [b"a message", b"a status", b""]
+    assert await rows(agency, SessionRow) == sessions - 1

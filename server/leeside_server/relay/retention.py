@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Final
 
 import msgspec
@@ -117,20 +117,25 @@ class Retention:
     async def sweep(self) -> None:
         """Carry out what is due. Raises the store's errors; what was begun goes on next time."""
         now_ms = self._clock.now_ms()
-        for agency, found in await self._store.due(KINDS[IncidentRow], now_ms, DUE_AT_ONCE):
-            await self._incident(agency, read(IncidentRow, found), now_ms)
-        for agency, found in await self._store.due(KINDS[RecordsRow], now_ms, DUE_AT_ONCE):
-            await self._erasure.shred(agency, read(RecordsRow, found), now_ms)
-        for agency, found in await self._store.due(KINDS[DeviceRow], now_ms, DUE_AT_ONCE):
-            await self._shift_ends(agency, read(DeviceRow, found), now_ms)
-        for agency, found in await self._store.due(KINDS[BlobRow], now_ms, DUE_AT_ONCE):
-            await self._upload(agency, read(BlobRow, found), now_ms)
+        await self._due(IncidentRow, self._incident, now_ms)
+        await self._due(RecordsRow, self._erasure.shred, now_ms)
+        await self._due(DeviceRow, self._shift_ends, now_ms)
+        await self._due(BlobRow, self._upload, now_ms)
         if now_ms >= self._next_daily_ms:
             for agency in await self._store.agencies():
                 await self._daily(agency, now_ms)
-            await self._forget(NO_AGENCY, EnrolmentRow, lambda row: row.expires_ms, now_ms)
-            await self._forget(NO_AGENCY, GuestCodeRow, lambda row: row.expires_ms, now_ms)
+            with _alone("codes"):
+                await self._forget(NO_AGENCY, EnrolmentRow, lambda row: row.expires_ms, now_ms)
+            with _alone("guest_codes"):
+                await self._forget(NO_AGENCY, GuestCodeRow, lambda row: row.expires_ms, now_ms)
             self._next_daily_ms = now_ms + DAY_MS
+
+    async def _due(
+        self, kind: type[R], carry_out: Callable[[AgencyId, Held[R], int], Awaitable[None]], now_ms: int
+    ) -> None:
+        for agency, found in await self._store.due(KINDS[kind], now_ms, DUE_AT_ONCE):
+            with _alone(KINDS[kind]):
+                await carry_out(agency, read(kind, found), now_ms)
 
     # ---- incidents
 
@@ -215,7 +220,24 @@ class Retention:
     # ---- once a day
 
     async def _daily(self, agency: AgencyId, now_ms: int) -> None:
-        await self._overdue(agency, now_ms)
+        with _alone("overdue"):
+            await self._overdue(agency, now_ms)
+        with _alone("channels"):
+            await self._channels(agency, now_ms)
+        with _alone("inboxes"):
+            inbox_ms = now_ms - self._settings.inbox_days * DAY_MS
+            for device in await every(self._store, agency, DeviceRow):
+                inbox = address(ChannelKind.INBOX, device.id)
+                await self._prune(agency, inbox, inbox_ms, now_ms)
+                await self._store.forget_pruned(agency, inbox, self._ids_before(now_ms))
+        with _alone("tickets"):
+            await self._forget(agency, TicketRow, lambda row: row.until_ms, now_ms)
+        with _alone("pages"):
+            await self._forget(agency, PageRow, lambda row: row.over_ms or INT_MAX, now_ms)
+        with _alone("sessions"):
+            await self._forget(agency, SessionRow, lambda row: row.ended_ms or row.refresh_until_ms, now_ms)
+
+    async def _channels(self, agency: AgencyId, now_ms: int) -> None:
         before_ms = now_ms - self._settings.standing_days * DAY_MS if self._settings.standing_days else 0
         on_hold = await self._on_hold(agency)
         for channel in await every(self._store, agency, ChannelRow):
@@ -230,14 +252,6 @@ class Retention:
                 for blob in await every(self._store, agency, BlobRow, channel.id):
                     if blob.row.created_ms < before_ms:
                         await self._erasure.drop(agency, blob, now_ms)
-        inbox_ms = now_ms - self._settings.inbox_days * DAY_MS
-        for device in await every(self._store, agency, DeviceRow):
-            inbox = address(ChannelKind.INBOX, device.id)
-            await self._prune(agency, inbox, inbox_ms, now_ms)
-            await self._store.forget_pruned(agency, inbox, self._ids_before(now_ms))
-        await self._forget(agency, TicketRow, lambda row: row.until_ms, now_ms)
-        await self._forget(agency, PageRow, lambda row: row.over_ms or INT_MAX, now_ms)
-        await self._forget(agency, SessionRow, lambda row: row.ended_ms or row.refresh_until_ms, now_ms)
 
     async def _overdue(self, agency: AgencyId, now_ms: int) -> None:
         """Incidents whose days are over and that no timer wakes: they ended while none, or more, were set."""
@@ -295,6 +309,19 @@ class Retention:
     async def _save(self, agency: AgencyId, save: Save, now_ms: int) -> None:
         # A conflict means that another node, or a request, was first: it is seen next time.
         await self._host.write([Item(agency, now_ms, (save,))])
+
+
+@contextlib.contextmanager
+def _alone(what: str) -> Generator[None]:
+    """A fault in here, such as a row that this version cannot read, costs this piece of work and none of the others. A store
+    that fails ends the sweep."""
+    try:
+        yield
+    except (StoreUnavailable, StoreFull):
+        raise
+    except Exception as error:  # noqa: BLE001
+        # Its text could repeat content.
+        _log.error("retention_failed", what=what, error=type(error).__name__)
 
 
 def _following(held: Held[IncidentRow]) -> Held[IncidentRow]:
