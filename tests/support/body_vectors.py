@@ -103,6 +103,10 @@ def _valid_cases() -> list[dict[str, Any]]:
         _valid("consult, longest", "consult", [CONSULT, 0, "x" * 500, ROLES]),
         _valid("recommendation, shortest", "recommendation", ["Stay."], ["Stay.", 15]),
         _valid("recommendation that does not repeat", "recommendation", ["x" * 8_000, 0]),
+        _valid("consent, shortest", "consent", [0, "This call.", "Advice tonight.", [2], TS, 0], [0, "This call.", "Advice tonight.", [2], TS, 0, "", False, ""]),
+        _valid("consent of a guardian, with all", "consent", [1, "x" * 500, "x" * 500, [1, 2, 3, 4, 5], TS, 1, "x" * 500, True], [1, "x" * 500, "x" * 500, [1, 2, 3, 4, 5], TS, 1, "x" * 500, True, ""]),
+        _valid("consent of nobody, in an emergency", "consent", [2, "This call.", "Safety.", [2, 3], TS, 0, "Cannot answer.", False, "Unconscious."]),
+        _valid("consent withdrawn", "consent_withdrawn", [OTHER]),
         _valid("a type of the future", "hologram", [1, 2, 3]),
     ]  # fmt: skip
 
@@ -169,6 +173,17 @@ def _invalid_cases() -> list[dict[str, Any]]:
         _data("a recommendation that repeats once in a while", "recommendation", ["Stay.", 3_601]),
         _data("a read-back that is too long", "acknowledged", [OTHER, "x" * 8_001]),
         _data("a read-back as bytes", "acknowledged", [OTHER, b"stay"]),
+        _data("consent of somebody unknown", "consent", [3, "This call.", "Advice.", [2], TS, 0]),
+        _data("consent to nothing", "consent", [0, "", "Advice.", [2], TS, 0]),
+        _data("consent for no purpose", "consent", [0, "This call.", "", [2], TS, 0]),
+        _data("consent for nobody", "consent", [0, "This call.", "Advice.", [], TS, 0]),
+        _data("consent for a part that does not exist", "consent", [0, "This call.", "Advice.", [6], TS, 0]),
+        _data("consent for more parts than there are", "consent", [0, "This call.", "Advice.", [2] * 6, TS, 0]),
+        _data("consent without an end", "consent", [0, "This call.", "Advice.", [2]]),
+        _data("consent by no known method", "consent", [0, "This call.", "Advice.", [2], TS, 2]),
+        _data("an emergency without its reason", "consent", [2, "This call.", "Safety.", [2], TS, 0]),
+        _data("consent with a reason why it was not asked for", "consent", [0, "This call.", "Safety.", [2], TS, 0, "", False, "No time."]),
+        _data("consent withdrawn of a short id", "consent_withdrawn", [OTHER[:15]]),
         _data("typing as a number", "typing", [1]),
     ]  # fmt: skip
 
@@ -176,7 +191,7 @@ def _invalid_cases() -> list[dict[str, Any]]:
 def vectors() -> dict[str, Any]:
     """The content of the file."""
     return {
-        "chapter": "05-messages, 06-location, 07-status, 08-consult, 10-incident",
+        "chapter": "05-messages, 06-location, 07-status, 08-consult, 09-video, 10-incident",
         "valid": _valid_cases(),
         "invalid": _invalid_cases(),
     }

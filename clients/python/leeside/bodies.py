@@ -12,6 +12,7 @@ one faulty client must not take the others down.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Annotated, Final, TypeAlias, cast
 
 import msgspec
@@ -22,6 +23,7 @@ from leeside_protocol.limits import BLOB_BYTES, INT_MAX
 from leeside_protocol.sealing.opening.body import Body, encode_body
 from leeside_protocol.sealing.public.encoding import Value
 from leeside_protocol.sealing.public.seen import LogHead
+from leeside_protocol.video.signalling import Part
 from leeside_protocol.words import Disposition, Lane, Mark, PrimaryStatus, Role, SecondaryStatus, Urgency
 
 TEXT_CHARS: Final = 8_000
@@ -127,6 +129,47 @@ class Recommendation(msgspec.Struct, frozen=True, array_like=True):
 
     text: Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS)]
     repeat_s: _RepeatS = REPEAT_S
+
+
+class ConsentBy(IntEnum):
+    """Who agreed to a call. `EMERGENCY`: nobody could be asked."""
+
+    PERSON = 0
+    GUARDIAN = 1
+    EMERGENCY = 2
+
+
+class ConsentMethod(IntEnum):
+    """How they agreed."""
+
+    SPOKEN = 0
+    WRITTEN = 1
+
+
+class Consent(msgspec.Struct, frozen=True, array_like=True):
+    """`consent`: what a person agreed to, or why nobody could be asked; before it is read, no media are sent (spec 09).
+
+    `recipients`: to whom their picture and sound may go. `expires_ms`: the server's time. `reason`: of an emergency."""
+
+    by: ConsentBy
+    scope: Annotated[str, Meta(min_length=1, max_length=NOTE_CHARS)]
+    purpose: Annotated[str, Meta(min_length=1, max_length=NOTE_CHARS)]
+    recipients: Annotated[tuple[Part, ...], Meta(min_length=1, max_length=len(Part))]
+    expires_ms: _Ms
+    method: ConsentMethod
+    capacity: Annotated[str, Meta(max_length=NOTE_CHARS)] = ""
+    interpreter: bool = False
+    reason: Annotated[str, Meta(max_length=NOTE_CHARS)] = ""
+
+    def __post_init__(self) -> None:
+        if (self.by is ConsentBy.EMERGENCY) == (self.reason == ""):
+            raise ValueError("an emergency, and nothing else, has a reason")
+
+
+class ConsentWithdrawn(msgspec.Struct, frozen=True, array_like=True):
+    """`consent_withdrawn`: the `consent` of this message id ends here (spec 09)."""
+
+    consent: Annotated[MessageId, _Id16]
 
 
 # ---- state lane
@@ -252,6 +295,8 @@ Content: TypeAlias = (
     | Duress
     | ConsultAsked
     | Recommendation
+    | Consent
+    | ConsentWithdrawn
     | Status
     | MemberName
     | UnitName
@@ -273,6 +318,8 @@ LOG_TYPES: Final[dict[str, type[Content]]] = {
     "duress": Duress,
     "consult": ConsultAsked,
     "recommendation": Recommendation,
+    "consent": Consent,
+    "consent_withdrawn": ConsentWithdrawn,
 }
 STATE_TYPES: Final[dict[str, type[Content]]] = {
     "status": Status,

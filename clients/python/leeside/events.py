@@ -14,6 +14,8 @@ from leeside.bodies import (
     Assignment,
     Attachment,
     CheckIn,
+    Consent,
+    ConsentWithdrawn,
     ConsultAsked,
     Duress,
     Fix,
@@ -102,13 +104,15 @@ class StatusChange:
     mark: Mark
 
 
-Reported: TypeAlias = Assignment | TimelineMark | CheckIn | Duress | ConsultAsked | Recommendation
+Reported: TypeAlias = (
+    Assignment | TimelineMark | CheckIn | Duress | ConsultAsked | Recommendation | Consent | ConsentWithdrawn
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Something that a person or a program said in a form of its own (spec 08 and 10): an assignment, a mark of the
-    timeline, a check-in, duress, what a consult is about, a recommendation. Times as in `Message`."""
+    """Something that a person or a program said in a form of its own (spec 08, 09, 10): an assignment, a mark of the
+    timeline, a check-in, duress, what a consult is about, a recommendation, consent to a call. Times as in `Message`."""
 
     channel: ChannelId
     id: MessageId

@@ -15,6 +15,8 @@ from leeside.bodies import (
     Attachment,
     BodyError,
     CheckIn,
+    Consent,
+    ConsentWithdrawn,
     ConsultAsked,
     Content,
     ContextWanted,
@@ -123,7 +125,16 @@ class Teller:
                 return Acknowledgement(
                     self.channel, content.message, row.device, member, row.at_ms, content.read_back
                 )
-            case Assignment() | TimelineMark() | CheckIn() | Duress() | ConsultAsked() | Recommendation():
+            case (
+                Assignment()
+                | TimelineMark()
+                | CheckIn()
+                | Duress()
+                | ConsultAsked()
+                | Recommendation()
+                | Consent()
+                | ConsentWithdrawn()
+            ):
                 return self._report(row, body, content)
             case Incident():
                 return IncidentChange(self.channel, content, row.device, row.at_ms)

@@ -10,7 +10,17 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from leeside import events as e
-from leeside.bodies import Assignment, CheckIn, ConsultAsked, Duress, Recommendation, TimelineMark
+from leeside.bodies import (
+    Assignment,
+    CheckIn,
+    Consent,
+    ConsentBy,
+    ConsentWithdrawn,
+    ConsultAsked,
+    Duress,
+    Recommendation,
+    TimelineMark,
+)
 from leeside.cli.live import Live
 from leeside.cli.screen import plain, short
 from leeside.connection import LinkState
@@ -129,6 +139,12 @@ def _report(event: e.Report, live: Live) -> Line:
             return Line(f"{start} asks for a consult ({content.urgency.name.lower()}): {about}", tone)
         case Recommendation():
             return Line(f"{start} recommends, to be read back: {content.text}", tone)
+        case Consent(by=ConsentBy.EMERGENCY):
+            return Line(f"{start} records an emergency, without consent: {content.reason}", tone)
+        case Consent():
+            return Line(f"{start} records consent to the call: {content.scope}", tone)
+        case ConsentWithdrawn():
+            return Line(f"{start} records that consent to the call was withdrawn.", tone)
         case TimelineMark():
             mark = Mark(content.mark).name.lower().replace("_", " ")
             return Line(f"{start} ◆ {mark} {content.note}".rstrip())

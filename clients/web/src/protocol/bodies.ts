@@ -1,5 +1,5 @@
 /**
- * What stands inside a sealed message: a type and its data (spec 05, 06, 07, 08, 10).
+ * What stands inside a sealed message: a type and its data (spec 05 to 10).
  *
  * A body is `[type, ts_ms, msg_id, seen, data]`; sealing reads and writes the whole, this module its `data`, an array whose
  * form the type gives. A type that this version does not know is `unsupported`: shown as such and never dropped in
@@ -40,6 +40,7 @@ import {
 } from '~/protocol/ids';
 import { BLOB_BYTES } from '~/protocol/limits';
 import { Misfit, type Value } from '~/protocol/pack';
+import { Part } from '~/protocol/video';
 import {
     DISPOSITIONS,
     Lane,
@@ -102,6 +103,12 @@ const place: Field<{ readonly latE7: number; readonly lonE7: number }> = {
     write: (value) => [latE7.write(value.latE7), lonE7.write(value.lonE7)],
 };
 
+/** Who agreed to a call. `emergency`: nobody could be asked. */
+export const ConsentBy = { person: 0, guardian: 1, emergency: 2 } as const;
+export type ConsentBy = (typeof ConsentBy)[keyof typeof ConsentBy];
+export const ConsentMethod = { spoken: 0, written: 1 } as const;
+export type ConsentMethod = (typeof ConsentMethod)[keyof typeof ConsentMethod];
+
 const bodies = {
     /** What a person wrote. This urgency is the one that counts; `repeatS` is 0 unless the message is urgent. */
     text: {
@@ -148,6 +155,22 @@ const bodies = {
     },
     /** A clinician's: sounds until the requester's unit has read it back. */
     recommendation: { text: text(1, TEXT_CHARS), repeatS: or(repeatS, REPEAT_S) },
+    /**
+     * What a person agreed to, or why nobody could be asked: before it is read, no media are sent (spec 09). `expiresMs` is
+     * the server's time; an emergency, and nothing else, has a `reason`.
+     */
+    consent: {
+        by: choice(ConsentBy),
+        scope: text(1, NOTE_CHARS),
+        purpose: text(1, NOTE_CHARS),
+        recipients: some(list(choice(Part), Object.keys(Part).length)),
+        expiresMs: count,
+        method: choice(ConsentMethod),
+        capacity: note,
+        interpreter: or(flag, false),
+        reason: note,
+    },
+    consent_withdrawn: { consent: id<MessageId>() },
 
     /** A unit's status (NENA-STA-021.1b). `sinceMs` is when it began. */
     status: {
@@ -195,6 +218,10 @@ export interface Unsupported {
 const FORMS = new Map<string, Field<Readonly<Record<string, unknown>>>>(
     Object.entries(bodies).map(([type, fields]) => [type, positional(fields as Fields)]),
 );
+FORMS.set(
+    'consent',
+    holding(positional(bodies.consent), ({ by, reason }) => (by === ConsentBy.emergency) === (reason !== '')),
+);
 export const CONTENT_TYPES: readonly string[] = [...FORMS.keys()];
 
 /** The `data` of a body. Throws `BodyError` beyond the bounds: they are told to the one who wrote it, not to the many. */
@@ -221,6 +248,8 @@ export function placeOf(content: Content, device: DeviceId): { readonly lane: La
         case 'duress':
         case 'consult':
         case 'recommendation':
+        case 'consent':
+        case 'consent_withdrawn':
             return { lane: Lane.log, key: NO_KEY };
         case 'status':
             return { lane: Lane.state, key: stateKey('status', content.unit) };
@@ -239,6 +268,20 @@ export function placeOf(content: Content, device: DeviceId): { readonly lane: La
         case 'typing':
             return { lane: Lane.stream, key: stateKey('typing', device) };
     }
+}
+
+/** A list with something in it. */
+function some<T>(of: Field<readonly T[]>): Field<readonly T[]> {
+    return holding(of, (values) => values.length > 0);
+}
+
+/** What also holds as a whole. */
+function holding<T>(of: Field<T>, holds: (value: T) => boolean): Field<T> {
+    const checked = (value: T): T => {
+        if (!holds(value)) throw new Misfit();
+        return value;
+    };
+    return { read: (value) => checked(of.read(value)), write: (value) => of.write(checked(value)) };
 }
 
 function form(type: string): Field<Readonly<Record<string, unknown>>> {
