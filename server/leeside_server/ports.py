@@ -7,7 +7,7 @@ named here; an adapter translates its library's own and never lets their texts o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -339,6 +339,99 @@ class Gateway(Protocol):
 
     async def send(self, calling: Calling) -> None:
         """Returns once the gateway has taken it. Ends within 15 s. Raises `GatewayRefused`, `GatewayUnavailable`."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+WORKER_LEASE_S: Final = 3
+ROOM_LEASE_S: Final = 30
+
+
+class Workplace(msgspec.Struct, frozen=True):
+    """A living worker of the video bridge, as it announced itself. `worker` (8 bytes) is drawn anew with each process, so
+    that one which died never comes back; `load` is the share of what it takes, 1.0 full. `open`: it takes new rooms."""
+
+    worker: bytes
+    rooms: int = 0
+    load: float = 0.0
+    open: bool = True
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """Which worker holds a room. A later placement of the same room has a higher `epoch`: what speaks of a lower one is
+    out of date."""
+
+    worker: bytes
+    epoch: int
+
+
+class NoBridge(Exception):
+    """No worker lives: there is no video now. Told as `unavailable`."""
+
+
+class BridgesFull(Exception):
+    """Every living worker is full, or takes no new rooms. Told as `busy`."""
+
+
+class BridgesUnavailable(Exception):
+    """The word could not be sent, or nothing can be placed now: what runs goes on. Told as `unavailable`."""
+
+
+Word = Callable[[bytes], None]
+"""Receives a word on the event loop; must not block or raise."""
+
+
+class Bridges(Protocol):
+    """Where the rooms of the video bridge are, and words between the nodes and the workers that hold them.
+
+    One a process. A node listens at its own name, a supervisor at the name of each of its workers. Words are opaque here
+    (sealed by `core.video.WordSeal`), and may be lost: whoever asks repeats. Inside one process they need nothing else.
+    """
+
+    @property
+    def shared(self) -> bool:
+        """Whether workers of another process could ever be found here."""
+        ...
+
+    async def start(self, on_gone: Callable[[bytes], None]) -> None:
+        """Begin; a worker that is withdrawn, here or elsewhere, is named to `on_gone`."""
+        ...
+
+    async def listen(self, address: bytes, on_word: Word) -> None:
+        """Words to this address (8 bytes) reach `on_word` from now on."""
+        ...
+
+    async def unlisten(self, address: bytes) -> None: ...
+
+    async def say(self, address: bytes, word: bytes) -> None:
+        """Send a word; nobody may be there. Raises `BridgesUnavailable` within a second when it cannot."""
+        ...
+
+    async def announce(self, workplace: Workplace) -> None:
+        """This process's worker lives; repeat it every second, because it counts for `WORKER_LEASE_S`. Never raises."""
+        ...
+
+    async def withdraw(self, worker: bytes) -> None:
+        """This worker is no more: its rooms may be placed anew at once, and every `on_gone` hears it. Never raises."""
+        ...
+
+    async def workplaces(self) -> Sequence[Workplace]:
+        """The workers that live, own ones first. Only own ones when the others cannot be asked."""
+        ...
+
+    async def place(self, room: bytes) -> Placement:
+        """Who holds this room (16 bytes); the least loaded worker from now on, for `ROOM_LEASE_S`, when nobody who lives
+        does. Raises `NoBridge`, `BridgesFull`, `BridgesUnavailable`."""
+        ...
+
+    async def keep(self, worker: bytes, rooms: Mapping[bytes, int]) -> frozenset[bytes]:
+        """The worker goes on holding these rooms (and their epochs); repeat it every `ROOM_LEASE_S / 3`. The answer names
+        those that another has: let go of them. Never raises: what cannot be asked is kept."""
+        ...
+
+    async def release(self, worker: bytes, room: bytes, epoch: int) -> None:
+        """The room is empty. Nothing happens when another holds it. Never raises."""
         ...
 
     async def close(self) -> None: ...
