@@ -18,6 +18,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec.structs import replace
 
+from leeside_protocol.sealing.errors import SealingCode
 from leeside_protocol.sealing.opening import hpke
 from leeside_protocol.sealing.opening.attachments import CHUNK_BYTES, AttachmentKey
 from leeside_protocol.sealing.opening.body import encode_body
@@ -25,7 +26,7 @@ from leeside_protocol.sealing.opening.boxes import box_info
 from leeside_protocol.sealing.opening.committer import Change, MadeCommit
 from leeside_protocol.sealing.opening.frames import FrameSender
 from leeside_protocol.sealing.opening.grants import grant_info, make_grant
-from leeside_protocol.sealing.opening.media import base_key, media_sender
+from leeside_protocol.sealing.opening.media import MediaKey, base_key, media_sender
 from leeside_protocol.sealing.public.archive import Archive, encode_archive_label
 from leeside_protocol.sealing.public.boxes import Box, BoxList, box_list_input
 from leeside_protocol.sealing.public.commit import CommitReason
@@ -34,6 +35,8 @@ from leeside_protocol.sealing.public.entries import DURABLE, EPHEMERAL, MEDIA, R
 from leeside_protocol.sealing.public.grant import SealedGrant, encode_grant, parse_grant
 from leeside_protocol.sealing.public.seen import LogHead
 from leeside_protocol.sealing.public.signed import KIND_ARCHIVE, KIND_GRANT
+from leeside_protocol.video import frames
+from leeside_protocol.video.formats import MediaKind
 from tests.protocol.sealing.cases import CASES, GOOD
 from tests.protocol.sealing.staging import Attempt, Stage
 from tests.protocol.sealing.test_directory import CASES as DIRECTORY_CASES
@@ -398,7 +401,79 @@ class _Members:
             "metadata": b"clear".hex(),
             "plain": b"frame".hex(),
             "frames": [key.encrypt(b"frame", b"clear").hex() for _ in range(10)],
+            "sealed_frames": self._sealed_frames(),
         }
+
+    def _sealed_frames(self) -> list[Json]:
+        """One receiver is given them in this order."""
+        secret, call, commit = self.dispatcher.secrets(1)[MEDIA], seed("call")[:16], self.second.commit
+        audio, video = MediaKind.AUDIO, MediaKind.VIDEO
+        opus, key_frame, delta = (
+            b"\x78sound",
+            b"\x10\x02\x00\x9d\x01\x2a\x80\x02\x68\x01picture",
+            b"\x11\x02\x00change",
+        )
+        sender = media_sender(secret, commit, call, 1, seeded("sealed frames"))
+        other = MediaKey.derive(base_key(secret, commit.hash, call), sender.kid ^ 1 << 8)
+        far = MediaKey.derive(base_key(secret, commit.hash, call), sender.kid | 0xFF00)
+        late = MediaKey.derive(base_key(secret, commit.hash, call), sender.kid ^ 1)
+        sealed = [
+            sender.seal_frame(audio, opus),
+            sender.seal_frame(video, key_frame),
+            sender.seal_frame(video, delta),
+        ]
+        clear_eleven = frames.put_together(
+            key_frame[:11], sender.encrypt(b"", frames.metadata(video, key_frame[:11]))
+        )
+        cases: list[tuple[str, MediaKind, bytes, bytes | SealingCode]] = [
+            ("sound", audio, sealed[0], opus),
+            ("a key frame", video, sealed[1], key_frame),
+            ("another frame", video, sealed[2], delta),
+            ("nothing", audio, sender.seal_frame(audio, b""), b""),
+            ("two bytes of picture", video, sender.seal_frame(video, b"\x01\x02"), b"\x01\x02"),
+            ("again", audio, sealed[0], SealingCode.E_REPLAY),
+            ("sound as picture", video, sender.seal_frame(audio, opus), SealingCode.E_AEAD),
+            ("another clear byte", audio, b"\x79" + sender.seal_frame(audio, opus)[1:], SealingCode.E_AEAD),
+            (
+                "one clear byte fewer",
+                video,
+                sender.seal_frame(video, delta)[1:-4] + b"\x02LS\x01",
+                SealingCode.E_AEAD,
+            ),
+            ("more clear bytes than of a picture", video, clear_eleven, SealingCode.E_FORMAT),
+            ("more clear bytes than of sound", audio, sender.seal_frame(video, delta), SealingCode.E_FORMAT),
+            ("more clear bytes than there are", video, b"\x03LS\x01", SealingCode.E_FORMAT),
+            ("no trailer", audio, sender.seal_frame(audio, opus)[:-1], SealingCode.E_FORMAT),
+            (
+                "a trailer of the future",
+                audio,
+                sender.seal_frame(audio, opus)[:-1] + b"\x02",
+                SealingCode.E_FORMAT,
+            ),
+            ("plaintext", video, key_frame, SealingCode.E_FORMAT),
+            ("of another's place", audio, other.seal_frame(audio, opus), SealingCode.E_AUTHZ),
+            ("of a place beyond the roster", audio, far.seal_frame(audio, opus), SealingCode.E_AUTHZ),
+            ("of another epoch", audio, late.seal_frame(audio, opus), SealingCode.E_UNKNOWN_EPOCH),
+        ]
+        sender.counter = 1_030
+        cases.append(("far ahead", audio, sender.seal_frame(audio, opus), opus))
+        sender.counter = 6
+        cases.append(
+            ("a counter before the window", audio, sender.seal_frame(audio, opus), SealingCode.E_REPLAY)
+        )
+        sender.counter = 7
+        cases.append(("the oldest counter of the window", audio, sender.seal_frame(audio, opus), opus))
+        return [
+            {
+                "name": name,
+                "media": int(media),
+                "sender": commit.roster[1].device_id.hex(),
+                "frame": frame.hex(),
+                "plain": None if isinstance(result, SealingCode) else result.hex(),
+                "code": result.value if isinstance(result, SealingCode) else None,
+            }
+            for name, media, frame, result in cases
+        ]
 
 
 def _kid(payload: bytes) -> bytes:

@@ -23,6 +23,7 @@ from leeside_protocol.sealing.public.encoding import decode
 from leeside_protocol.sealing.public.entries import DURABLE, MEDIA
 from leeside_protocol.sealing.public.grant import SealedGrant, verify_grant
 from leeside_protocol.sealing.public.signed import Signed
+from leeside_protocol.video.formats import MediaKind
 from tests.support.make_sealing_vectors import PATH
 
 SEALED: dict[str, Any] = json.loads(PATH.with_name("sealed-by-web.json").read_text())
@@ -99,8 +100,9 @@ def test_archive(side: Side) -> None:
 def test_media(side: Side) -> None:
     receiver = MediaReceiver(un(SEALED["call_id"]))
     receiver.start_epoch(side.unit.secrets(1)[MEDIA], side.unit.head, NOW_MS)
-    for frame in SEALED["media"]:
-        assert receiver.decrypt(un(frame), NOW_MS) == (0, b"one")
+    sender = side.unit.head.roster[0].device_id
+    for frame, plain in SEALED["media"]:
+        assert receiver.open_frame(MediaKind.VIDEO, un(frame), sender, NOW_MS) == un(plain)
 
 
 def test_attachment() -> None:

@@ -1,4 +1,4 @@
-"""What is given on purpose: history grants, records, attachments, media, what was seen, enrolment."""
+"""What is given on purpose: history grants, records, attachments, what was seen, enrolment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from leeside_protocol.sealing.opening.channel import SealedChannel
 from leeside_protocol.sealing.opening.committer import Change
 from leeside_protocol.sealing.opening.grants import accept_grant, make_grant
 from leeside_protocol.sealing.opening.keys import DeviceKeys
-from leeside_protocol.sealing.opening.media import MediaReceiver, media_sender
 from leeside_protocol.sealing.opening.records import (
     RecordsPrivateKey,
     open_records_box,
@@ -251,33 +250,6 @@ def test_attachments_altered_cut_or_reordered() -> None:
     for data in ([bytes(size - 1)], [bytes(size), b"x"], []):
         with refused(SealingCode.E_ATTACHMENT):
             list(key.seal_all(data))
-
-
-def test_media_of_two_epochs(joined: Joined) -> None:
-    call = seed("call")[:16]
-    old, new = joined.made[0].commit, joined.made[1].commit
-    secrets = [joined.dispatcher.secrets(e) for e in (0, 1)]
-    index = new.roster_index(joined.world.id("dispatcher"))
-    assert index is not None
-    receiver = MediaReceiver(call)
-    receiver.start_epoch(joined.unit.secrets(0)[MEDIA], old, NOW_MS)
-    first = media_sender(secrets[0][MEDIA], old, call, 0, seeded("first"))
-    assert receiver.decrypt(first.encrypt(b"frame"), NOW_MS) == (0, b"frame")
-    receiver.start_epoch(joined.unit.secrets(1)[MEDIA], new, NOW_MS)
-    second = media_sender(secrets[1][MEDIA], new, call, index, seeded("second"))
-    assert receiver.decrypt(second.encrypt(b"a"), NOW_MS) == (index, b"a")
-    assert receiver.decrypt(first.encrypt(b"late"), NOW_MS + 10_000)[1] == b"late"
-    with refused(SealingCode.E_UNKNOWN_EPOCH):
-        receiver.decrypt(first.encrypt(b"too late"), NOW_MS + 10_001)
-    frame = second.encrypt(b"b", b"clear")
-    with refused(SealingCode.E_AEAD):
-        receiver.decrypt(frame, NOW_MS, b"other")
-    assert receiver.decrypt(frame, NOW_MS, b"clear")[1] == b"b"
-    with refused(SealingCode.E_AUTHZ):
-        media_sender(secrets[1][MEDIA], new, call, 3, seeded("x"))
-    for bad in (b"", b"\xff", b"\x99", frame[:1]):
-        with refused(SealingCode.E_FORMAT):
-            receiver.decrypt(bad, NOW_MS)
 
 
 def test_what_was_seen_shows_a_log_of_ones_own() -> None:

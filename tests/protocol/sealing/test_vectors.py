@@ -14,7 +14,7 @@ from leeside_protocol.sealing.opening.body import encode_body
 from leeside_protocol.sealing.opening.channel import Delivery, SealedChannel
 from leeside_protocol.sealing.opening.grants import accept_grant
 from leeside_protocol.sealing.opening.keys import DeviceKeys, HeldKey, SigningKey
-from leeside_protocol.sealing.opening.media import MediaKey, base_key, key_and_salt
+from leeside_protocol.sealing.opening.media import MediaKey, MediaReceiver, base_key, key_and_salt
 from leeside_protocol.sealing.opening.records import RecordsPrivateKey, open_archive, open_records_box
 from leeside_protocol.sealing.public.acceptance import Receipt
 from leeside_protocol.sealing.public.archive import Archive, verify_archive
@@ -26,6 +26,7 @@ from leeside_protocol.sealing.public.entries import DURABLE, MEDIA, SignedEntry
 from leeside_protocol.sealing.public.grant import SealedGrant
 from leeside_protocol.sealing.public.seen import LogHead
 from leeside_protocol.sealing.public.signed import Signed
+from leeside_protocol.video.formats import MediaKind
 from tests.protocol.sealing.staging import Attempt
 from tests.support.make_sealing_vectors import PATH, build
 
@@ -197,6 +198,22 @@ def test_media() -> None:
     key = MediaKey.derive(base, kid)
     for frame in case["frames"]:
         assert key.decrypt(un(frame), un(case["metadata"])).hex() == case["plain"]
+
+
+def test_sealed_frames() -> None:
+    case = VECTORS["media"]
+    channel = view("unit")
+    receiver = MediaReceiver(un(case["call_id"]))
+    epoch = case["epoch"]
+    receiver.start_epoch(channel.secrets(epoch)[MEDIA], channel.line.commits[epoch], VECTORS["now_ms"])
+    for frame in case["sealed_frames"]:
+        plain, error = None, None
+        try:
+            sender, media = DeviceId(un(frame["sender"])), MediaKind(frame["media"])
+            plain = receiver.open_frame(media, un(frame["frame"]), sender, VECTORS["now_ms"]).hex()
+        except SealingError as caught:
+            error = caught
+        assert (frame["name"], plain, outcome(error)) == (frame["name"], frame["plain"], frame["code"])
 
 
 def test_seen() -> None:

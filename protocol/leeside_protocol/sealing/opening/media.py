@@ -2,8 +2,10 @@
 
 `base_key = KDF(class_secret[3], "SFrame 1.0 Base Key", [commit_hash, call_id], 16)`;
 `KID = random 40-bit context << 16 | roster index << 8 | epoch & 0xff`.  There is no
-authentication of single senders among members (RFC 9605 says so).  How the frame lies
-around the codec's clear bytes is chapter 09's.  Spec chapter 04, "Media".
+authentication of single senders among members (RFC 9605 says so).  Spec chapter 04, "Media".
+
+How the frame lies around the codec's clear bytes, and what a receiver drops, is chapter 09's,
+"Sealed frames": `MediaKey.seal_frame`, `MediaReceiver.open_frame`.
 """
 
 from __future__ import annotations
@@ -19,15 +21,23 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from leeside_protocol.ids import DeviceId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.sealing.opening.schedule import Random, kdf, nonce
 from leeside_protocol.sealing.public.commit import Commit
 from leeside_protocol.sealing.public.encoding import u64
+from leeside_protocol.video import frames
+from leeside_protocol.video.formats import MediaKind
 
 CIPHER_SUITE: Final = 0x0004
 PREVIOUS_EPOCH_MS: Final = 10_000
 MAX_MEDIA_KEYS: Final = 1024
+REPLAY_WINDOW: Final = 1024
 _U64: Final = 2**64
+_WINDOW_BITS: Final = 2**REPLAY_WINDOW - 1
+_TAG_BYTES: Final = 16
+_OVERHEAD: Final = 17 + _TAG_BYTES + frames.TRAILER_BYTES
+"""Of an SFrame header at its longest, a tag and the trailer."""
 
 
 def base_key(media_secret: bytes, commit_hash: bytes, call_id: bytes) -> bytes:
@@ -99,6 +109,13 @@ class MediaKey:
         self.counter += 1
         return header + sealed
 
+    def seal_frame(self, media: MediaKind, frame: bytes) -> bytes:
+        """An encoded frame as packets carry it; `E_FORMAT` for one that no receiver would take."""
+        if len(frame) > frames.FRAME_BYTES - _OVERHEAD:
+            raise SealingError(SealingCode.E_FORMAT, "a frame of too many bytes")
+        clear = frame[: frames.clear_bytes(media, frame)]
+        return frames.put_together(clear, self.encrypt(frame[len(clear) :], frames.metadata(media, clear)))
+
     def decrypt(self, frame: bytes, metadata: bytes = b"") -> bytes:
         """The plaintext of a whole SFrame; `E_AEAD`, `E_FORMAT`."""
         kid, counter, at = decode_header(frame)
@@ -124,8 +141,31 @@ def media_sender(media_secret: bytes, commit: Commit, call_id: bytes, index: int
 @dataclass(frozen=True, slots=True, repr=False)
 class _CallEpoch:
     base: bytes
-    roster: int
+    roster: tuple[DeviceId, ...]
     epoch: int
+
+
+class _Window:
+    """Which of the last counters of one KID were there: bit n is the newest less n."""
+
+    __slots__ = ("_newest", "_seen")
+
+    def __init__(self) -> None:
+        self._newest, self._seen = -1, 0
+
+    def take(self, counter: int) -> None:
+        """`E_REPLAY` for one that was there, or is too old to say."""
+        ahead = counter - self._newest
+        if ahead > 0:
+            self._seen = (self._seen << min(ahead, REPLAY_WINDOW) | 1) & _WINDOW_BITS
+            self._newest = counter
+            return
+        if -ahead >= REPLAY_WINDOW or self._seen >> -ahead & 1:
+            raise SealingError(SealingCode.E_REPLAY, "a media frame that was there")
+        self._seen |= 1 << -ahead
+
+
+_Opener = tuple[MediaKey, _Window]
 
 
 class MediaReceiver:
@@ -136,40 +176,57 @@ class MediaReceiver:
         self._now: _CallEpoch | None = None
         self._before: _CallEpoch | None = None
         self._before_until_ms = 0
-        self._keys: OrderedDict[tuple[int, int], MediaKey] = OrderedDict()
+        self._openers: OrderedDict[tuple[int, int], _Opener] = OrderedDict()
 
     def start_epoch(self, media_secret: bytes, commit: Commit, now_ms: int) -> None:
-        """Use a new epoch's secret from now on."""
+        """Use a new epoch's secret from now on; an epoch that is no newer changes nothing."""
+        if self._now is not None and commit.epoch <= self._now.epoch:
+            return
+        self._forget_before()
         self._before, self._before_until_ms = self._now, now_ms + PREVIOUS_EPOCH_MS
         base = base_key(media_secret, commit.hash, self._call_id)
-        self._now = _CallEpoch(base, len(commit.roster), commit.epoch)
+        self._now = _CallEpoch(base, tuple(e.device_id for e in commit.roster), commit.epoch)
 
-    def decrypt(self, frame: bytes, now_ms: int, metadata: bytes = b"") -> tuple[int, bytes]:
-        """(Roster index of the KID, plaintext).
+    def open_frame(self, media: MediaKind, frame: bytes, sender: DeviceId, now_ms: int) -> bytes:
+        """The encoded frame that `sender`, whose m-line this came on, sealed; bytes as its codec made them.
 
-        Raises `E_UNKNOWN_EPOCH`, `E_AUTHZ` (index beyond the roster), `E_AEAD`, `E_FORMAT`.
+        Raises `E_FORMAT`, `E_UNKNOWN_EPOCH` (fetch commits), `E_AEAD`, `E_AUTHZ` (the place in the roster
+        is another's: a swap), `E_REPLAY`.  The caller drops the frame and counts by code.
         """
-        kid, _, _ = decode_header(frame)
-        if self._before is not None and now_ms > self._before_until_ms:
-            gone = self._before.epoch
-            self._before = None
-            for name in [n for n in self._keys if n[0] == gone]:
-                del self._keys[name]
-        for epoch in (self._now, self._before):
-            if epoch is not None and epoch.epoch & 0xFF == kid & 0xFF:
-                return self._decrypt(epoch, kid, frame, metadata)
-        raise SealingError(SealingCode.E_UNKNOWN_EPOCH, "media of another epoch")
-
-    def _decrypt(self, epoch: _CallEpoch, kid: int, frame: bytes, metadata: bytes) -> tuple[int, bytes]:
+        parts = frames.take_apart(media, frame)
+        if parts is None:
+            raise SealingError(SealingCode.E_FORMAT, "not a sealed frame")
+        clear, sframe = parts
+        kid, counter, _ = decode_header(sframe)
+        epoch = self._epoch_of(kid, now_ms)
         index = kid >> 8 & 0xFF
-        if index >= epoch.roster or kid >> 56:
+        if index >= len(epoch.roster) or kid >> 56:
             raise SealingError(SealingCode.E_AUTHZ, "no such place in the roster")
         name = (epoch.epoch, kid)
-        key = self._keys.get(name) or MediaKey.derive(epoch.base, kid)
-        plain = key.decrypt(frame, metadata)
+        opener = self._openers.get(name) or (MediaKey.derive(epoch.base, kid), _Window())
+        plain = opener[0].decrypt(sframe, frames.metadata(media, clear))
+        # Only now is it known who says all this: nothing before it may change what is held.
+        if epoch.roster[index] != sender:
+            raise SealingError(SealingCode.E_AUTHZ, "sealed by another than whose place this is")
+        opener[1].take(counter)
         # Only a key that opened something is kept: strangers cannot push out those in use.
-        self._keys[name] = key
-        self._keys.move_to_end(name)
-        if len(self._keys) > MAX_MEDIA_KEYS:
-            self._keys.popitem(last=False)
-        return index, plain
+        self._openers[name] = opener
+        self._openers.move_to_end(name)
+        if len(self._openers) > MAX_MEDIA_KEYS:
+            self._openers.popitem(last=False)
+        return clear + plain
+
+    def _epoch_of(self, kid: int, now_ms: int) -> _CallEpoch:
+        if now_ms > self._before_until_ms:
+            self._forget_before()
+        for epoch in (self._now, self._before):
+            if epoch is not None and epoch.epoch & 0xFF == kid & 0xFF:
+                return epoch
+        raise SealingError(SealingCode.E_UNKNOWN_EPOCH, "media of another epoch")
+
+    def _forget_before(self) -> None:
+        if self._before is None:
+            return
+        gone, self._before = self._before.epoch, None
+        for name in [n for n in self._openers if n[0] == gone]:
+            del self._openers[name]

@@ -8,7 +8,7 @@
 import { AttachmentKey } from '../opening/attachments';
 import { encodeBody } from '../opening/body';
 import { acceptGrant } from '../opening/grants';
-import { MediaKey, mediaBaseKey, mediaKeyAndSalt } from '../opening/media';
+import { MediaKey, MediaReceiver, mediaBaseKey, mediaKeyAndSalt } from '../opening/media';
 import { RecordsPrivateKey, openArchive, openRecordsBox } from '../opening/records';
 import { live } from '../public/acceptance';
 import { decodeArchive, verifyArchive } from '../public/archive';
@@ -127,6 +127,26 @@ export async function mediaHolds(vectors: Vectors): Promise<void> {
         must(hex(await receiver.decrypt(un(frame), un(media.metadata))) === media.plain, 'a frame opened');
         must(hex(await sender.encrypt(un(media.plain), un(media.metadata))) === frame, 'a frame sealed');
     }
+}
+
+/** The code in which each sealed frame ends, at one receiver, in their order. */
+export async function sealedFrameOutcomes(vectors: Vectors): Promise<(string | null)[]> {
+    const { media, now_ms: nowMs } = vectors;
+    const { channel } = await view(vectors, 'unit');
+    const secret = channel.secrets(media.epoch).get(MEDIA);
+    const commit = channel.line.commits.get(media.epoch);
+    must(secret !== undefined && commit !== undefined, 'an epoch with media');
+    const receiver = new MediaReceiver(hex(un(media.call_id)));
+    await receiver.startEpoch(secret, commit, nowMs);
+    const outcomes: (string | null)[] = [];
+    for (const given of media.sealed_frames) {
+        const outcome = await codeOf(async () => {
+            const plain = await receiver.openFrame(given.media, un(given.frame), given.sender, nowMs);
+            must(hex(plain) === given.plain, given.name);
+        });
+        outcomes.push(outcome);
+    }
+    return outcomes;
 }
 
 async function all(chunks: AsyncIterable<Bytes>): Promise<Bytes[]> {

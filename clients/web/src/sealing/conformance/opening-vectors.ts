@@ -1,5 +1,7 @@
 /** The sections of the vector file that take keys to check: boxes, frames, grants, archives, attachments, media. */
 
+import type { DeviceId } from '~/protocol/ids';
+import type { MediaKind } from '~/protocol/video';
 import type { SealingVectors, VectorCase } from './vectors';
 
 export interface ChannelVectors {
@@ -65,6 +67,17 @@ export interface MediaVectors {
     readonly metadata: string;
     readonly plain: string;
     readonly frames: readonly string[];
+    /** For one receiver, in this order. */
+    readonly sealed_frames: readonly SealedFrameVector[];
+}
+
+export interface SealedFrameVector {
+    readonly name: string;
+    readonly media: MediaKind;
+    readonly sender: DeviceId;
+    readonly frame: string;
+    readonly plain: string | null;
+    readonly code: string | null;
 }
 
 export interface OpeningVectors {

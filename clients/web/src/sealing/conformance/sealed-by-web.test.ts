@@ -9,6 +9,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, it } from 'vitest';
+import { MediaKind } from '~/protocol/video';
 import { AttachmentKey } from '../opening/attachments';
 import { SealedChannel } from '../opening/channel';
 import { makeGrant } from '../opening/grants';
@@ -35,6 +36,8 @@ const ABOUT =
     'Sealed by the web client, to be opened by the others (spec chapter 04). Byte strings are hexadecimal. ' +
     'Kept as it is: HPKE draws its own randomness.';
 const CALL = '0c'.repeat(16) as Hex;
+/** A key frame of VP8 and another one. */
+const PICTURES = ['1002009d012a800268017069', '1102006368616e6765'] as const;
 const SAID = [1, 'ü', null, true, -7, 2 ** 40, { to: 'all' }] as const;
 
 type Sealed = Awaited<ReturnType<typeof seal>>;
@@ -107,7 +110,9 @@ async function seal() {
         grant: hex(encodeSealedGrant(await makeGrant(channel, keys, { ...plan, nowMs: NOW_MS }))),
         archive: hex(encodeArchive(archive)),
         call_id: CALL,
-        media: [hex(await media.encrypt(un('6f6e65'))), hex(await media.encrypt(un('6f6e65')))],
+        media: await Promise.all(
+            PICTURES.map(async (frame) => [hex(await media.sealFrame(MediaKind.video, un(frame))), frame]),
+        ),
         attachment: hex(encode(attachment.fields())),
         chunks: [hex(await attachment.sealChunk(0, un('70686f746f')))],
     };

@@ -3,11 +3,22 @@
  *
  * `base_key = KDF(class_secret[3], "SFrame 1.0 Base Key", [commit_hash, call_id], 16)`;
  * `KID = random 40-bit context << 16 | roster index << 8 | epoch & 0xff`. There is no authentication of single senders
- * among members (RFC 9605 says so). How the frame lies around the codec's clear bytes is chapter 09's.
+ * among members (RFC 9605 says so). How the frame lies around the codec's clear bytes, and what a receiver drops, is
+ * chapter 09's, "Sealed frames".
  *
  * KIDs and counters have up to 64 bits, so they are `bigint`.
  */
 
+import type { DeviceId } from '~/protocol/ids';
+import type { MediaKind } from '~/protocol/video';
+import {
+    FRAME_BYTES,
+    TRAILER_BYTES,
+    clearBytes,
+    frameMetadata,
+    putTogether,
+    takeApart,
+} from '~/protocol/video-frames';
 import { refuse } from '../errors';
 import type { Commit } from '../public/commit';
 import { type Bytes, type Hex, concat, kdf, u64, unhex, utf8 } from '../public/encoding';
@@ -17,6 +28,10 @@ import { type Random, secureRandom } from './random';
 const CIPHER_SUITE = 0x0004;
 export const PREVIOUS_EPOCH_MS = 10_000;
 export const MAX_MEDIA_KEYS = 1024;
+export const REPLAY_WINDOW = 1024n;
+const WINDOW_BITS = 2n ** REPLAY_WINDOW - 1n;
+/** Of an SFrame header at its longest, a tag and the trailer. */
+const OVERHEAD_BYTES = 17 + 16 + TRAILER_BYTES;
 const MAX_COUNTER = 2n ** 64n - 1n;
 const CONTEXT_BYTES = 5;
 
@@ -102,6 +117,14 @@ export class MediaKey {
         return concat([header, await aesSeal(this.key, nonce, plain, concat([header, metadata]))]);
     }
 
+    /** An encoded frame as packets carry it; `E_FORMAT` for one that no receiver would take. */
+    async sealFrame(media: MediaKind, frame: Bytes): Promise<Bytes> {
+        if (frame.length > FRAME_BYTES - OVERHEAD_BYTES) refuse('E_FORMAT', 'a frame of too many bytes');
+        const clear = frame.slice(0, clearBytes(media, frame));
+        const sframe = await this.encrypt(frame.slice(clear.length), frameMetadata(media, clear));
+        return putTogether(clear, sframe);
+    }
+
     /** The plaintext of a whole SFrame; `E_AEAD`, `E_FORMAT`. */
     async decrypt(frame: Bytes, metadata: Bytes = new Uint8Array(0)): Promise<Bytes> {
         const { kid, counter, lengthBytes } = decodeMediaHeader(frame);
@@ -112,6 +135,11 @@ export class MediaKey {
     }
 }
 
+/** What media need of a commit. */
+export type MediaCommit = Pick<Commit, 'epoch' | 'hash'> & {
+    readonly roster: readonly { readonly deviceId: DeviceId }[];
+};
+
 /**
  * A sender's key: make a new one at each start of a transceiver, so counters may start at 0.
  *
@@ -119,7 +147,7 @@ export class MediaKey {
  */
 export async function mediaSender(
     mediaSecret: Bytes,
-    commit: Commit,
+    commit: MediaCommit,
     callId: Hex,
     index: number,
     random: Random = secureRandom,
@@ -133,8 +161,35 @@ export async function mediaSender(
 
 interface CallEpoch {
     readonly base: Bytes;
-    readonly roster: number;
+    readonly roster: readonly DeviceId[];
     readonly epoch: number;
+}
+
+/** Which of the last counters of one KID were there: bit n is the newest less n. */
+class ReplayWindow {
+    #newest = -1n;
+    #seen = 0n;
+
+    /** `E_REPLAY` for one that was there, or is too old to say. */
+    take(counter: bigint): void {
+        const ahead = counter - this.#newest;
+        if (ahead > 0n) {
+            const shift = ahead < REPLAY_WINDOW ? ahead : REPLAY_WINDOW;
+            this.#seen = ((this.#seen << shift) | 1n) & WINDOW_BITS;
+            this.#newest = counter;
+            return;
+        }
+        const bit = 1n << (ahead > -REPLAY_WINDOW ? -ahead : 0n);
+        if (ahead <= -REPLAY_WINDOW || (this.#seen & bit) !== 0n)
+            refuse('E_REPLAY', 'a media frame that was there');
+        this.#seen |= bit;
+    }
+}
+
+interface Opener {
+    readonly epoch: CallEpoch;
+    readonly key: MediaKey;
+    readonly window: ReplayWindow;
 }
 
 /** Opens the media of one call. The epoch before is kept for 10 s; 1,024 keys at most. */
@@ -144,59 +199,70 @@ export class MediaReceiver {
     #before: CallEpoch | null = null;
     #beforeUntilMs = 0;
     /** Least used first; by epoch and KID. */
-    readonly #keys = new Map<string, { readonly epoch: number; readonly key: MediaKey }>();
+    readonly #openers = new Map<string, Opener>();
 
     constructor(callId: Hex) {
         this.#callId = callId;
     }
 
-    /** Use a new epoch's secret from now on. */
-    async startEpoch(mediaSecret: Bytes, commit: Commit, nowMs: number): Promise<void> {
+    /** Use a new epoch's secret from now on; an epoch that is no newer changes nothing. */
+    async startEpoch(mediaSecret: Bytes, commit: MediaCommit, nowMs: number): Promise<void> {
         const base = await mediaBaseKey(mediaSecret, commit.hash, this.#callId);
         // An older epoch that was derived more slowly must not take the place of a newer one.
         if (this.#now !== null && commit.epoch <= this.#now.epoch) return;
-        this.#forgetBefore(Infinity);
+        this.#forgetBefore();
         this.#before = this.#now;
         this.#beforeUntilMs = nowMs + PREVIOUS_EPOCH_MS;
-        this.#now = { base, roster: commit.roster.length, epoch: commit.epoch };
+        this.#now = { base, roster: commit.roster.map((entry) => entry.deviceId), epoch: commit.epoch };
     }
 
-    /** The roster index of the KID, and the plaintext; `E_UNKNOWN_EPOCH`, `E_AUTHZ` (no such index), `E_AEAD`, `E_FORMAT`. */
-    async decrypt(
-        frame: Bytes,
-        nowMs: number,
-        metadata: Bytes = new Uint8Array(0),
-    ): Promise<{ index: number; plain: Bytes }> {
-        const { kid } = decodeMediaHeader(frame);
-        this.#forgetBefore(nowMs);
-        const epoch = [this.#now, this.#before].find(
-            (e) => e !== null && (e.epoch & 0xff) === Number(kid & 0xffn),
-        );
-        if (epoch == null) return refuse('E_UNKNOWN_EPOCH', 'media of another epoch');
-        const index = Number((kid >> 8n) & 0xffn);
-        if (index >= epoch.roster || kid >> 56n !== 0n) refuse('E_AUTHZ', 'no such place in the roster');
+    /**
+     * The encoded frame that `sender`, whose m-line this came on, sealed; bytes as its codec made them.
+     *
+     * Refused with `E_FORMAT`, `E_UNKNOWN_EPOCH` (fetch commits), `E_AEAD`, `E_AUTHZ` (the place in the roster is
+     * another's: a swap), `E_REPLAY`. The caller drops the frame and counts by code.
+     */
+    async openFrame(media: MediaKind, frame: Bytes, sender: DeviceId, nowMs: number): Promise<Bytes> {
+        const { clear, sframe } = takeApart(media, frame) ?? refuse('E_FORMAT', 'not a sealed frame');
+        const { kid, counter } = decodeMediaHeader(sframe);
+        const epoch = this.#epochOf(kid, nowMs);
+        const member = epoch.roster[Number((kid >> 8n) & 0xffn)];
+        if (member === undefined || kid >> 56n !== 0n) refuse('E_AUTHZ', 'no such place in the roster');
         const name = `${epoch.epoch} ${kid}`;
-        const key = this.#keys.get(name)?.key ?? (await MediaKey.derive(epoch.base, kid));
-        const plain = await key.decrypt(frame, metadata);
-        // Only a key that opened something is kept: strangers cannot push out those in use. Nor is one of an epoch that
-        // ended meanwhile.
-        if (epoch === this.#now || epoch === this.#before) this.#keep(name, epoch.epoch, key);
-        return { index, plain };
+        const key = this.#openers.get(name)?.key ?? (await MediaKey.derive(epoch.base, kid));
+        const plain = await key.decrypt(sframe, frameMetadata(media, clear));
+        // Only now is it known who says all this: nothing before it may change what is held.
+        if (member !== sender) refuse('E_AUTHZ', 'sealed by another than whose place this is');
+        if (epoch !== this.#now && epoch !== this.#before) {
+            refuse('E_UNKNOWN_EPOCH', 'an epoch that ended meanwhile');
+        }
+        // Another frame of this key may have been first meanwhile: there is one window for both.
+        const opener = this.#openers.get(name) ?? { epoch, key, window: new ReplayWindow() };
+        opener.window.take(counter);
+        this.#keep(name, opener);
+        return concat([clear, plain]);
     }
 
-    #forgetBefore(nowMs: number): void {
-        if (this.#before === null || nowMs <= this.#beforeUntilMs) return;
-        const { epoch } = this.#before;
+    #epochOf(kid: bigint, nowMs: number): CallEpoch {
+        if (nowMs > this.#beforeUntilMs) this.#forgetBefore();
+        const held = [this.#now, this.#before];
+        const epoch = held.find((e) => e !== null && (e.epoch & 0xff) === Number(kid & 0xffn));
+        return epoch ?? refuse('E_UNKNOWN_EPOCH', 'media of another epoch');
+    }
+
+    #forgetBefore(): void {
+        if (this.#before === null) return;
+        for (const [name, { epoch }] of this.#openers) if (epoch === this.#before) this.#openers.delete(name);
         this.#before = null;
-        for (const [name, held] of this.#keys) if (held.epoch === epoch) this.#keys.delete(name);
     }
 
-    #keep(name: string, epoch: number, key: MediaKey): void {
-        this.#keys.delete(name);
-        this.#keys.set(name, { epoch, key });
-        if (this.#keys.size <= MAX_MEDIA_KEYS) return;
-        for (const leastUsed of this.#keys.keys()) {
-            this.#keys.delete(leastUsed);
+    /** Only an opener that opened something is kept: strangers cannot push out those in use. */
+    #keep(name: string, opener: Opener): void {
+        this.#openers.delete(name);
+        this.#openers.set(name, opener);
+        if (this.#openers.size <= MAX_MEDIA_KEYS) return;
+        for (const leastUsed of this.#openers.keys()) {
+            this.#openers.delete(leastUsed);
             return;
         }
     }

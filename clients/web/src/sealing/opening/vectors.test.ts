@@ -9,6 +9,7 @@ import {
     grantOutcome,
     mediaHolds,
     recordsBoxesHold,
+    sealedFrameOutcomes,
 } from '../conformance/opening-cases';
 import { openingVectors } from '../conformance/opening-vectors';
 import { VECTORS } from '../conformance/read-vectors';
@@ -40,3 +41,11 @@ it.each(vectors.attachments)('attachment: $name', async (given) => {
 });
 
 it('media', () => mediaHolds(vectors));
+
+it('sealed frames', async () => {
+    const frames = vectors.media.sealed_frames;
+    const outcomes = await sealedFrameOutcomes(vectors);
+    expect(frames.map(({ name }, at) => [name, outcomes[at]])).toEqual(
+        frames.map(({ name, code }) => [name, code]),
+    );
+});
