@@ -8,16 +8,18 @@ import {
     type Push,
     type Sink,
     STEADY_MS,
+    type VideoRefused,
     WELCOME_TIMEOUT_MS,
 } from '~/link/connection';
 import { ApiError, Offline, Stopped, Unreachable } from '~/link/errors';
 import { FakeClock, FakeDialer, FixedRandom, settle } from '~/link/testing/doubles';
 import { type Bytes, pae, toHex, utf8 } from '~/protocol/bytes';
-import { CloseCode } from '~/protocol/errors';
-import { address, asId, type MessageId, NO_KEY } from '~/protocol/ids';
-import type { ServerMessage } from '~/protocol/messages';
+import { CloseCode, WireError } from '~/protocol/errors';
+import { address, asId, type ConsultId, type MessageId, NO_KEY } from '~/protocol/ids';
+import type { ServerMessage, VideoTold } from '~/protocol/messages';
 
 const LOG = address('content', asId('11'.repeat(16)));
+const CONSULT = '33'.repeat(16) as ConsultId;
 const NONCE = new Uint8Array(16).fill(9);
 
 /** What stands in for a signature: what was signed, in 64 bytes. */
@@ -30,6 +32,7 @@ function padded(data: Bytes): Bytes {
 class Told implements Sink {
     readonly events: string[] = [];
     readonly pushes: Push[] = [];
+    readonly video: (VideoTold | VideoRefused)[] = [];
     readonly statuses: LinkStatus[] = [];
     onOnline(): void {
         this.events.push('online');
@@ -39,6 +42,9 @@ class Told implements Sink {
     }
     onPush(push: Push): void {
         this.pushes.push(push);
+    }
+    onVideo(said: VideoTold | VideoRefused): void {
+        this.video.push(said);
     }
     onStatus(status: LinkStatus): void {
         this.statuses.push(status);
@@ -349,5 +355,63 @@ describe('coming back', () => {
             expect(ended.error).toBeNull();
             expect(clock.timers).toBe(0);
         }
+    });
+});
+
+describe('a call', () => {
+    const body = new Uint8Array([1, 2]);
+    const refused = (req: number, error: number): ServerMessage => ({
+        kind: 'refused',
+        req,
+        error,
+        head: 0,
+        retryMs: 700,
+        detail: '',
+    });
+
+    test('speaks to the bridge and hears it', async () => {
+        const { link, sink, up } = start();
+        const socket = await up();
+        link.signal(CONSULT, body);
+        expect(socket.of('video').map((said) => [said.consult, said.body])).toEqual([[CONSULT, body]]);
+        socket.says({ kind: 'video_told', consult: CONSULT, body });
+        expect(sink.video).toEqual([{ kind: 'video_told', consult: CONSULT, body }]);
+        expect(sink.pushes).toEqual([]);
+    });
+
+    test('hears of a refusal by its consult, once', async () => {
+        const { link, sink, up } = start();
+        const socket = await up();
+        link.signal(CONSULT, body);
+        const req = socket.of('video')[0]?.req ?? 0;
+        socket.says(refused(req, WireError.unavailable));
+        socket.says(refused(req, WireError.unavailable));
+        expect(sink.video).toEqual([
+            { kind: 'video_refused', consult: CONSULT, error: WireError.unavailable, retryMs: 700 },
+        ]);
+    });
+
+    test('takes no place among what waits for answers', async () => {
+        const { link, sink, up } = start();
+        const socket = await up({ inFlightMessages: 1 });
+        for (let n = 0; n < 80; n += 1) link.signal(CONSULT, body);
+        const asked = link.request((req) => publish(req));
+        expect(socket.of('video').length).toBe(80);
+        const req = socket.of('publish')[0]?.req ?? 0;
+        socket.says(refused(req, WireError.stale));
+        expect((await asked).kind).toBe('refused');
+        // The oldest of more than are kept is nobody's any more; the newest still is.
+        socket.says(refused(socket.of('video')[0]?.req ?? 0, WireError.rate_limited));
+        expect(sink.video).toEqual([]);
+        socket.says(refused(socket.of('video')[79]?.req ?? 0, WireError.rate_limited));
+        expect(sink.video.length).toBe(1);
+    });
+
+    test('is told at once that there is no link', async () => {
+        const { link, up } = start();
+        expect(() => link.signal(CONSULT, body)).toThrow(Offline);
+        const socket = await up();
+        socket.ends(1006);
+        expect(() => link.signal(CONSULT, body)).toThrow(Offline);
     });
 });

@@ -17,6 +17,7 @@ import type { Sign } from '~/link/session';
 import { type Bytes, pae, utf8 } from '~/protocol/bytes';
 import { decodeServer, encode } from '~/protocol/codec';
 import { afterClose, CloseCode, ProtocolError, WireError } from '~/protocol/errors';
+import type { ConsultId } from '~/protocol/ids';
 import { BEAT_S, HELLO_TIMEOUT_S, SILENT_S } from '~/protocol/limits';
 import type {
     Accepted,
@@ -29,6 +30,7 @@ import type {
     Renewed,
     ServerMessage,
     Subscribed,
+    VideoTold,
     Welcome,
 } from '~/protocol/messages';
 
@@ -49,10 +51,20 @@ const SIGN_IN_TIMEOUT_MS = 20_000;
 const LATEST_MS = 253_402_300_799_999;
 /** What a request without a payload counts against the bound on bytes. */
 const REQUEST_BYTES = 64;
+/** Signals of a call whose refusal is waited for: they are never answered otherwise. */
+const SIGNALS_KEPT = 64;
 const CLIENT_NAME = 'leeside-web';
 
 export type Reply = Accepted | Refused | Subscribed | Online | Renewed;
 export type Push = Subscribed | Batch | Live | Beat | Refused;
+
+/** A signal of a call that the server did not pass on to its bridge (spec 03, `video`). */
+export interface VideoRefused {
+    readonly kind: 'video_refused';
+    readonly consult: ConsultId;
+    readonly error: number;
+    readonly retryMs: number;
+}
 
 /** The link as a person should see it: `sinceMs` is when this began; `code` what closed the last one. */
 export interface LinkStatus {
@@ -71,6 +83,8 @@ export interface Sink {
     onOffline(): void;
     /** One push, in the order of arrival. `subscribed` answers come here too, before their batches. */
     onPush(push: Push): void;
+    /** What the bridge says of a call that was spoken of on this session, or that a signal did not reach it. */
+    onVideo?(said: VideoTold | VideoRefused): void;
     onStatus(status: LinkStatus): void;
 }
 
@@ -225,6 +239,14 @@ export class Connection {
         session.say(encode(build(this.#number())));
     }
 
+    /** Say something to the bridge of this consult's call. Throws `Offline`; what comes of it comes to `Sink.onVideo`. */
+    signal(consult: ConsultId, body: Bytes): void {
+        const session = this.#session;
+        if (session?.isOpen() !== true) throw new Offline();
+        const req = this.#number();
+        session.signal(req, consult, encode({ kind: 'video', req, consult, body }));
+    }
+
     /** Bytes handed to the socket that have not left yet: who streams holds back above a few frames. */
     get unsentBytes(): number {
         return this.#session?.unsentBytes ?? 0;
@@ -259,6 +281,7 @@ export class Connection {
                 }
                 this.#sink.onPush(message);
             },
+            video: (said) => this.#sink.onVideo?.(said),
         });
         this.#session = session;
         const code = await session.run(this.#dialer);
@@ -339,6 +362,7 @@ interface SessionOwner {
     hello(nonce: Bytes): Promise<Bytes>;
     welcomed(welcome: Welcome): void;
     push(push: Push): void;
+    video(said: VideoTold | VideoRefused): void;
 }
 
 /** One link from dial to its end. Everything after `end` is ignored. */
@@ -347,6 +371,8 @@ class Session {
     readonly #clock: Clock;
     readonly #waiting: Request[] = [];
     readonly #underWay = new Map<number, Request>();
+    /** Signals by their numbers, the oldest first. */
+    readonly #signals = new Map<number, ConsultId>();
     #underWayBytes = 0;
     #most = { messages: 1, bytes: Number.POSITIVE_INFINITY };
     #link: Link | null = null;
@@ -445,6 +471,15 @@ class Session {
         this.#link?.send(frame);
     }
 
+    signal(req: number, consult: ConsultId, frame: Bytes): void {
+        this.#signals.set(req, consult);
+        for (const oldest of this.#signals.keys()) {
+            if (this.#signals.size <= SIGNALS_KEPT) break;
+            this.#signals.delete(oldest);
+        }
+        this.say(frame);
+    }
+
     #sendOn(): void {
         for (;;) {
             const next = this.#waiting[0];
@@ -495,7 +530,7 @@ class Session {
             case 'refused':
                 // Number 0: nobody asked; a log that was followed is no longer ours.
                 if (message.req === 0) this.#owner.push(message);
-                else this.#answer(message);
+                else this.#refused(message);
                 break;
             case 'accepted':
             case 'online':
@@ -511,10 +546,24 @@ class Session {
             case 'beat':
                 this.#owner.push(message);
                 break;
+            case 'video_told':
+                this.#owner.video(message);
+                break;
             case 'challenge':
             case 'welcome':
                 this.end(CloseCode.internal);
         }
+    }
+
+    #refused(message: Refused): void {
+        const consult = this.#signals.get(message.req);
+        if (consult === undefined) {
+            this.#answer(message);
+            return;
+        }
+        this.#signals.delete(message.req);
+        const { error, retryMs } = message;
+        this.#owner.video({ kind: 'video_refused', consult, error, retryMs });
     }
 
     async #prove(nonce: Bytes): Promise<void> {
