@@ -27,13 +27,14 @@ from leeside.link import LinkClosed
 from leeside_protocol import messages as m
 from leeside_protocol.codec import decode_client, encode
 from leeside_protocol.errors import CloseCode, WireError
-from leeside_protocol.ids import ChannelAddress
+from leeside_protocol.ids import ChannelAddress, ConsultId
 from leeside_protocol.messages import ClientMessage, ServerMessage
 from leeside_protocol.sealing.public.encoding import pae
 from tests.client.relay_double import Tokens
 from tests.client.virtual_time import VirtualClock, eventually, play
 
 CHANNEL = ChannelAddress(b"c" + bytes(16))
+CONSULT, OTHER_CONSULT = ConsultId(bytes([3]) * 16), ConsultId(bytes([4]) * 16)
 NONCE = bytes(range(16))
 JITTER = Random(3).uniform
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -364,3 +365,53 @@ def test_cancelling_in_the_very_moment_the_link_breaks_ends_it() -> None:
                 await task
 
     play(story())
+
+
+class TestCalls:
+    def test_who_hears_a_call_hears_the_bridge_over_every_session(self) -> None:
+        async def story() -> None:
+            stage = Stage()
+            heard: list[m.VideoTold | m.Refused] = []
+            stage.connection.hear_call(CONSULT, heard.append)
+            async with stage.running() as server:
+                await stage.connection.signal(CONSULT, b"join")
+                assert [(s.consult, s.body) for s in server.heard if isinstance(s, m.Video)] == [
+                    (CONSULT, b"join")
+                ]
+                server.push(m.VideoTold(OTHER_CONSULT, b"of no call here"))
+                server.push(m.VideoTold(CONSULT, b"welcome"))
+                await eventually(lambda: bool(heard))
+                server.out.put_nowait(CloseCode.RESTART)
+                await eventually(lambda: len(stage.dialer.servers) == 2 and stage.connection.online)
+                stage.dialer.servers[-1].push(m.VideoTold(CONSULT, b"offer"))
+                await eventually(lambda: len(heard) == 2)
+                stage.connection.hear_call(CONSULT, None)
+                stage.dialer.servers[-1].push(m.VideoTold(CONSULT, b"to nobody"))
+                await asyncio.sleep(1)
+                assert heard == [m.VideoTold(CONSULT, b"welcome"), m.VideoTold(CONSULT, b"offer")]
+                assert stage.sink.pushes == [push for push in stage.sink.pushes if isinstance(push, m.Beat)]
+
+        play(story())
+
+    def test_a_refused_signal_is_told_to_who_hears_the_call(self) -> None:
+        async def story() -> None:
+            stage = Stage()
+            heard: list[m.VideoTold | m.Refused] = []
+            stage.connection.hear_call(CONSULT, heard.append)
+            async with stage.running() as server:
+                await stage.connection.signal(CONSULT, b"join")
+                (signal,) = (said for said in server.heard if isinstance(said, m.Video))
+                refusal = m.Refused(signal.req, WireError.UNAVAILABLE, 0, 700)
+                server.push(refusal)
+                server.push(refusal)
+                await asyncio.sleep(1)
+                assert heard == [refusal]
+
+        play(story())
+
+    def test_no_link_is_said_at_once(self) -> None:
+        async def story() -> None:
+            with pytest.raises(Offline):
+                await Stage().connection.signal(CONSULT, b"join")
+
+        play(story())

@@ -11,6 +11,7 @@ answers resolve the `request` that waits for them. So heartbeats are read howeve
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from leeside.errors import Offline, Stopped
 from leeside.link import DIAL_TIMEOUT_S, Clock, Dialer, Link, LinkClosed
 from leeside_protocol.codec import decode_server, encode
 from leeside_protocol.errors import CloseCode, Next, ProtocolError, WireError, after_close
+from leeside_protocol.ids import ConsultId
 from leeside_protocol.limits import BEAT_S, HELLO_TIMEOUT_S, SILENT_S
 from leeside_protocol.messages import (
     Accepted,
@@ -39,6 +41,7 @@ from leeside_protocol.messages import (
     Renewed,
     ServerMessage,
     Subscribed,
+    Video,
     VideoTold,
     Welcome,
 )
@@ -57,12 +60,16 @@ SEND_TIMEOUT_S: Final = 20.0
 LATEST_MS: Final = 253_402_300_799_999
 """The end of the year 9999."""
 ANSWER_TIMEOUT_S: Final = 20.0
+SIGNALS_KEPT: Final = 64
+"""Signals of calls whose refusal is waited for: they are never answered otherwise."""
 CLIENT_NAME: Final = "leeside-python"
 
 Reply: TypeAlias = Accepted | Refused | Subscribed | Online | Renewed
 Push: TypeAlias = Subscribed | Batch | Live | Beat | Refused
 Sign: TypeAlias = Callable[[bytes], bytes]
 Uniform: TypeAlias = Callable[[float, float], float]
+OnVideo: TypeAlias = Callable[[VideoTold | Refused], None]
+"""Receives what the bridge says of a call, or that a signal did not reach it. Must not block or raise."""
 
 
 _First = TypeVar("_First", Challenge, Welcome)
@@ -135,6 +142,8 @@ class Connection:
         self._uniform = uniform
         self._link: Link | None = None
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._calls: dict[ConsultId, OnVideo] = {}
+        self._signals: OrderedDict[int, ConsultId] = OrderedDict()
         self._req = 0
         self._heard_s = 0.0
         self._said_s = 0.0
@@ -218,6 +227,21 @@ class Connection:
         except (LinkClosed, TimeoutError):
             raise Offline("the link broke") from None
 
+    def hear_call(self, consult: ConsultId, on_video: OnVideo | None) -> None:
+        """From now on what the bridge says of this consult's call goes there, over every session; None: nowhere."""
+        self._calls.pop(consult, None)
+        if on_video is not None:
+            self._calls[consult] = on_video
+
+    async def signal(self, consult: ConsultId, body: bytes) -> None:
+        """Say something to the bridge of this consult's call (`video.signalling`). Raises `Offline`; what comes of it comes
+        to who hears the call."""
+        req = self.number()
+        self._signals[req] = consult
+        if len(self._signals) > SIGNALS_KEPT:
+            self._signals.popitem(last=False)
+        await self.send(Video(req, consult, body))
+
     # ---- one session
 
     async def _session(self) -> int:
@@ -282,6 +306,8 @@ class Connection:
             case Refused(req=0):
                 # Nobody asked: a log that was followed is no longer ours.
                 self._sink.on_push(message)
+            case Refused() if message.req in self._signals:
+                self._told(self._signals.pop(message.req), message)
             case Accepted() | Refused() | Online() | Renewed():
                 self._answer(message)
             case Subscribed():
@@ -295,10 +321,14 @@ class Connection:
             case Batch() | Live():
                 self._sink.on_push(message)
             case VideoTold():
-                # Nobody here asked for a call.
-                pass
+                self._told(message.consult, message)
             case Challenge() | Welcome():
                 raise LinkClosed(CloseCode.INTERNAL)
+
+    def _told(self, consult: ConsultId, said: VideoTold | Refused) -> None:
+        on_video = self._calls.get(consult)
+        if on_video is not None:
+            on_video(said)
 
     def _answer(self, reply: Reply) -> None:
         future = self._waiting.get(reply.req)
@@ -346,6 +376,7 @@ class Connection:
     def _end(self) -> None:
         was_online = self._link is not None
         self._link = None
+        self._signals.clear()
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(Offline("the link broke before the answer came"))
