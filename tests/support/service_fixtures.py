@@ -4,6 +4,7 @@
 `redis_url`                         an emptied Redis
 `postgres_dsn`                      a fresh, empty database
 `nginx_program`                     the path of nginx
+`coturn_server`                     a coturn as it is shipped; skipped where there is none, or no address for it
 
 A test that asks for one of them is marked `services` or `nginx` by itself. A parametrised contract suite that asks through
 `request.getfixturevalue` marks its parameter: `pytest.param("postgres", marks=pytest.mark.services)`.
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.devtool.services import NGINX
+from deploy.devtool.services import COTURN, NGINX
+from tests.support.coturn import Coturn, coturn_running
+from tests.support.loopback import NoAddress
 from tests.support.services import (
     PostgresServer,
     RedisServer,
@@ -23,7 +26,12 @@ from tests.support.services import (
     redis_running,
 )
 
-MARK_OF_FIXTURE = {"redis_server": "services", "postgres_server": "services", "nginx_program": "nginx"}
+MARK_OF_FIXTURE = {
+    "redis_server": "services",
+    "postgres_server": "services",
+    "nginx_program": "nginx",
+    "coturn_server": "services",
+}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -70,3 +78,15 @@ def postgres_dsn(postgres_server: PostgresServer) -> Generator[str]:
 def nginx_program() -> Path:
     """The path of nginx."""
     return program_path(NGINX)
+
+
+@pytest.fixture(scope="session")
+def coturn_server() -> Generator[Coturn]:
+    """One coturn for this test process."""
+    if COTURN.locate() is None:
+        pytest.skip(f"no coturn on this machine: {COTURN.fix}")
+    try:
+        with coturn_running() as server:
+            yield server
+    except NoAddress as problem:
+        pytest.skip(f"coturn needs an address of its own on the loopback: {problem}")

@@ -20,7 +20,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -107,6 +107,10 @@ class ServerProcess:
 
     def start(self, port: int, greeting: bytes, answer: bytes) -> None:
         """Start and wait until a greeting sent to the port gets the answer. Raises `ServerFailed`."""
+        self.start_until(lambda: answers(port, greeting, answer))
+
+    def start_until(self, ready: Callable[[], bool]) -> None:
+        """Start and wait until it says that it is ready. Raises `ServerFailed`."""
         if self._running is not None:
             raise ServerFailed(f"{self.command[0]} runs already")
         with self.log.open("ab") as log:
@@ -122,7 +126,7 @@ class ServerProcess:
                 start_new_session=True,  # Ctrl-C goes to the tests, which then stop their servers in order
             )
         deadline_s = time.monotonic() + START_S
-        while not answers(port, greeting, answer):
+        while not ready():
             if self._running.poll() is not None:
                 code, self._running = self._running.returncode, None
                 raise self.failed(f"ended with {code} while starting")
