@@ -1,0 +1,312 @@
+"""What a receiver's link carries, estimated by the bridge that sends (one `Bandwidth` a receiver).
+
+Each packet has a transport-wide number; the receiver reports which came, and when (draft-holmer-rmcat-transport-wide-cc-
+extensions-01). From that:
+
+- a queue that stands and does not drain means that too much is sent: the estimate falls to 0.85 of what arrives (`delay`;
+  the rules of draft-ietf-rmcat-gcc-02, with the standing delay in place of its arrival filter);
+- loss lowers it where lowering helps (`losses`);
+- what was carried is proven: the estimate grows by 8 % a second while it is used, and in leaps by probes (`probing`).
+
+A queue that does not drain although less is sent is somebody else's: the threshold rises towards it, so that a download
+beside the call does not starve the call.
+
+A link that reports nothing at all is not full but gone (a tunnel, a change of cell): the estimate is held for five
+seconds, and what was lost meanwhile is no sign of anything.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from leeside_server.video.delay import QueueDelay
+from leeside_server.video.losses import CALM, Losses
+from leeside_server.video.probing import Prober
+
+START_BPS: Final = 300_000.0
+LEAST_BPS: Final = 40_000.0
+MOST_BPS: Final = 10_000_000.0
+
+RING: Final = 4_096
+"""Packets remembered: three seconds of a link of `MOST_BPS`. A power of two below the numbers' own wrap."""
+TOO_OLD_S: Final = 10.0
+CLOCK_WRAP_US: Final = (1 << 24) * 64_000
+"""Reports give the receiver's time in 24 bits of 64 ms."""
+
+RATE_WINDOW_S: Final = 0.5
+DECREASE: Final = 0.85
+GROWTH_A_S: Final = 0.08
+USED: Final = 0.7
+"""An estimate of which less is used is not proven by that use."""
+CALM_AFTER_S: Final = 1.0
+"""After a decrease, no growth."""
+
+THRESHOLD_S: Final = 0.08
+"""The standing queue that is too much, to begin with."""
+MOST_THRESHOLD_S: Final = 0.5
+THRESHOLD_RISES: Final = 0.25
+THRESHOLD_FALLS: Final = 0.1
+"""Shares a second of the way to the standing delay."""
+DRAINS: Final = -0.05
+"""A queue that falls by so much a second is being drained: wait."""
+
+SILENT_S: Final = 1.0
+HELD_S: Final = 5.0
+"""Silence for which an estimate is held; then it is halved every two seconds."""
+GRACE_S: Final = 1.0
+"""After a silence, what stood in queues arrives late: that much time nothing is taken for congestion."""
+GAP_PACKETS: Final = 256
+"""Packets between two reports that are taken as reported when a report was lost."""
+REPAIRS_MOST: Final = 0.3
+"""The largest share of the estimate that is kept for repairs."""
+
+_Sent = tuple[int, float, int]
+"""(number, when, size); a negative size: counted as lost."""
+
+
+class Bandwidth:
+    """The estimate of one link. The caller numbers its packets with `next_seq`, tells `sent` and `feedback`, asks
+    `probe_due` every 10 to 20 ms, and gives `budget_bps` to the allocator and `estimate_bps` to the pacer."""
+
+    def __init__(self, start_bps: float = START_BPS) -> None:
+        self.estimate_bps = start_bps
+        self.acked_bps = 0.0
+        """What arrives, over half a second."""
+        self.rtt_s = 0.0
+        self.sent_bytes = 0
+        self._seq = 0
+        self._ring: list[_Sent | None] = [None] * RING
+        self._delay = QueueDelay()
+        self._losses = Losses()
+        self._prober = Prober()
+        self._threshold_s = THRESHOLD_S
+        self._wanted_bps = 0.0
+        self._arrivals: deque[tuple[float, int]] = deque(maxlen=128)
+        """(newest arrival, bytes) of each report."""
+        self._clock_us: int | None = None
+        self._clock_s = 0.0
+        """The receiver's time of the newest report: as it was given, and without wraps."""
+        self._next_reported: int | None = None
+        self._told_s: float | None = None
+        self._owed_since_s: float | None = None
+        """When the first packet was sent that no report speaks of yet."""
+        self._halved_s = 0.0
+        self._decreased_s = float("-inf")
+        self._grace_until_s = float("-inf")
+
+    # ---- what the link is
+
+    @property
+    def budget_bps(self) -> float:
+        """The estimate less what repairs will take: what media may use."""
+        return self.estimate_bps * (1 - min(self._losses.share, REPAIRS_MOST))
+
+    @property
+    def loss(self) -> float:
+        """The share of packets lost over two seconds."""
+        return self._losses.share
+
+    @property
+    def queue_s(self) -> float:
+        """How long packets wait in the link's queues."""
+        return self._delay.standing_s
+
+    def silent_s(self, now_s: float) -> float:
+        """For how long reports are overdue."""
+        return 0.0 if self._owed_since_s is None else max(0.0, now_s - self._owed_since_s)
+
+    # ---- what the caller does
+
+    def next_seq(self) -> int:
+        """The transport-wide number of the next packet."""
+        self._seq = (self._seq + 1) & 0xFFFF
+        return self._seq
+
+    def sent(self, seq: int, size: int, now_s: float) -> None:
+        """A packet of `size` bytes left with this number."""
+        self._ring[seq & (RING - 1)] = (seq, now_s, size)
+        self.sent_bytes += size
+        if self._owed_since_s is None:
+            self._owed_since_s = now_s
+
+    def want(self, bps: float) -> None:
+        """More than the estimate is wanted, up to this: probe for it. 0: nothing more."""
+        self._wanted_bps = min(bps, MOST_BPS)
+
+    def path_changed(self, now_s: float) -> None:
+        """Packets take another way from now on (ICE restarted, another address)."""
+        self._delay.forget()
+        self._losses.forget()
+        self._arrivals.clear()
+        self._threshold_s = THRESHOLD_S
+        self._grace_until_s = now_s + GRACE_S
+        self._prober.encourage(now_s + GRACE_S)
+
+    def probe_due(self, now_s: float) -> int:
+        """Bytes of padding to send now, as packets that are numbered and `sent` like all others."""
+        silent_s = self.silent_s(now_s)
+        if silent_s > SILENT_S:
+            if silent_s > HELD_S and now_s - self._halved_s > 2.0:
+                self._halved_s = now_s
+                self._set(self.estimate_bps / 2)
+            return 0
+        prober = self._prober
+        wanted = self._wanted_bps > self.estimate_bps and self._told_s is not None
+        if wanted and not prober.running and self._may_grow(now_s):
+            prober.start(self.estimate_bps, self._wanted_bps, self.sent_bytes, now_s)
+        return prober.due(self.sent_bytes, now_s)
+
+    def feedback(self, packets: Sequence[tuple[int, int | None]], now_s: float) -> None:
+        """A report: numbers in order, each with its arrival in microseconds of the receiver's clock, or None: it did not
+        come. What is not known, too old or said twice is ignored."""
+        after_silence = self.silent_s(now_s) > SILENT_S
+        if after_silence:
+            self._delay.forget()
+            self._losses.forget()
+            self._arrivals.clear()
+            self._grace_until_s = now_s + GRACE_S
+        credited = 0 if after_silence else self._credit_gap(packets)
+        received = lost = acked_bytes = 0
+        least_s: float | None = None
+        newest_s = newest_sent_s = float("-inf")
+        ring, prober = self._ring, self._prober
+        for seq, arrival_us in packets:
+            entry = ring[seq & (RING - 1)]
+            if entry is None or entry[0] != seq or now_s - entry[1] > TOO_OLD_S:
+                continue
+            _, sent_s, size = entry
+            if arrival_us is None:
+                if size > 0:
+                    lost += 1
+                    ring[seq & (RING - 1)] = (seq, sent_s, -size)
+                continue
+            if size < 0:
+                size, lost = -size, lost - 1
+            ring[seq & (RING - 1)] = None
+            arrived_s = self._receivers_time_s(arrival_us)
+            received += 1
+            acked_bytes += size
+            delay_s = arrived_s - sent_s
+            if least_s is None or delay_s < least_s:
+                least_s = delay_s
+            newest_s = max(newest_s, arrived_s)
+            newest_sent_s = max(newest_sent_s, sent_s)
+            if prober.running:
+                prober.arrived(sent_s, arrived_s, size)
+        if least_s is None:
+            if lost and not after_silence:
+                self._losses.told(0, lost, now_s)
+            return
+        passed_s = 0.0 if self._told_s is None else min(0.5, now_s - self._told_s)
+        self._told_s = now_s
+        self._owed_since_s = None
+        self._measure_rate(newest_s, acked_bytes + credited)
+        self._delay.told(least_s, now_s)
+        self._losses.told(received, 0 if after_silence else lost, now_s)
+        rtt_s = max(0.0, now_s - newest_sent_s)
+        self.rtt_s = rtt_s if not self.rtt_s else self.rtt_s + 0.2 * (rtt_s - self.rtt_s)
+        self._judge(newest_sent_s, passed_s, now_s)
+
+    # ---- what it makes of it
+
+    def _receivers_time_s(self, arrival_us: int) -> float:
+        if self._clock_us is None:
+            self._clock_us = arrival_us
+        half = CLOCK_WRAP_US // 2
+        self._clock_s += ((arrival_us - self._clock_us + half) % CLOCK_WRAP_US - half) / 1e6
+        self._clock_us = arrival_us
+        return self._clock_s
+
+    def _credit_gap(self, packets: Sequence[tuple[int, int | None]]) -> int:
+        """The bytes of packets that a lost report spoke of: they count as arrived, less the usual loss, or the rate would
+        seem to fall with every report that is lost."""
+        if not packets:
+            return 0
+        first, expected = packets[0][0], self._next_reported
+        after = (packets[-1][0] + 1) & 0xFFFF
+        if expected is None:
+            self._next_reported = after
+            return 0
+        if (after - expected) & 0xFFFF < 0x8000:
+            self._next_reported = after
+        gap = (first - expected) & 0xFFFF
+        if not 0 < gap <= GAP_PACKETS:
+            return 0
+        found = 0
+        for number in range(gap):
+            seq = (expected + number) & 0xFFFF
+            entry = self._ring[seq & (RING - 1)]
+            if entry is not None and entry[0] == seq and entry[2] > 0:
+                found += entry[2]
+                self._ring[seq & (RING - 1)] = None
+        return int(found * (1 - self._losses.share))
+
+    def _measure_rate(self, newest_s: float, acked_bytes: int) -> None:
+        arrivals = self._arrivals
+        if arrivals and newest_s <= arrivals[-1][0]:
+            # A report that came out of order.
+            arrivals[-1] = (arrivals[-1][0], arrivals[-1][1] + acked_bytes)
+        else:
+            arrivals.append((newest_s, acked_bytes))
+        while len(arrivals) > 2 and arrivals[-1][0] - arrivals[1][0] >= RATE_WINDOW_S:
+            arrivals.popleft()
+        span_s = arrivals[-1][0] - arrivals[0][0]
+        if span_s > RATE_WINDOW_S / 4:
+            self.acked_bps = 8 * (sum(size for _, size in arrivals) - arrivals[0][1]) / span_s
+
+    def _judge(self, newest_sent_s: float, passed_s: float, now_s: float) -> None:
+        standing_s, prober = self._delay.standing_s, self._prober
+        self._adapt(standing_s, passed_s)
+        probed = prober.running
+        if probed:
+            found = prober.judge(
+                newest_sent_s,
+                queueing=standing_s > self._threshold_s / 2,
+                losing=self._losses.excess > CALM,
+                rtt_s=self.rtt_s,
+                now_s=now_s,
+            )
+            if found is not None:
+                self._set(max(self.estimate_bps, found.bps))
+        if now_s < self._grace_until_s:
+            return
+        settles_s = 0.2 + min(1.0, self.rtt_s)
+        if standing_s > self._threshold_s and self._delay.slope > DRAINS:
+            if probed:
+                # The probe filled the queue; what stands after it has drained is the media's.
+                prober.postpone(now_s)
+                self._grace_until_s = now_s + settles_s
+            elif now_s - self._decreased_s > settles_s:
+                self._decreased_s = now_s
+                self._set(DECREASE * min(self.estimate_bps, self.acked_bps))
+                prober.postpone(now_s)
+            return
+        by_loss_bps = self._losses.judge(self.estimate_bps, self.acked_bps, self.rtt_s, now_s)
+        if by_loss_bps < self.estimate_bps:
+            self._decreased_s = now_s
+            prober.postpone(now_s)
+        self._set(by_loss_bps)
+        if self._may_grow(now_s) and not probed:
+            grown_bps = self.estimate_bps
+            if self.acked_bps > USED * grown_bps:
+                grown_bps *= 1 + GROWTH_A_S * passed_s
+            self._set(max(grown_bps, DECREASE * self.acked_bps))
+
+    def _adapt(self, standing_s: float, passed_s: float) -> None:
+        """Let the threshold follow a queue that stays whatever we send, and come back when it has gone."""
+        share = THRESHOLD_RISES if standing_s > self._threshold_s else THRESHOLD_FALLS
+        moved_s = self._threshold_s + share * passed_s * (standing_s - self._threshold_s)
+        self._threshold_s = min(MOST_THRESHOLD_S, max(THRESHOLD_S, moved_s))
+
+    def _may_grow(self, now_s: float) -> bool:
+        return (
+            now_s - self._decreased_s > CALM_AFTER_S
+            and now_s >= self._grace_until_s
+            and self._delay.standing_s < self._threshold_s / 2
+            and self._losses.excess < CALM
+        )
+
+    def _set(self, bps: float) -> None:
+        self.estimate_bps = min(MOST_BPS, max(LEAST_BPS, bps))

@@ -1,0 +1,95 @@
+"""When packets leave for one receiver: sound at once, repairs next, then pictures, none faster than its link bears.
+
+A picture's packet goes straight through as long as the receiver is within its budget, and that is nearly always. What
+comes in a burst (a key frame, a row of retransmissions) waits here for some tens of milliseconds, so that the sound does
+not stand behind it in the network's own queue. The wait is bounded in bytes and in time: what is too old to be of use is
+dropped, because a late picture repairs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+BURST_S: Final = 0.04
+"""How much may leave at once, in time at the pace: two frames of sound."""
+LEAST_BURST_BYTES: Final = 3_000
+HEADROOM: Final = 1.5
+"""Faster than the estimate, so that a key frame is not late; the mean over a second is the encoder's and the allocator's."""
+HELD_BYTES: Final = 256 * 1024
+VIDEO_WAITS_S: Final = 0.4
+REPAIR_WAITS_S: Final = 0.25
+
+
+class Urgency(IntEnum):
+    """What a packet is; the smaller goes first."""
+
+    AUDIO = 0
+    REPAIR = 1
+    VIDEO = 2
+
+
+class Pacer(Generic[T]):
+    """The packets of one receiver that wait. `T` is what the caller needs to build the packet when it leaves, because a
+    packet's transport sequence number and send time are those of the moment of sending."""
+
+    def __init__(self, bps: float) -> None:
+        self._bytes_per_s = bps * HEADROOM / 8
+        self._room = float(LEAST_BURST_BYTES)
+        self._filled_s = 0.0
+        self._repairs: deque[tuple[float, int, T]] = deque()
+        self._video: deque[tuple[float, int, T]] = deque()
+        self.held_bytes = 0
+        self.dropped = 0
+        """Packets that were too many or too old, since the beginning."""
+
+    def rate(self, bps: float) -> None:
+        """The link's estimate changed."""
+        self._bytes_per_s = bps * HEADROOM / 8
+
+    def passes(self, urgency: Urgency, size: int, now_s: float) -> bool:
+        """Whether a packet may leave at once; it is then paid for. Sound always may. False: `hold` it."""
+        self._fill(now_s)
+        if urgency is not Urgency.AUDIO and (
+            self._room <= 0 or self._repairs or (urgency is Urgency.VIDEO and self._video)
+        ):
+            return False
+        self._room -= size
+        return True
+
+    def hold(self, urgency: Urgency, size: int, item: T, now_s: float) -> bool:
+        """Keep a packet for later; False: there is no room, and it is lost."""
+        if self.held_bytes + size > HELD_BYTES:
+            self.dropped += 1
+            return False
+        (self._repairs if urgency is Urgency.REPAIR else self._video).append((now_s, size, item))
+        self.held_bytes += size
+        return True
+
+    def due(self, now_s: float) -> Iterator[T]:
+        """What may leave now, in order. Call every few milliseconds while anything is held."""
+        self._fill(now_s)
+        for waiting, longest_s in ((self._repairs, REPAIR_WAITS_S), (self._video, VIDEO_WAITS_S)):
+            while waiting and (self._room > 0 or now_s - waiting[0][0] > longest_s):
+                since_s, size, item = waiting.popleft()
+                self.held_bytes -= size
+                if now_s - since_s > longest_s:
+                    self.dropped += 1
+                    continue
+                self._room -= size
+                yield item
+
+    def clear(self) -> None:
+        """Nothing that waits is wanted any more: the receiver went, or its path did."""
+        self._repairs.clear()
+        self._video.clear()
+        self.held_bytes = 0
+
+    def _fill(self, now_s: float) -> None:
+        most = max(LEAST_BURST_BYTES, self._bytes_per_s * BURST_S)
+        self._room = min(most, self._room + (now_s - self._filled_s) * self._bytes_per_s)
+        self._filled_s = now_s

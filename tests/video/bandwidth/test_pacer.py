@@ -1,0 +1,108 @@
+"""What may leave at once, and what waits how long."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leeside_server.video.pacer import (
+    BURST_S,
+    HEADROOM,
+    HELD_BYTES,
+    LEAST_BURST_BYTES,
+    VIDEO_WAITS_S,
+    Pacer,
+    Urgency,
+)
+
+SIZE = 1_200
+
+
+def fill(pacer: Pacer[str], count: int, now_s: float) -> int:
+    """Offer a burst of video; how many of it went at once."""
+    passed = 0
+    for number in range(count):
+        if pacer.passes(Urgency.VIDEO, SIZE, now_s):
+            passed += 1
+        else:
+            assert pacer.hold(Urgency.VIDEO, SIZE, f"video {number}", now_s)
+    return passed
+
+
+def test_video_within_its_budget_goes_at_once() -> None:
+    pacer: Pacer[str] = Pacer(600_000)
+    for number in range(1, 100):
+        assert pacer.passes(Urgency.VIDEO, 750, number * 0.01)
+
+
+def test_a_burst_leaves_at_one_and_a_half_times_the_estimate_and_in_order() -> None:
+    pacer: Pacer[str] = Pacer(400_000)
+    passed = fill(pacer, 20, 0.0)
+    assert passed == 3
+    left: list[tuple[float, str]] = []
+    for tick in range(100):
+        left += [(tick * 0.005, item) for item in pacer.due(tick * 0.005)]
+    assert [item for _, item in left] == [f"video {number}" for number in range(passed, 20)]
+    took_s = left[-1][0]
+    assert abs(took_s - 20 * SIZE * 8 / (400_000 * HEADROOM)) < 0.06
+    assert pacer.held_bytes == 0
+    assert pacer.dropped == 0
+
+
+def test_sound_never_waits_and_repairs_go_before_pictures() -> None:
+    pacer: Pacer[str] = Pacer(400_000)
+    fill(pacer, 10, 0.0)
+    assert pacer.passes(Urgency.AUDIO, 200, 0.0)
+    assert not pacer.passes(Urgency.REPAIR, SIZE, 0.0)
+    pacer.hold(Urgency.REPAIR, SIZE, "repair", 0.0)
+    assert next(pacer.due(0.05)) == "repair"
+
+
+def test_a_picture_does_not_overtake_its_own_packets() -> None:
+    pacer: Pacer[str] = Pacer(400_000)
+    fill(pacer, 4, 0.0)
+    assert pacer.held_bytes
+    assert not pacer.passes(Urgency.VIDEO, SIZE, 0.039), "there would be room, but one waits already"
+
+
+def test_what_is_too_old_is_dropped_and_not_sent() -> None:
+    pacer: Pacer[str] = Pacer(30_000)
+    fill(pacer, 50, 0.0)
+    held = pacer.held_bytes
+    assert list(pacer.due(VIDEO_WAITS_S + 0.01)) == []
+    assert pacer.held_bytes == 0
+    assert pacer.dropped == held // SIZE
+
+
+def test_what_finds_no_room_is_refused() -> None:
+    pacer: Pacer[str] = Pacer(30_000)
+    while pacer.hold(Urgency.VIDEO, SIZE, "video", 0.0):
+        assert pacer.held_bytes <= HELD_BYTES
+    assert pacer.dropped == 1
+    pacer.clear()
+    assert pacer.held_bytes == 0
+    assert list(pacer.due(0.1)) == []
+
+
+@given(
+    bps=st.floats(40_000, 10_000_000),
+    offers=st.lists(
+        st.tuples(
+            st.sampled_from([Urgency.REPAIR, Urgency.VIDEO]), st.integers(40, 1_400), st.floats(0, 0.03)
+        ),
+        max_size=200,
+    ),
+)
+def test_no_more_leaves_than_a_burst_and_the_pace(
+    bps: float, offers: list[tuple[Urgency, int, float]]
+) -> None:
+    pacer: Pacer[int] = Pacer(bps)
+    now_s, left = 0.0, 0
+    for urgency, size, later_s in offers:
+        now_s += later_s
+        left += sum(pacer.due(now_s))
+        if pacer.passes(urgency, size, now_s):
+            left += size
+        else:
+            pacer.hold(urgency, size, size, now_s)
+        pace = bps * HEADROOM / 8
+        # The last packet may leave on the last byte of room.
+        assert left <= max(LEAST_BURST_BYTES, pace * BURST_S) + pace * now_s + 1_400

@@ -1,0 +1,58 @@
+"""The four words for a link."""
+
+import pytest
+
+from leeside_server.video.quality import FAIR, GOOD, LOST, POOR, Grader, Link, grade
+
+
+@pytest.mark.parametrize(
+    ("link", "word"),
+    [
+        (Link(), GOOD),
+        (Link(loss=0.02, queue_s=0.05, rtt_s=0.2, bps=2_000_000), GOOD),
+        (Link(loss=0.05), FAIR),
+        (Link(queue_s=0.15), FAIR),
+        (Link(rtt_s=0.5), FAIR),
+        (Link(bps=200_000), FAIR),
+        (Link(loss=0.2), POOR),
+        (Link(queue_s=0.4), POOR),
+        (Link(rtt_s=1.0), POOR),
+        (Link(bps=100_000), POOR),
+        (Link(silent_s=3.0), LOST),
+    ],
+)
+def test_the_worst_measure_gives_the_word(link: Link, word: int) -> None:
+    assert grade(link) == word
+
+
+def test_one_bad_moment_alarms_nobody() -> None:
+    grader = Grader()
+    assert grader.grade(Link(loss=0.5), 0.0) == GOOD
+    assert grader.grade(Link(), 0.5) == GOOD
+    assert grader.grade(Link(loss=0.5), 1.0) == GOOD, "the second of badness begins anew"
+    assert grader.grade(Link(loss=0.5), 2.0) == POOR
+
+
+def test_the_word_rises_after_four_seconds_and_only_as_far_as_held_throughout() -> None:
+    grader = Grader()
+    grader.grade(Link(silent_s=9), 0.0)
+    assert grader.word == LOST
+    assert grader.grade(Link(), 1.0) == LOST
+    assert grader.grade(Link(loss=0.05), 3.0) == LOST
+    assert grader.grade(Link(), 5.0) == FAIR
+    assert grader.grade(Link(), 6.0) == FAIR
+    assert grader.grade(Link(), 10.0) == GOOD
+
+
+def test_it_falls_only_as_far_as_was_so_for_a_second() -> None:
+    grader = Grader()
+    grader.grade(Link(loss=0.05), 0.0)
+    grader.grade(Link(loss=0.5), 0.5)
+    assert grader.grade(Link(loss=0.5), 1.0) == FAIR
+    assert grader.grade(Link(loss=0.5), 2.5) == FAIR
+    assert grader.grade(Link(loss=0.5), 3.5) == POOR
+
+
+def test_a_lost_link_is_told_at_once() -> None:
+    grader = Grader()
+    assert grader.grade(Link(silent_s=3.0), 0.0) == LOST
