@@ -8,7 +8,14 @@
 import { AttachmentKey } from '../opening/attachments';
 import { encodeBody } from '../opening/body';
 import { acceptGrant } from '../opening/grants';
-import { MediaKey, MediaReceiver, mediaBaseKey, mediaKeyAndSalt } from '../opening/media';
+import {
+    MediaKey,
+    MediaReceiver,
+    mediaBase,
+    mediaBaseKey,
+    mediaEpoch,
+    mediaKeyAndSalt,
+} from '../opening/media';
 import { RecordsPrivateKey, openArchive, openRecordsBox } from '../opening/records';
 import { live } from '../public/acceptance';
 import { decodeArchive, verifyArchive } from '../public/archive';
@@ -116,8 +123,9 @@ export async function mediaHolds(vectors: Vectors): Promise<void> {
     const secret = channel.secrets(media.epoch).get(MEDIA);
     const commit = channel.line.commits.get(media.epoch);
     must(secret !== undefined && commit !== undefined, 'an epoch with media');
-    const base = await mediaBaseKey(secret, commit.hash, hex(un(media.call_id)));
-    must(hex(base) === media.base_key, 'the base key');
+    const baseKey = await mediaBaseKey(secret, commit.hash, hex(un(media.call_id)));
+    must(hex(baseKey) === media.base_key, 'the base key');
+    const base = await mediaBase(baseKey);
     const kid = BigInt(`0x${media.kid}`);
     const { key, salt } = await mediaKeyAndSalt(base, kid);
     must(hex(key) === media.key && hex(salt) === media.salt, 'the key and the salt');
@@ -136,8 +144,8 @@ export async function sealedFrameOutcomes(vectors: Vectors): Promise<(string | n
     const secret = channel.secrets(media.epoch).get(MEDIA);
     const commit = channel.line.commits.get(media.epoch);
     must(secret !== undefined && commit !== undefined, 'an epoch with media');
-    const receiver = new MediaReceiver(hex(un(media.call_id)));
-    await receiver.startEpoch(secret, commit, nowMs);
+    const receiver = new MediaReceiver();
+    receiver.startEpoch(await mediaEpoch(secret, commit, hex(un(media.call_id))), nowMs);
     const outcomes: (string | null)[] = [];
     for (const given of media.sealed_frames) {
         const outcome = await codeOf(async () => {

@@ -15,7 +15,7 @@ import { SealedChannel } from '../opening/channel';
 import { makeGrant } from '../opening/grants';
 import { importHpkeKeyPair } from '../opening/hpke';
 import { DeviceKeys } from '../opening/keys';
-import { mediaSender } from '../opening/media';
+import { mediaEpoch, mediaSender } from '../opening/media';
 import { makeArchive } from '../opening/records';
 import { SigningKey } from '../opening/signing-key';
 import { encodeArchive } from '../public/archive';
@@ -78,12 +78,8 @@ async function seal() {
     const plan = { to: records.recordsId, epochs: [0, 1], classMask: 1 << DURABLE, directories, deviceKeys };
     const archive = await makeArchive(channel, keys, records.recordsId, directories, { nowMs: NOW_MS });
     if (archive === null) throw new Error('there is something to archive');
-    const media = await mediaSender(
-        channel.secrets(1).get(MEDIA) ?? new Uint8Array(0),
-        channel.head,
-        CALL,
-        0,
-    );
+    const secret = channel.secrets(1).get(MEDIA) ?? new Uint8Array(0);
+    const media = await mediaSender(await mediaEpoch(secret, channel.head, CALL), 0);
     const attachment = AttachmentKey.create(5);
     const position = await world.say('dispatcher', channel, 'here', { keyClass: EPHEMERAL });
     return {

@@ -6,7 +6,8 @@
  * among members (RFC 9605 says so). How the frame lies around the codec's clear bytes, and what a receiver drops, is
  * chapter 09's, "Sealed frames".
  *
- * KIDs and counters have up to 64 bits, so they are `bigint`.
+ * Who derives an epoch's base key holds the media secret; whoever seals and opens frames is given a `MediaEpoch`, from which no
+ * key can be read out. KIDs and counters have up to 64 bits, so they are `bigint`.
  */
 
 import type { DeviceId } from '~/protocol/ids';
@@ -40,14 +41,18 @@ export function mediaBaseKey(mediaSecret: Bytes, commitHash: Hex, callId: Hex): 
     return kdf(mediaSecret, 'SFrame 1.0 Base Key', [unhex(commitHash), unhex(callId)], 16);
 }
 
+/** A base key as senders and receivers have it: it derives, and nobody reads it out again. */
+export function mediaBase(base: Bytes): Promise<CryptoKey> {
+    return crypto.subtle.importKey('raw', base, 'HKDF', false, ['deriveBits']);
+}
+
 /** RFC 9605 section 4.4.2: a 16-byte key and a 12-byte salt. */
-export async function mediaKeyAndSalt(base: Bytes, kid: bigint): Promise<{ key: Bytes; salt: Bytes }> {
-    const secret = await crypto.subtle.importKey('raw', base, 'HKDF', false, ['deriveBits']);
+export async function mediaKeyAndSalt(base: CryptoKey, kid: bigint): Promise<{ key: Bytes; salt: Bytes }> {
     const tail = concat([u64(kid), Uint8Array.of(CIPHER_SUITE >> 8, CIPHER_SUITE & 0xff)]);
     const derive = async (label: string, lengthBytes: number): Promise<Bytes> => {
         const info = concat([utf8(label), tail]);
         const parameters = { name: 'HKDF', hash: 'SHA-256', salt: new Uint8Array(0), info };
-        return new Uint8Array(await crypto.subtle.deriveBits(parameters, secret, lengthBytes * 8));
+        return new Uint8Array(await crypto.subtle.deriveBits(parameters, base, lengthBytes * 8));
     };
     return {
         key: await derive('SFrame 1.0 Secret key ', 16),
@@ -102,7 +107,7 @@ export class MediaKey {
         private readonly salt: Bytes,
     ) {}
 
-    static async derive(base: Bytes, kid: bigint): Promise<MediaKey> {
+    static async derive(base: CryptoKey, kid: bigint): Promise<MediaKey> {
         const { key, salt } = await mediaKeyAndSalt(base, kid);
         return new MediaKey(kid, await aesKey(key), salt);
     }
@@ -140,29 +145,37 @@ export type MediaCommit = Pick<Commit, 'epoch' | 'hash'> & {
     readonly roster: readonly { readonly deviceId: DeviceId }[];
 };
 
+/** One call in one epoch: plain data, so that it can be handed to a worker. */
+export interface MediaEpoch {
+    readonly epoch: number;
+    readonly base: CryptoKey;
+    /** Places as KIDs name them. */
+    readonly roster: readonly DeviceId[];
+}
+
+export async function mediaEpoch(mediaSecret: Bytes, commit: MediaCommit, callId: Hex): Promise<MediaEpoch> {
+    return {
+        epoch: commit.epoch,
+        base: await mediaBase(await mediaBaseKey(mediaSecret, commit.hash, callId)),
+        roster: commit.roster.map(({ deviceId }) => deviceId),
+    };
+}
+
 /**
  * A sender's key: make a new one at each start of a transceiver, so counters may start at 0.
  *
- * `index` is the sender's place in the commit's roster; `E_AUTHZ` for one beyond it.
+ * `index` is the sender's place in the roster; `E_AUTHZ` for one beyond it.
  */
 export async function mediaSender(
-    mediaSecret: Bytes,
-    commit: MediaCommit,
-    callId: Hex,
+    { epoch, base, roster }: MediaEpoch,
     index: number,
     random: Random = secureRandom,
 ): Promise<MediaKey> {
-    if (commit.roster[index] === undefined) refuse('E_AUTHZ', 'no such place in the roster');
+    if (roster[index] === undefined) refuse('E_AUTHZ', 'no such place in the roster');
     let context = 0n;
     for (const byte of random(CONTEXT_BYTES)) context = (context << 8n) | BigInt(byte);
-    const kid = (context << 16n) | (BigInt(index) << 8n) | BigInt(commit.epoch & 0xff);
-    return MediaKey.derive(await mediaBaseKey(mediaSecret, commit.hash, callId), kid);
-}
-
-interface CallEpoch {
-    readonly base: Bytes;
-    readonly roster: readonly DeviceId[];
-    readonly epoch: number;
+    const kid = (context << 16n) | (BigInt(index) << 8n) | BigInt(epoch & 0xff);
+    return MediaKey.derive(base, kid);
 }
 
 /** Which of the last counters of one KID were there: bit n is the newest less n. */
@@ -187,33 +200,26 @@ class ReplayWindow {
 }
 
 interface Opener {
-    readonly epoch: CallEpoch;
+    readonly epoch: MediaEpoch;
     readonly key: MediaKey;
     readonly window: ReplayWindow;
 }
 
 /** Opens the media of one call. The epoch before is kept for 10 s; 1,024 keys at most. */
 export class MediaReceiver {
-    readonly #callId: Hex;
-    #now: CallEpoch | null = null;
-    #before: CallEpoch | null = null;
+    #now: MediaEpoch | null = null;
+    #before: MediaEpoch | null = null;
     #beforeUntilMs = 0;
     /** Least used first; by epoch and KID. */
     readonly #openers = new Map<string, Opener>();
 
-    constructor(callId: Hex) {
-        this.#callId = callId;
-    }
-
-    /** Use a new epoch's secret from now on; an epoch that is no newer changes nothing. */
-    async startEpoch(mediaSecret: Bytes, commit: MediaCommit, nowMs: number): Promise<void> {
-        const base = await mediaBaseKey(mediaSecret, commit.hash, this.#callId);
-        // An older epoch that was derived more slowly must not take the place of a newer one.
-        if (this.#now !== null && commit.epoch <= this.#now.epoch) return;
+    /** Use a new epoch from now on; one that is no newer changes nothing: it may have been derived more slowly. */
+    startEpoch(epoch: MediaEpoch, nowMs: number): void {
+        if (this.#now !== null && epoch.epoch <= this.#now.epoch) return;
         this.#forgetBefore();
         this.#before = this.#now;
         this.#beforeUntilMs = nowMs + PREVIOUS_EPOCH_MS;
-        this.#now = { base, roster: commit.roster.map((entry) => entry.deviceId), epoch: commit.epoch };
+        this.#now = epoch;
     }
 
     /**
@@ -243,7 +249,7 @@ export class MediaReceiver {
         return concat([clear, plain]);
     }
 
-    #epochOf(kid: bigint, nowMs: number): CallEpoch {
+    #epochOf(kid: bigint, nowMs: number): MediaEpoch {
         if (nowMs > this.#beforeUntilMs) this.#forgetBefore();
         const held = [this.#now, this.#before];
         const epoch = held.find((e) => e !== null && (e.epoch & 0xff) === Number(kid & 0xffn));
