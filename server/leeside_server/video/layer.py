@@ -1,0 +1,319 @@
+"""The publishing side of a call: a `Track` is a peer's microphone or camera, a `Layer` one stream of it.
+
+A camera may send the same picture in several sizes (simulcast). A layer counts what arrives, asks for what is lost,
+keeps the newest packets for receivers who lost them later, and hands every packet that may go on to the slots that
+show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from leeside_protocol.video.formats import AUDIO_HZ, LAYERS, OPUS, RED, VIDEO_HZ, VP8, MediaKind
+from leeside_protocol.video.rtp import ahead16, begins_key_frame
+from leeside_server.video import rtcp
+from leeside_server.video.seal import MISSES, TRAILER, Packet, SealGate
+
+if TYPE_CHECKING:
+    from leeside_server.video.slot import Slot
+
+CACHE_PACKETS: Final = {MediaKind.AUDIO: 256, MediaKind.VIDEO: 1_024}
+"""The newest packets of a layer, kept for who asks again. Powers of two."""
+RETRY_S: Final = 0.060
+RETRIES: Final = 10
+REORDER_S: Final = 0.010
+"""A packet this late is not lost yet."""
+ASK_GAP: Final = 500
+"""More lost in a row than this are not asked for: a key frame says it in fewer."""
+MISSING: Final = 1_000
+KEY_THROTTLE_S: Final = 0.300
+KEY_REPEAT_S: Final = 0.500
+SILENT_S: Final = 1.0
+"""A layer of which nothing came for this long is not sent any more."""
+VIOLATION_REPEAT_S: Final = 1.0
+RATE_S: Final = 0.5
+
+_PAYLOAD_TYPES: Final = {MediaKind.AUDIO: frozenset((OPUS, RED)), MediaKind.VIDEO: frozenset((VP8,))}
+
+
+class Layer:
+    """One stream of a track. `rid` and `lines` are its simulcast name and height ("" and 0: it is the only one)."""
+
+    def __init__(self, track: Track, ssrc: int, rid: str) -> None:
+        self.track = track
+        self.ssrc = ssrc
+        self.rid = rid
+        self.lines = LAYERS.get(rid, 0)
+        self.began_s = 0.0
+        self.alive = False
+        self.bps = 0.0
+        """What arrives of it, smoothed; 0 when it is not sent."""
+        self.flowing: list[Slot] = []
+        self.waiting: list[Slot] = []
+        self.sender: rtcp.SenderInfo | None = None
+        self.lost = self.recovered = self.asked = self.keys_asked = self.unsealed = 0
+
+        self._video = track.kind is MediaKind.VIDEO
+        self._gate = SealGate()
+        self._audio_misses = 0
+        self._told_s = -VIOLATION_REPEAT_S
+        size = CACHE_PACKETS[track.kind]
+        self._ring: list[Packet | None] = [None] * size
+        self._mask = size - 1
+        self._newest: int | None = None
+        self._first = 0
+        self._missing: dict[int, tuple[float, int]] = {}
+        self._received = self._octets = 0
+        self._before = (0, 0)
+        self._rated = (0, 0.0)
+        self._jitter = 0.0
+        self._timestamp: int | None = None
+        self._transit = 0.0
+        self._sender_s = 0.0
+        self._heard_s = 0.0
+        self._key_asked_s = -KEY_REPEAT_S
+        self._key_wanted = False
+
+    def receive(
+        self,
+        sequence: int,
+        marker_type: int,
+        timestamp: int,
+        orientation: int,
+        payload: bytes,
+        now_s: float,
+        repaired: bool = False,
+    ) -> None:
+        """A packet of this stream; `repaired`: it came on the stream for packets sent again."""
+        if marker_type & 0x7F not in self.track.types:
+            return
+        newest = self._newest
+        if newest is None:
+            at = sequence + 0x1_0000  # So that what was overtaken stays positive.
+            self._first, self._newest = at, at
+        else:
+            at = newest + ahead16(sequence, newest)
+            if at > newest:
+                if at > newest + 1:
+                    self._miss(newest + 1, at, now_s)
+                self._newest = at
+            elif self._missing.pop(at, None) is None:
+                return  # It came before, or nobody waits for it any more.
+            else:
+                self.recovered += 1
+        self._octets += len(payload)
+        self._heard_s = now_s
+        if not repaired:
+            self._received += 1
+            if timestamp != self._timestamp:
+                self._measure(timestamp, now_s)
+        packet = Packet(at, marker_type, timestamp, orientation, payload)
+        if not payload:
+            self._forward(packet, now_s)
+        elif not self._video:
+            if payload.endswith(TRAILER):
+                self._audio_misses = 0
+                self._forward(packet, now_s)
+            else:
+                self._audio_misses += 1
+                self._violate(self._audio_misses, now_s)
+        else:
+            gate = self._gate
+            misses = gate.misses
+            for admitted in gate.admit(
+                packet, payload[0] & 0x17 == 0x10 and begins_key_frame(payload), now_s
+            ):
+                self._forward(admitted, now_s)
+            if gate.misses > misses:
+                self._violate(gate.misses, now_s)
+
+    def _forward(self, packet: Packet, now_s: float) -> None:
+        self._ring[packet.at & self._mask] = packet
+        started: list[Slot] | None = None
+        if self.waiting and packet.payload and (not self._video or begins_key_frame(packet.payload)):
+            started, self.waiting = self.waiting, []
+            self._key_wanted = False
+            for slot in started:
+                slot.start(self, packet, now_s)
+        for slot in self.flowing:
+            slot.forward(packet, now_s)
+        if started is not None:
+            self._catch_up(started, packet.at + 1, now_s)
+
+    def _catch_up(self, started: list[Slot], begin: int, now_s: float) -> None:
+        """A key frame's first packet was lost and came again: what was passed on behind it follows."""
+        assert self._newest is not None
+        for at in range(begin, min(self._newest, begin + self._mask) + 1):
+            if (kept := self.kept(at)) is not None:
+                for slot in started:
+                    slot.forward(kept, now_s)
+
+    def kept(self, at: int) -> Packet | None:
+        """A packet that was passed on, by its unwrapped sequence number, while it is kept."""
+        packet = self._ring[at & self._mask]
+        return packet if packet is not None and packet.at == at else None
+
+    # ---- what is lost
+
+    def _miss(self, begin: int, end: int, now_s: float) -> None:
+        if end - begin > ASK_GAP:
+            self._first += end - begin  # The sender jumped: nothing was lost.
+            self._missing.clear()
+            if self._video and self.flowing:
+                self.ask_key(now_s)
+            return
+        missing = self._missing
+        due_s = now_s + REORDER_S
+        for at in range(begin, end):
+            missing[at] = (due_s, 0)
+        while len(missing) > MISSING:
+            del missing[next(iter(missing))]
+
+    def asks(self, now_s: float, room: int) -> list[int]:
+        """What is to be asked for now, rising, `room` packets at most; each is asked for every 60 ms, ten times."""
+        missing = self._missing
+        if not missing:
+            return []
+        due: list[int] = []
+        given_up = False
+        for at, (due_s, tries) in list(missing.items()):
+            if due_s > now_s:
+                continue
+            if tries >= RETRIES:
+                del missing[at]
+                self.lost += 1
+                given_up = True
+            elif len(due) < room:
+                missing[at] = (now_s + RETRY_S, tries + 1)
+                due.append(at)
+        if given_up and self._video and self.flowing:
+            self.ask_key(now_s)
+        self.asked += len(due)
+        due.sort()
+        return due
+
+    def ask_key(self, now_s: float) -> None:
+        """A key frame, please: at once, or when the throttle of 300 ms allows it."""
+        if now_s - self._key_asked_s < KEY_THROTTLE_S:
+            self._key_wanted = True
+            return
+        self._key_wanted = False
+        self._key_asked_s = now_s
+        self.keys_asked += 1
+        self.track.send_rtcp(rtcp.write_pli(self.ssrc))
+
+    # ---- what is due, and what is told
+
+    def due(self, now_s: float) -> None:
+        """Ask again for the key frame that somebody waits for; notice that the stream stopped or began."""
+        if self._key_wanted or (self._video and self.waiting and now_s - self._key_asked_s >= KEY_REPEAT_S):
+            self.ask_key(now_s)
+        octets, since_s = self._rated
+        if now_s - since_s >= RATE_S:
+            rate = (self._octets - octets) * 8 / (now_s - since_s)
+            self.bps = 0.0 if not rate else rate if not self.bps else (self.bps + rate) / 2
+            self._rated = (self._octets, now_s)
+        alive = self._newest is not None and now_s - self._heard_s < SILENT_S
+        if alive != self.alive:
+            self.alive = alive
+            self.track.changed(self, now_s)
+
+    def report(self, now_s: float) -> rtcp.ReportBlock | None:
+        """How this stream arrives, since the report before (RFC 3550, A.3)."""
+        if self._newest is None:
+            return None
+        expected = self._newest - self._first + 1
+        before_expected, before_received = self._before
+        self._before = (expected, self._received)
+        interval = expected - before_expected
+        lost = interval - (self._received - before_received)
+        fraction = min(255, (lost << 8) // interval) if interval > 0 and lost > 0 else 0
+        last_report = delay = 0
+        if self.sender is not None:
+            last_report = rtcp.middle(self.sender.ntp)
+            delay = round((now_s - self._sender_s) * 65_536)
+        highest = self._newest - 0x1_0000
+        return rtcp.ReportBlock(
+            self.ssrc, fraction, expected - self._received, highest, int(self._jitter), last_report, delay
+        )
+
+    def sender_report(self, info: rtcp.SenderInfo, now_s: float) -> None:
+        """The publisher's clock: passed on to everybody who sees this layer."""
+        self.sender = info
+        self._sender_s = now_s
+        for slot in self.flowing:
+            slot.report(info, now_s)
+
+    def _measure(self, timestamp: int, now_s: float) -> None:
+        """Jitter (RFC 3550, A.8), by the first packet of each frame."""
+        transit = now_s * self.track.hz - timestamp
+        if self._timestamp is not None:
+            difference = abs(transit - self._transit)
+            if difference < 5 * self.track.hz:
+                self._jitter += (difference - self._jitter) / 16
+        self._timestamp = timestamp
+        self._transit = transit
+
+    def _violate(self, misses: int, now_s: float) -> None:
+        """A frame was not sealed, and was dropped. The pictures after it need a key frame, sealed again."""
+        self.unsealed += 1
+        if self._video:
+            for slot in self.flowing:
+                slot.lose_key()
+            self.waiting += self.flowing
+            self.flowing = []
+        if misses >= MISSES and now_s - self._told_s >= VIOLATION_REPEAT_S:
+            self._told_s = now_s
+            self.track.on_unsealed(self.track)
+
+
+class Track:
+    """A microphone or a camera of one peer, and the slots of the others that show it."""
+
+    def __init__(
+        self,
+        kind: MediaKind,
+        mid: str,
+        send_rtcp: Callable[[bytes], None],
+        on_layer: Callable[[Track, Layer], None],
+        on_unsealed: Callable[[Track], None],
+    ) -> None:
+        self.kind = kind
+        self.mid = mid
+        self.types = _PAYLOAD_TYPES[kind]
+        self.hz = VIDEO_HZ if kind is MediaKind.VIDEO else AUDIO_HZ
+        self.send_rtcp = send_rtcp
+        self.on_unsealed = on_unsealed
+        self.layers: dict[str, Layer] = {}
+        """By simulcast name; "" for a stream without one."""
+        self.slots: dict[Slot, None] = {}
+        self._on_layer = on_layer
+
+    def add(self, ssrc: int, rid: str, now_s: float) -> Layer:
+        """A stream of this track was seen for the first time, or begins anew under another SSRC."""
+        before = self.layers.get(rid)
+        layer = self.layers[rid] = Layer(self, ssrc, rid)
+        layer.began_s = now_s
+        if before is not None:
+            before.flowing, before.waiting = [], []
+        self.changed(layer, now_s)
+        return layer
+
+    def changed(self, layer: Layer, now_s: float) -> None:
+        """A layer began or stopped: every slot looks again for what it wants, and the room is told."""
+        for slot in list(self.slots):
+            slot.choose(now_s)
+        self._on_layer(self, layer)
+
+    def pick(self, lines: int) -> Layer | None:
+        """The largest living layer of at most this many lines, else the smallest living one, else any."""
+        layers = [layer for layer in self.layers.values() if layer.alive] or list(self.layers.values())
+        fitting = [layer for layer in layers if layer.lines <= lines]
+        if fitting:
+            return max(fitting, key=_lines)
+        return min(layers, key=_lines, default=None)
+
+
+def _lines(layer: Layer) -> int:
+    return layer.lines

@@ -1,0 +1,371 @@
+"""A receiver's place for somebody's picture or sound: one m-line of its offer, fed by at most one track at a time.
+
+What a slot sends is one stream of its own, whatever is behind it: its sequence numbers and timestamps go on without a
+step when the layer or the person changes. Of a publisher's header only marker, payload type and orientation pass.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from enum import IntEnum
+from typing import Final, Protocol
+
+from leeside_protocol.video.formats import (
+    AUDIO_HZ,
+    EXT_MID,
+    EXT_ORIENTATION,
+    EXT_TRANSPORT_SEQ,
+    RTX_OF,
+    VIDEO_HZ,
+    VP8_RTX,
+    MediaKind,
+)
+from leeside_protocol.video.rtp import ahead16, ahead32
+from leeside_protocol.video.signalling import PausedWhy
+from leeside_server.video import rtcp
+from leeside_server.video.layer import Layer, Track
+from leeside_server.video.seal import Packet
+
+ALL_LINES: Final = 4_320
+HISTORY: Final = 8
+"""Layer changes that are remembered, for packets asked for again from before them."""
+PADDING_BYTES: Final = 255
+STEP_S: Final = 10.0
+"""Publishers' clocks that lead further than this from what was sent are not believed."""
+REPORTS: Final = 8
+
+HEAD_BYTES: Final = 24
+"""Fixed header, extension head, mid, transport sequence, orientation, and a byte of filling."""
+_head: Final = struct.Struct("!BBHLL7sHBBx")
+_pack_head: Final = _head.pack_into
+_pack_number: Final = struct.Struct("!H").pack_into
+_PLAIN: Final = 0x90
+_PADDED: Final = 0xB0
+_ORIENTATION: Final = EXT_ORIENTATION << 4
+_PADDING: Final = bytes(PADDING_BYTES - 1) + bytes([PADDING_BYTES])
+
+
+class Outlet(Protocol):
+    """A receiving peer, as the plane sees it. What is called here never calls back into the plane."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether packets can be protected and sent now; what comes while they cannot is not kept."""
+        ...
+
+    def next_seq(self) -> int:
+        """The next number (16 bits) of this peer's transport; a packet follows with it."""
+        ...
+
+    def send_rtp(self, length: int, transport_seq: int) -> None:
+        """Protect and send what stands in the shared out buffer; remember its size and time for the estimate."""
+        ...
+
+    def send_rtcp(self, packet: bytes) -> None:
+        """Protect and send a compound."""
+        ...
+
+
+class SlotState(IntEnum):
+    """What a slot does. SWITCHING: it shows a layer while it waits for another's key frame."""
+
+    EMPTY = 0
+    WAIT_KEY = 1
+    FLOW = 2
+    SWITCHING = 3
+    PAUSED = 4
+
+
+class Slot:
+    """One m-line towards a receiver. `out` is shared by all slots of a worker: 2,048 bytes, sent before the next use."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        out: bytearray,
+        kind: MediaKind,
+        mid: str,
+        ssrc: int,
+        repair_ssrc: int,
+        cname: bytes,
+    ) -> None:
+        self.kind = kind
+        self.mid = mid
+        self.ssrc = ssrc
+        self.repair_ssrc = repair_ssrc
+        self.track: Track | None = None
+        self.layer: Layer | None = None
+        """What is shown now, and while paused or waiting None."""
+        self.pending: Layer | None = None
+        self.lines = ALL_LINES
+        self.why = PausedWhy.FLOWING
+        self.packets = self.octets = self.resent = self.keys_asked = 0
+        self.rtt_s: float | None = None
+        self.loss = 0.0
+        """Of what was sent, by the receiver's last report: 0 to 1."""
+
+        self._outlet = outlet
+        self._out = out
+        self._cname = cname
+        self._hz = VIDEO_HZ if kind is MediaKind.VIDEO else AUDIO_HZ
+        self._prefix = struct.pack("!HHBBB", 0xBEDE, 2, EXT_MID << 4, ord(mid), EXT_TRANSPORT_SEQ << 4 | 1)
+        self._since = 0
+        self._shift = 0
+        self._timestamp_shift = 0
+        # A stream that begins at a small number cannot wrap before the receiver's SRTP has heard of it.
+        self._newest = 0
+        self._timestamp = 0
+        self._sent_s: float | None = None
+        self._repair_newest = 0
+        self._history: deque[tuple[int, int, int, Layer]] = deque(maxlen=HISTORY)
+        self._reports: dict[int, float] = {}
+
+    @property
+    def state(self) -> SlotState:
+        """Derived, so that it cannot lie."""
+        if self.track is None:
+            return SlotState.EMPTY
+        if self.why is not PausedWhy.FLOWING:
+            return SlotState.PAUSED
+        if self.layer is None:
+            return SlotState.WAIT_KEY
+        return SlotState.FLOW if self.pending is None else SlotState.SWITCHING
+
+    # ---- what it shows
+
+    def attach(self, track: Track, now_s: float) -> None:
+        """Show this track from its next key frame on (sound: from its next packet)."""
+        if track.kind is not self.kind:
+            raise ValueError("sound and picture have slots of their own")
+        self.detach()
+        self.track = track
+        track.slots[self] = None
+        self.choose(now_s)
+
+    def detach(self) -> None:
+        """Show nothing."""
+        self._leave()
+        if self.track is not None:
+            self.track.slots.pop(self, None)
+        self.track = None
+        self.why = PausedWhy.FLOWING
+
+    def want(self, lines: int, now_s: float) -> None:
+        """Show the largest layer of at most `lines`, from its next key frame on; until then what is shown goes on."""
+        self.lines = lines
+        self.choose(now_s)
+
+    def pause(self, why: PausedWhy) -> None:
+        """Send nothing until `resume`."""
+        self._leave()
+        self.why = why
+
+    def resume(self, now_s: float) -> None:
+        """Go on with the next key frame, which is asked for."""
+        if self.why is not PausedWhy.FLOWING:
+            self.why = PausedWhy.FLOWING
+            self.choose(now_s)
+
+    def choose(self, now_s: float) -> None:
+        """Look again which layer fits; called when one begins or stops."""
+        if self.track is None or self.why is not PausedWhy.FLOWING:
+            return
+        layer = self.track.pick(self.lines)
+        current = self.layer
+        if current is not None and current not in self.track.layers.values():
+            self._leave()  # It began anew under another SSRC.
+            current = None
+        if layer is None or layer is self.pending:
+            return
+        if self.pending is not None and self in self.pending.waiting:
+            self.pending.waiting.remove(self)
+        self.pending = None
+        if layer is current:
+            return
+        self.pending = layer
+        layer.waiting.append(self)
+        if self.kind is MediaKind.VIDEO:
+            layer.ask_key(now_s)
+
+    def _leave(self) -> None:
+        if self.layer is not None and self in self.layer.flowing:
+            self.layer.flowing.remove(self)
+        if self.pending is not None and self in self.pending.waiting:
+            self.pending.waiting.remove(self)
+        self.layer = self.pending = None
+
+    def lose_key(self) -> None:
+        """The layer shown goes on only with its next key frame. The layer moves the slot from `flowing` to `waiting`."""
+        if self.pending is not None and self in self.pending.waiting:
+            self.pending.waiting.remove(self)
+        self.pending = self.layer
+        self.layer = None
+
+    def start(self, layer: Layer, packet: Packet, now_s: float) -> None:
+        """The layer's key frame begins with `packet`: from here on it is shown, without a step in what was sent."""
+        shift = self._clock_shift(layer, packet.timestamp, now_s)
+        if self.layer is not None and self in self.layer.flowing:
+            self.layer.flowing.remove(self)
+        self.layer = layer
+        self.pending = None
+        layer.flowing.append(self)
+        self._since = packet.at
+        self._shift = self._newest + 1 - packet.at
+        self._timestamp_shift = shift
+        self._history.append((self._newest + 1, self._shift, shift, layer))
+        if layer.sender is not None:
+            self.report(layer.sender, now_s)
+
+    def _clock_shift(self, layer: Layer, timestamp: int, now_s: float) -> int:
+        """What is added to the layer's timestamps: by the publisher's clock between two layers of one picture, else by
+        the time that passed here."""
+        if self._sent_s is None:
+            return -timestamp
+        before = self.layer
+        if before is not None and before.track is layer.track and before.sender and layer.sender:
+            old, new = before.sender, layer.sender
+            between = ((new.ntp - old.ntp) * self._hz) >> 32
+            shift = self._timestamp_shift + old.rtp - new.rtp + between
+            step = ahead32(timestamp + shift, self._timestamp)
+            if abs(step) < STEP_S * self._hz:
+                return shift + max(0, 1 - step)
+        step = max(1, round((now_s - self._sent_s) * self._hz))
+        return self._timestamp + step - timestamp
+
+    # ---- what it sends
+
+    def forward(self, packet: Packet, now_s: float) -> None:
+        """Send a packet of the layer shown. This is the path that every packet takes to every receiver."""
+        at = packet.at
+        outlet = self._outlet
+        if at < self._since or not outlet.ready:
+            return
+        number = at + self._shift
+        timestamp = packet.timestamp + self._timestamp_shift & 0xFFFF_FFFF
+        if number > self._newest:
+            self._newest = number
+            self._timestamp = timestamp
+            self._sent_s = now_s
+        payload = packet.payload
+        first = _PLAIN
+        if not payload:
+            first, payload = _PADDED, b"\x01"
+        end = HEAD_BYTES + len(payload)
+        orientation = packet.orientation
+        transport_seq = outlet.next_seq()
+        out = self._out
+        if orientation < 0:
+            _pack_head(
+                out,
+                0,
+                first,
+                packet.marker_type,
+                number & 0xFFFF,
+                timestamp,
+                self.ssrc,
+                self._prefix,
+                transport_seq,
+                0,
+                0,
+            )
+        else:
+            _pack_head(
+                out, 0, first, packet.marker_type, number & 0xFFFF, timestamp, self.ssrc, self._prefix, transport_seq,
+                _ORIENTATION, orientation,
+            )  # fmt: skip
+        out[HEAD_BYTES:end] = payload
+        self.packets += 1
+        self.octets += len(payload)
+        outlet.send_rtp(end, transport_seq)
+
+    def resend(self, number: int) -> bool:
+        """Send a packet again that the receiver asked for (16 bits), if it is kept: a picture's on the repair stream
+        (RFC 4588), sound as it was."""
+        newest = self._newest
+        at = newest + ahead16(number, newest)
+        if at > newest or not self._outlet.ready:
+            return False
+        for first, shift, timestamp_shift, layer in reversed(self._history):
+            if at >= first:
+                packet = layer.kept(at - shift)
+                if packet is None or not packet.payload:
+                    return False
+                timestamp = packet.timestamp + timestamp_shift & 0xFFFF_FFFF
+                break
+        else:
+            return False
+        self.resent += 1
+        out = self._out
+        payload = packet.payload
+        head = HEAD_BYTES
+        marker_type, ssrc = packet.marker_type, self.ssrc
+        if self.kind is MediaKind.VIDEO:
+            _pack_number(out, head, number)
+            head += 2
+            marker_type = marker_type & 0x80 | RTX_OF[marker_type & 0x7F]
+            number, ssrc = self._next_repair(), self.repair_ssrc
+        out[head : head + len(payload)] = payload
+        self._send(_PLAIN, marker_type, number, timestamp, ssrc, packet.orientation, head + len(payload))
+        return True
+
+    def pad(self) -> int:
+        """Send a packet of padding on the repair stream, which is not seen: it only measures the link. How many bytes
+        it had; 0: nothing was shown yet, or nothing can be sent."""
+        if self.kind is not MediaKind.VIDEO or self._sent_s is None or not self._outlet.ready:
+            return 0
+        end = HEAD_BYTES + PADDING_BYTES
+        self._out[HEAD_BYTES:end] = _PADDING
+        self._send(_PADDED, VP8_RTX, self._next_repair(), self._timestamp, self.repair_ssrc, -1, end)
+        return end
+
+    def _next_repair(self) -> int:
+        self._repair_newest = self._repair_newest + 1 & 0xFFFF
+        return self._repair_newest
+
+    def _send(
+        self, first: int, marker_type: int, number: int, timestamp: int, ssrc: int, orientation: int, end: int
+    ) -> None:
+        transport_seq = self._outlet.next_seq()
+        element, value = (0, 0) if orientation < 0 else (_ORIENTATION, orientation)
+        _pack_head(
+            self._out,
+            0,
+            first,
+            marker_type,
+            number,
+            timestamp,
+            ssrc,
+            self._prefix,
+            transport_seq,
+            element,
+            value,
+        )
+        self._outlet.send_rtp(end, transport_seq)
+
+    # ---- reports
+
+    def report(self, info: rtcp.SenderInfo, now_s: float) -> None:
+        """The publisher's clock, with the timestamps that this slot sends: keeps sound and picture together."""
+        if not self._outlet.ready:
+            return
+        reports = self._reports
+        reports[rtcp.middle(info.ntp)] = now_s
+        if len(reports) > REPORTS:
+            del reports[next(iter(reports))]
+        shifted = rtcp.SenderInfo(self.ssrc, info.ntp, info.rtp + self._timestamp_shift)
+        self._outlet.send_rtcp(rtcp.write_sender_report(shifted, self.packets, self.octets, self._cname))
+
+    def received(self, block: rtcp.ReportBlock, now_s: float) -> None:
+        """What the receiver reports of this slot: its loss, and how long a packet takes there and back."""
+        self.loss = block.fraction / 256
+        sent_s = self._reports.get(block.last_report)
+        if sent_s is not None:
+            self.rtt_s = max(0.0, now_s - sent_s - block.delay / 65_536)
+
+    def ask_key(self, now_s: float) -> None:
+        """The receiver wants a key frame of what it sees."""
+        layer = self.pending or self.layer
+        if layer is not None and self.kind is MediaKind.VIDEO:
+            self.keys_asked += 1
+            layer.ask_key(now_s)

@@ -1,0 +1,188 @@
+"""Transport-wide congestion control: when every packet of a transport arrived (draft-holmer-rmcat-transport-wide-cc-01).
+
+Upstream the bridge writes these reports for publishers, downstream it reads its receivers'. A report claims up to
+65,535 packets in a few bytes: one that claims more than a link can have carried, or more arrivals than it has times
+for, is refused whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from leeside_protocol.video.rtp import ahead16
+from leeside_server.video.rtcp import OWN_SSRC, TRANSPORT_FEEDBACK, TWCC, Part
+
+STATUSES: Final = 4_096
+"""Packets that one report may speak of."""
+TICK_S: Final = 0.000_25
+REFERENCE_S: Final = 0.064
+
+_STATUSES_WRITTEN: Final = 400
+"""Of a report that we write: it stays below 1,200 bytes even when each time takes two."""
+_GAP: Final = 200
+"""So many packets lost in a row are not told one by one: a new report starts behind them."""
+_PENDING: Final = 4_000
+
+_fixed: Final = struct.Struct("!LLHHL")
+_chunk: Final = struct.Struct("!H")
+_delta: Final = struct.Struct("!h")
+
+
+class TwccReport(NamedTuple):
+    """The fates of the packets `base`, `base + 1`.. (16 bits): when each arrived by the receiver's clock, in seconds
+    from an origin that stays the same for one `TwccReader`; None: it did not."""
+
+    base: int
+    arrivals: list[float | None]
+
+
+class TwccReader:
+    """Reads the reports of one receiver; keeps its 24-bit clock unwrapped."""
+
+    def __init__(self) -> None:
+        self._reference: int | None = None
+
+    def read(self, data: bytes, part: Part) -> TwccReport | None:
+        """The report, or None: it is cut, or its lengths lie."""
+        if part.end - part.start < _fixed.size:
+            return None
+        _, _, base, count, tail = _fixed.unpack_from(data, part.start)
+        if not 0 < count <= STATUSES:
+            return None
+        symbols, at = _symbols(data, part.start + _fixed.size, part.end, count)
+        if len(symbols) < count:
+            return None
+        reference = self._unwrapped(tail >> 8)
+        time_s = reference * REFERENCE_S
+        arrivals: list[float | None] = []
+        for symbol in symbols:
+            if symbol == 0:
+                arrivals.append(None)
+                continue
+            if symbol == 1:
+                if at >= part.end:
+                    return None
+                ticks = data[at]
+                at += 1
+            elif symbol == 2:
+                if at + 2 > part.end:
+                    return None
+                ticks = _delta.unpack_from(data, at)[0]
+                at += 2
+            else:
+                return None
+            time_s += ticks * TICK_S
+            arrivals.append(time_s)
+        self._reference = reference
+        return TwccReport(base, arrivals)
+
+    def _unwrapped(self, reference: int) -> int:
+        before = self._reference
+        if before is None:
+            return reference
+        return before + ((reference - before + 0x80_0000) & 0xFF_FFFF) - 0x80_0000
+
+
+def _symbols(data: bytes, at: int, end: int, count: int) -> tuple[list[int], int]:
+    """Up to `count` packet statuses (0 lost, 1 small time, 2 large time, 3 none known), and where the times begin."""
+    symbols: list[int] = []
+    while len(symbols) < count and at + 2 <= end:
+        (chunk,) = _chunk.unpack_from(data, at)
+        at += 2
+        if chunk < 0x8000:
+            symbols += [chunk >> 13] * min(chunk & 0x1FFF, count - len(symbols))
+        elif chunk < 0xC000:
+            symbols += [(chunk >> place) & 1 for place in range(13, -1, -1)]
+        else:
+            symbols += [(chunk >> place) & 3 for place in range(12, -1, -2)]
+    del symbols[count:]
+    return symbols, at
+
+
+class Arrivals:
+    """When the packets of one publisher's transport arrived, until they are reported."""
+
+    def __init__(self) -> None:
+        self._newest: int | None = None
+        self._next: int | None = None
+        self._pending: dict[int, float] = {}
+        self._number = 0
+
+    def add(self, transport_seq: int, now_s: float) -> None:
+        """A packet came. The first of two with one number counts."""
+        newest = self._newest
+        if newest is None:
+            newest = self._newest = transport_seq + 0x1_0000
+            at = newest
+        else:
+            at = newest + ahead16(transport_seq, newest)
+            if at > newest:
+                self._newest = at
+        if len(self._pending) < _PENDING:
+            self._pending.setdefault(at, now_s)
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def reports(self, media_ssrc: int) -> list[bytes]:
+        """What to tell the publisher now; each is a whole RTCP packet. Empty when nothing came."""
+        if not self._pending:
+            return []
+        numbers = sorted(self._pending)
+        base = numbers[0]
+        if self._next is not None and 0 < base - self._next <= _GAP:
+            base = self._next  # What did not come since the last report is told as lost.
+        packets: list[bytes] = []
+        run: list[int] = []
+        before = base
+        for number in numbers:
+            if run and (number - base >= _STATUSES_WRITTEN or number - before > _GAP):
+                packets.append(self._write(media_ssrc, base, run))
+                base = number if number - before > _GAP else before + 1
+                run = []
+            run.append(number)
+            before = number
+        packets.append(self._write(media_ssrc, base, run))
+        self._next = max(before + 1, self._next or 0)
+        self._pending.clear()
+        return packets
+
+    def _write(self, media_ssrc: int, base: int, numbers: list[int]) -> bytes:
+        pending = self._pending
+        reference = int(pending[numbers[0]] // REFERENCE_S)
+        ticks = round(reference * REFERENCE_S / TICK_S)
+        symbols = bytearray(numbers[-1] - base + 1)
+        times = bytearray()
+        for number in numbers:
+            delta = min(max(round(pending[number] / TICK_S) - ticks, -0x8000), 0x7FFF)
+            ticks += delta
+            if 0 <= delta <= 0xFF:
+                symbols[number - base] = 1
+                times.append(delta)
+            else:
+                symbols[number - base] = 2
+                times += _delta.pack(delta)
+        body = _fixed.pack(
+            OWN_SSRC, media_ssrc, base & 0xFFFF, len(symbols), (reference & 0xFF_FFFF) << 8 | self._number
+        )
+        self._number = (self._number + 1) & 0xFF
+        body += _chunks(symbols) + times
+        padding = -len(body) % 4
+        if padding:
+            body += bytes(padding - 1) + bytes([padding])
+        first = 0x80 | TWCC | (0x20 if padding else 0)
+        return struct.pack("!BBH", first, TRANSPORT_FEEDBACK, len(body) // 4) + body
+
+
+def _chunks(symbols: bytearray) -> bytes:
+    """Statuses as chunks: one run when all are alike, as on a good link; else seven in each."""
+    if symbols.count(symbols[0]) == len(symbols):
+        return _chunk.pack(symbols[0] << 13 | len(symbols))
+    chunks = bytearray()
+    for at in range(0, len(symbols), 7):
+        chunk = 0xC000
+        for place, symbol in enumerate(symbols[at : at + 7]):
+            chunk |= symbol << (12 - 2 * place)
+        chunks += _chunk.pack(chunk)
+    return bytes(chunks)

@@ -1,0 +1,41 @@
+"""Packets through the bridge: what a receiver is sent of what a publisher sends."""
+
+from __future__ import annotations
+
+from leeside_server.video.slot import SlotState
+from tests.support.video_plane import Plane
+
+
+def test_sound_and_picture_reach_the_receiver_with_headers_of_its_own() -> None:
+    plane = Plane()
+    plane.attach()
+    plane.camera.send(plane.camera.sound(), 1.0)
+    plane.camera.send(plane.camera.frame(key=True), 1.0)
+    plane.camera.send(plane.camera.frame(), 1.1)
+
+    (sound,) = plane.ear.of(plane.sound)
+    assert (sound.payload_type, sound.extensions[1]) == (111, b"a")
+    assert sound.payload.endswith(b"LS\x01")
+    pictures = plane.ear.of(plane.picture)
+    assert [packet.sequence for packet in pictures] == [1, 2, 3, 4, 5, 6]
+    assert {packet.extensions[1] for packet in pictures} == {b"b"}
+    assert [data for _, data in plane.ear.frames(plane.picture)] == plane.camera.frames
+    assert plane.picture.state is SlotState.FLOW
+    plane.sane()
+
+
+def test_a_key_frame_is_asked_for_when_somebody_begins_to_look() -> None:
+    plane = Plane()
+    plane.camera.send(plane.camera.frame(key=True), 1.0)
+    plane.attach(2.0)
+    assert len(plane.asked(206, 1)) == 1
+    plane.camera.send(plane.camera.frame(), 2.0)
+    assert plane.ear.of(plane.picture) == []
+    assert plane.picture.state is SlotState.WAIT_KEY
+    plane.uplink.due(2.6)
+    assert len(plane.asked(206, 1)) == 1, "it is asked for again while it does not come"
+    plane.camera.send(plane.camera.frame(key=True), 2.7)
+    assert len(plane.ear.frames(plane.picture)) == 1
+    plane.uplink.due(3.9)
+    assert plane.asked(206, 1) == []
+    plane.sane()
