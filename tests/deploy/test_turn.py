@@ -20,6 +20,8 @@ from typing import Final
 
 import pytest
 
+from leeside_protocol.ids import DeviceId
+from leeside_server.core.video import turn_server
 from tests.support.coturn import CONFIGURATION, LIFETIME_S, PORT, Coturn, coturn_running, credential
 from tests.support.turn_client import TCP, Address, NoAnswer, Refused, TurnClient
 
@@ -234,6 +236,18 @@ def test_strangers_are_refused(coturn_server: Coturn) -> None:
     got = {what: code_of(TurnClient(coturn_server.address, *pair)) for what, pair in tried.items()}
     assert got == dict.fromkeys(tried, UNAUTHORIZED)
     assert code_of(TurnClient(coturn_server.address, username, good)) == 0
+
+
+def test_what_a_node_gives_out_is_taken_and_names_nobody(coturn_server: Coturn) -> None:
+    """`leeside_server.core.video.turn_server` and coturn agree on how a credential is made."""
+    device = DeviceId(b"D" * 16)
+    given = turn_server(coturn_server.urls, coturn_server.secret, b"R" * 16, device, int(time.time() * 1000))
+    assert code_of(TurnClient(coturn_server.address, given.username, given.credential)) == 0
+    until, _, name = given.username.partition(":")
+    assert 0 < int(until) - time.time() <= LIFETIME_S
+    assert device.hex() not in name
+    old = turn_server(coturn_server.urls, coturn_server.secret, b"R" * 16, device, 0)
+    assert code_of(TurnClient(coturn_server.address, old.username, old.credential)) == UNAUTHORIZED
 
 
 @pytest.mark.slow
