@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from leeside_protocol.video.formats import OPUS, VP8, VP8_RTX, MediaKind
 from leeside_protocol.video.rtp import split_vp8, write_rtp
+from leeside_protocol.video.twcc import TwccReport
 from leeside_server.video.forward import Downlink, Uplink
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.slot import Slot
-from leeside_server.video.twcc import TwccReport
 
 SEALED = b"\x0aLS\x01"
 AUDIO_SSRC, VIDEO_SSRC, REPAIR_SSRC = 1_111, 2_222, 3_333

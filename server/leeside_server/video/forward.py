@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from leeside_protocol.video import rtcp
 from leeside_protocol.video.formats import (
     DOWN_MIDS,
     EXT_MID,
@@ -22,10 +23,9 @@ from leeside_protocol.video.formats import (
     MediaKind,
 )
 from leeside_protocol.video.rtp import RtpHeader
-from leeside_server.video import rtcp
+from leeside_protocol.video.twcc import Arrivals, TwccReport, read_twcc
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.slot import Outlet, Slot
-from leeside_server.video.twcc import Arrivals, TwccReader, TwccReport
 
 PACKETS_PER_S: Final = 3_000
 CONTROL_PER_S: Final = 400
@@ -266,7 +266,6 @@ class Downlink:
         self.refused = self.over = self.faults = 0
         self._by_ssrc = {slot.ssrc: slot for slot in self.slots.values()}
         self._on_twcc = on_twcc
-        self._twcc = TwccReader()
         self._control_left = Allowance(CONTROL_PER_S)
         self._nacks_left = Allowance(NACKS_PER_S)
         self._resent_left = Allowance(RESENT_PER_S)
@@ -317,7 +316,7 @@ class Downlink:
             if part.variant == rtcp.NACK:
                 self._resend(data, part, now_s)
             elif part.variant == rtcp.TWCC:
-                report = self._twcc.read(data, part)
+                report = read_twcc(data, part)
                 if report is None:
                     self.refused += 1
                 else:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from leeside_protocol.video import rtcp
 from leeside_protocol.video.formats import AUDIO_HZ, LAYERS, OPUS, RED, VIDEO_HZ, VP8, MediaKind
+from leeside_protocol.video.frames import is_sealed
 from leeside_protocol.video.rtp import ahead16, begins_key_frame
-from leeside_server.video import rtcp
-from leeside_server.video.seal import MISSES, TRAILER, Packet, SealGate
+from leeside_server.video.seal import MISSES, Packet, SealGate
 
 if TYPE_CHECKING:
     from leeside_server.video.slot import Slot
@@ -112,7 +113,7 @@ class Layer:
         if not payload:
             self._forward(packet, now_s)
         elif not self._video:
-            if payload.endswith(TRAILER):
+            if is_sealed(payload):
                 self._audio_misses = 0
                 self._forward(packet, now_s)
             else:

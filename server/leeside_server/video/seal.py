@@ -23,7 +23,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-TRAILER: Final = b"LS\x01"
+from leeside_protocol.video.frames import is_sealed
+
 TRUST_S: Final = 2.0
 MISSES: Final = 3
 """Unsealed frames in a row before it is told: a single one is dropped and forgotten."""
@@ -108,7 +109,7 @@ class SealGate:
 
     def _finish(self, frame: _Frame, packet: Packet, now_s: float) -> list[Packet]:
         held = self._release(frame)
-        if not packet.payload.endswith(TRAILER):
+        if not is_sealed(packet.payload):
             frame.fate = _Fate.DROPPED
             self.misses += 1
             self._trusted_until_s = None

@@ -11,6 +11,7 @@ from collections import deque
 from enum import IntEnum
 from typing import Final, Protocol
 
+from leeside_protocol.video import rtcp
 from leeside_protocol.video.formats import (
     AUDIO_HZ,
     EXT_MID,
@@ -23,7 +24,6 @@ from leeside_protocol.video.formats import (
 )
 from leeside_protocol.video.rtp import ahead16, ahead32
 from leeside_protocol.video.signalling import PausedWhy
-from leeside_server.video import rtcp
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.seal import Packet
 

@@ -1,7 +1,7 @@
-"""RTCP as the bridge reads and writes it (RFC 3550, RFC 4585, RFC 5104).
+"""RTCP as the bridge and its peers read and write it (RFC 3550, RFC 4585, RFC 5104).
 
 A compound whose lengths do not add up is refused whole. What a peer may ask for in one packet is bounded where it is
-read; how often it may ask, where it is answered (`forward`).
+read; how often it may ask, where it is answered.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PLI: Final = 1
 FIR: Final = 4
 
 OWN_SSRC: Final = 1
-"""The bridge's own name in what it reports: it sends no media of its own."""
+"""The name under which the bridge and its peers report what they receive."""
 NACK_ENTRIES: Final = 64
 """Entries of one NACK that are read or written, of 17 packets each."""
 

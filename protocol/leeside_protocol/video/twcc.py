@@ -8,15 +8,19 @@ for, is refused whole.
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
+from leeside_protocol.video.rtcp import OWN_SSRC, TRANSPORT_FEEDBACK, TWCC, Part
 from leeside_protocol.video.rtp import ahead16
-from leeside_server.video.rtcp import OWN_SSRC, TRANSPORT_FEEDBACK, TWCC, Part
 
 STATUSES: Final = 4_096
 """Packets that one report may speak of."""
-TICK_S: Final = 0.000_25
-REFERENCE_S: Final = 0.064
+TICK_US: Final = 250
+REFERENCE_US: Final = 64_000
+
+TwccReport = list[tuple[int, int | None]]
+"""Packets in order: the transport's number (16 bits), and when it arrived in microseconds of the receiver's clock (which
+begins again after 24 bits of 64 ms); None: it did not."""
 
 _STATUSES_WRITTEN: Final = 400
 """Of a report that we write: it stays below 1,200 bytes even when each time takes two."""
@@ -29,59 +33,34 @@ _chunk: Final = struct.Struct("!H")
 _delta: Final = struct.Struct("!h")
 
 
-class TwccReport(NamedTuple):
-    """The fates of the packets `base`, `base + 1`.. (16 bits): when each arrived by the receiver's clock, in seconds
-    from an origin that stays the same for one `TwccReader`; None: it did not."""
-
-    base: int
-    arrivals: list[float | None]
-
-
-class TwccReader:
-    """Reads the reports of one receiver; keeps its 24-bit clock unwrapped."""
-
-    def __init__(self) -> None:
-        self._reference: int | None = None
-
-    def read(self, data: bytes, part: Part) -> TwccReport | None:
-        """The report, or None: it is cut, or its lengths lie."""
-        if part.end - part.start < _fixed.size:
+def read_twcc(data: bytes, part: Part) -> TwccReport | None:
+    """The fates of the packets a report speaks of; None: it is cut, or its lengths lie."""
+    if part.end - part.start < _fixed.size:
+        return None
+    _, _, base, count, tail = _fixed.unpack_from(data, part.start)
+    if not 0 < count <= STATUSES:
+        return None
+    symbols, at = _symbols(data, part.start + _fixed.size, part.end, count)
+    if len(symbols) < count:
+        return None
+    time_us = (tail >> 8) * REFERENCE_US
+    report: TwccReport = []
+    for place, symbol in enumerate(symbols):
+        number = base + place & 0xFFFF
+        if symbol == 0:
+            report.append((number, None))
+            continue
+        if symbol == 1 and at < part.end:
+            ticks = data[at]
+            at += 1
+        elif symbol == 2 and at + 2 <= part.end:
+            (ticks,) = _delta.unpack_from(data, at)
+            at += 2
+        else:
             return None
-        _, _, base, count, tail = _fixed.unpack_from(data, part.start)
-        if not 0 < count <= STATUSES:
-            return None
-        symbols, at = _symbols(data, part.start + _fixed.size, part.end, count)
-        if len(symbols) < count:
-            return None
-        reference = self._unwrapped(tail >> 8)
-        time_s = reference * REFERENCE_S
-        arrivals: list[float | None] = []
-        for symbol in symbols:
-            if symbol == 0:
-                arrivals.append(None)
-                continue
-            if symbol == 1:
-                if at >= part.end:
-                    return None
-                ticks = data[at]
-                at += 1
-            elif symbol == 2:
-                if at + 2 > part.end:
-                    return None
-                ticks = _delta.unpack_from(data, at)[0]
-                at += 2
-            else:
-                return None
-            time_s += ticks * TICK_S
-            arrivals.append(time_s)
-        self._reference = reference
-        return TwccReport(base, arrivals)
-
-    def _unwrapped(self, reference: int) -> int:
-        before = self._reference
-        if before is None:
-            return reference
-        return before + ((reference - before + 0x80_0000) & 0xFF_FFFF) - 0x80_0000
+        time_us += ticks * TICK_US
+        report.append((number, time_us))
+    return report
 
 
 def _symbols(data: bytes, at: int, end: int, count: int) -> tuple[list[int], int]:
@@ -150,12 +129,12 @@ class Arrivals:
 
     def _write(self, media_ssrc: int, base: int, numbers: list[int]) -> bytes:
         pending = self._pending
-        reference = int(pending[numbers[0]] // REFERENCE_S)
-        ticks = round(reference * REFERENCE_S / TICK_S)
+        reference = int(pending[numbers[0]] * 1e6) // REFERENCE_US
+        ticks = reference * (REFERENCE_US // TICK_US)
         symbols = bytearray(numbers[-1] - base + 1)
         times = bytearray()
         for number in numbers:
-            delta = min(max(round(pending[number] / TICK_S) - ticks, -0x8000), 0x7FFF)
+            delta = min(max(round(pending[number] * 1e6 / TICK_US) - ticks, -0x8000), 0x7FFF)
             ticks += delta
             if 0 <= delta <= 0xFF:
                 symbols[number - base] = 1
