@@ -260,11 +260,13 @@ def split_vp8(frame: bytes, picture_id: int, limit: int = PAYLOAD_BYTES) -> list
 
 
 class JoinedFrame(NamedTuple):
-    """A whole frame, as it was before it was split (sealed). `last`: the unwrapped sequence of its last packet."""
+    """A whole frame, as it was before it was split (sealed). `first` and `last`: the unwrapped sequences of its packets at
+    the ends, by which a reader sees that no frame is missing between two."""
 
     data: bytes
     timestamp: int
     key: bool
+    first: int
     last: int
 
 
@@ -320,4 +322,4 @@ class Vp8Joiner:
         data = b"".join(
             payload[descriptor.size :] for payload in payloads if (descriptor := read_vp8(payload))
         )
-        return JoinedFrame(data, timestamp, begins_key_frame(payloads[0]), last)
+        return JoinedFrame(data, timestamp, begins_key_frame(payloads[0]), first, last)

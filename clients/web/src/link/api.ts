@@ -181,16 +181,7 @@ export class Api {
 
     changeMember(
         id: MemberId,
-        body: {
-            revision: number;
-            roles?: readonly Role[];
-            discipline?: Discipline;
-            ended?: boolean;
-            languages?: readonly string[];
-            specialties?: readonly string[];
-            licences?: readonly string[];
-            phone?: string;
-        },
+        body: { revision: number; roles?: readonly Role[]; discipline?: Discipline; ended?: boolean },
     ): Promise<r.Member> {
         return this.#patch(`/v1/members/${id}`, body, r.member);
     }

@@ -1,0 +1,17 @@
+"""Calls by Python: a device of this library takes part in a consult's call, sealed end to end (spec 09).
+
+    async with Call.join(client, consult, source=Pattern()) as call:
+        await call.wait_for(lambda seen: seen.pictures_decoded >= 30, timeout_s=20)
+
+For drills, tests, and machines that show or record what they are let in to. `pip install 'leeside[video]'` brings what it
+needs: nothing else in this library imports it.
+"""
+
+from __future__ import annotations
+
+try:
+    import aioice  # noqa: F401
+    import aiortc  # noqa: F401
+    import av  # noqa: F401
+except ImportError as error:
+    raise ImportError("calls need more than the library itself: pip install 'leeside[video]'") from error
