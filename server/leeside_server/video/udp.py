@@ -1,0 +1,214 @@
+"""The UDP port of a worker: one number on every address, and who a datagram is from.
+
+A peer's datagrams are known by the address they come from, once a binding request from there has proven the password
+(`stunlite`). What strangers send is dropped after a look into a table; nothing is made or kept for it.
+
+Everything is read into one buffer and answered in the same tick. A datagram that the system does not take is dropped: late
+media is worth less than none. An exception costs the datagram that raised it, and is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeAlias
+
+from leeside_server.log import get_logger
+from leeside_server.video import stunlite
+from leeside_server.video.dtls import PACKET_BYTES, Buffers
+from leeside_server.video.metrics import Counts
+
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+
+BATCH: Final = 64
+"""Datagrams read from one socket before others have their turn."""
+SOCKET_BYTES: Final = 4 << 20
+PATHS: Final = 8
+"""Addresses that one peer may be known by; the oldest that is not in use goes."""
+
+_log = get_logger("leeside.video")
+
+
+class Endpoint(Protocol):
+    """Whose datagrams they are."""
+
+    def password(self, ufrag: bytes) -> bytes | None:
+        """What proves a binding request to this user name."""
+        ...
+
+    def reached(self, path: Path, request: stunlite.BindingRequest, now_s: float) -> None:
+        """A proven binding request came on this path; its answer is written already."""
+        ...
+
+    def media(self, length: int, now_s: float) -> None:
+        """A datagram that looks like SRTP or SRTCP stands in the inward buffer."""
+        ...
+
+    def handshake(self, data: bytes) -> None:
+        """A datagram that looks like DTLS."""
+        ...
+
+
+class Path:
+    """A way to a peer: a socket of ours and an address of theirs."""
+
+    __slots__ = ("_sendto", "address", "counts", "face")
+
+    def __init__(self, face: Face, address: Address) -> None:
+        self.face = face
+        self.address = address
+        self._sendto = face.socket.sendto
+        self.counts = face.counts
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Write a datagram, or drop it."""
+        try:
+            self._sendto(data, self.address)
+        except OSError:
+            self.counts.unsent += 1
+
+
+class Face:
+    """One bound socket, and who is known on it."""
+
+    def __init__(self, bound: socket.socket, counts: Counts) -> None:
+        self.socket = bound
+        self.counts = counts
+        self.known: dict[Address, Endpoint] = {}
+
+
+class Port:
+    """The sockets of a worker. `clock` gives seconds that only go forward."""
+
+    def __init__(self, buffers: Buffers, counts: Counts, clock: Callable[[], float]) -> None:
+        self._buffers = buffers
+        self._counts = counts
+        self._clock = clock
+        self._faces: list[Face] = []
+        self._named: dict[bytes, Endpoint] = {}
+        self._paths: dict[Endpoint, list[Path]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.number = 0
+
+    def open(self, hosts: Sequence[str], number: int) -> None:
+        """Bind every host to this number; 0: the first host's choice. Raises `OSError`; nothing stays open then."""
+        try:
+            for host in hosts:
+                bound = _bind(host, number)
+                number = int(bound.getsockname()[1])
+                self._faces.append(Face(bound, self._counts))
+        except OSError:
+            self.close()
+            raise
+        self.number = number
+
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Read from now on."""
+        self._loop = loop
+        for face in self._faces:
+            loop.add_reader(face.socket.fileno(), self.readable, face)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for face in self._faces:
+            if self._loop is not None:
+                self._loop.remove_reader(face.socket.fileno())
+            face.socket.close()
+        self._faces.clear()
+
+    def name(self, ufrag: bytes, endpoint: Endpoint) -> None:
+        """Binding requests to this user name are for this endpoint."""
+        self._named[ufrag] = endpoint
+
+    def unname(self, ufrag: bytes) -> None:
+        """They are for nobody any more."""
+        self._named.pop(ufrag, None)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Know none of its addresses any more."""
+        for path in self._paths.pop(endpoint, ()):
+            if path.face.known.get(path.address) is endpoint:
+                del path.face.known[path.address]
+
+    def readable(self, face: Face) -> None:
+        """Read and deal with what has come on this socket."""
+        inward = self._buffers.inward
+        receive = face.socket.recvfrom_into
+        known = face.known
+        now_s = self._clock()
+        for _ in range(BATCH):
+            try:
+                length, address = receive(inward)
+            except BlockingIOError:
+                return
+            except OSError:
+                # What an earlier datagram of ours met on its way; it says nothing of the next one.
+                continue
+            first = inward[0] if length else 0
+            try:
+                if 127 < first < 192:
+                    endpoint = known.get(address)
+                    if endpoint is None or length > PACKET_BYTES:
+                        self._counts.strange += 1
+                    else:
+                        endpoint.media(length, now_s)
+                elif first < 4:
+                    self._binding(face, address, length, now_s)
+                elif 19 < first < 64 and (endpoint := known.get(address)) is not None:
+                    endpoint.handshake(bytes(inward[:length]))
+                else:
+                    self._counts.strange += 1
+            except Exception:  # noqa: BLE001
+                self._counts.faulty += 1
+                _log.error("datagram_failed", exc_info=True)
+
+    def _binding(self, face: Face, address: Address, length: int, now_s: float) -> None:
+        inward = self._buffers.inward
+        request = stunlite.read_request(inward, length)
+        endpoint = None if request is None else self._named.get(request.ufrag)
+        password = None if endpoint is None or request is None else endpoint.password(request.ufrag)
+        if (
+            request is None
+            or endpoint is None
+            or password is None
+            or not stunlite.is_proven(inward, request, password)
+        ):
+            self._counts.strange += 1
+            return
+        path = self._path(face, address, endpoint)
+        path.send(stunlite.write_success(request.transaction, address[0], address[1], password))
+        endpoint.reached(path, request, now_s)
+
+    def _path(self, face: Face, address: Address, endpoint: Endpoint) -> Path:
+        paths = self._paths.setdefault(endpoint, [])
+        for path in paths:
+            if path.face is face and path.address == address:
+                face.known[address] = endpoint
+                # The newest stands last: what is in use is confirmed every few seconds.
+                paths.remove(path)
+                paths.append(path)
+                return path
+        path = Path(face, address)
+        paths.append(path)
+        face.known[address] = endpoint
+        if len(paths) > PATHS:
+            oldest = paths.pop(0)
+            if oldest.face.known.get(oldest.address) is endpoint:
+                del oldest.face.known[oldest.address]
+        return path
+
+
+def _bind(host: str, number: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+        bound.bind((host, number))
+        bound.settimeout(0)
+    except OSError:
+        bound.close()
+        raise
+    return bound
