@@ -47,7 +47,8 @@ class Life:
         self.media_s = float("-inf")
         self.reached = False
         """There is a path."""
-        self._farewell = False
+        self.parting = False
+        """It said goodbye to its transport."""
 
     def offered(self, now_s: float) -> None:
         """An offer went out; a later one, of a new path, changes nothing here."""
@@ -82,21 +83,18 @@ class Life:
         """The handshake did not hold: nothing can come of this peer."""
         self._be(State.GONE, now_s)
 
-    def heard(self, now_s: float, *, media: bool = False) -> bool:
-        """Something genuine came. True when the peer was stale, and is back."""
+    def heard(self, now_s: float, *, media: bool = False) -> None:
+        """Something genuine came: who was stale is back."""
         self.heard_s = now_s
         if media:
             self.media_s = now_s
-        if self.state is not State.STALE:
-            return False
-        self._farewell = False
-        self._be(State.LIVE, now_s)
-        return True
+        if self.state is State.STALE and not self.parting:
+            self._be(State.LIVE, now_s)
 
     def farewell(self, now_s: float) -> None:
         """The peer said goodbye to its transport."""
         if self.state in (State.LIVE, State.STALE):
-            self._farewell = True
+            self.parting = True
             self._be(State.STALE, now_s)
 
     def due(self, now_s: float) -> State | None:
@@ -107,7 +105,7 @@ class Life:
             if now_s - self.heard_s > patience_s:
                 self._be(State.STALE, now_s)
         elif before is State.STALE:
-            if now_s - self.since_s > (FAREWELL_S if self._farewell else GONE_S):
+            if now_s - self.since_s > (FAREWELL_S if self.parting else GONE_S):
                 self._be(State.GONE, now_s)
         elif before is not State.GONE and now_s - self.since_s > JOIN_S:
             self._be(State.GONE, now_s)

@@ -29,5 +29,7 @@ class Counts(msgspec.Struct):
     handshakes_failed: int = 0
     restarts: int = 0
     """Paths that were made anew."""
+    stale: int = 0
+    """Peers that went silent."""
     lost: int = 0
     """Peers that went silent and never came back."""

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from leeside_protocol.ids import DeviceId
+from leeside_protocol.video.formats import OPUS, RED, VP8_RTX
+from leeside_server.video.bwe import START_BPS
 from leeside_server.video.dtls import Buffers, Certificate, Dtls, Fingerprint, HandshakeFailed, Srtp
+from leeside_server.video.forward import Downlink, Uplink
 from leeside_server.video.life import Life, State
 from leeside_server.video.metrics import Counts
+from leeside_server.video.pacer import Pacer, Urgency
+from leeside_server.video.quality import Grader, Link
+from leeside_server.video.receiver import Receiver
+from leeside_server.video.room import Member
 from leeside_server.video.sdp import SSRCS, Candidate, DownLine, Offer, write_offer
 from leeside_server.video.stunlite import BindingRequest
 from leeside_server.video.udp import Path, Port
@@ -27,20 +34,8 @@ RESTART_S: Final = 1.0
 RTCP_SSRCS: Final = 2 * SSRCS
 """Names that a peer's reports may come under: each costs memory in libsrtp."""
 
+_URGENCY: Final = {OPUS: Urgency.AUDIO, RED: Urgency.AUDIO, VP8_RTX: Urgency.REPAIR}
 _ssrc: Final = struct.Struct("!I")
-
-
-class Upward(Protocol):
-    """What takes a peer's own media (`forward.Uplink`)."""
-
-    def receive_rtp(self, buffer: bytearray, length: int, now_s: float) -> None: ...
-    def receive_rtcp(self, data: bytes, now_s: float) -> None: ...
-
-
-class Downward(Protocol):
-    """What hears how the others' media arrive (`forward.Downlink`)."""
-
-    def receive_rtcp(self, data: bytes, now_s: float) -> None: ...
 
 
 class Owner(Protocol):
@@ -51,7 +46,11 @@ class Owner(Protocol):
         ...
 
     def live(self, peer: Peer) -> None:
-        """Media may flow: for the first time, or again."""
+        """Keys and a path are there: media may flow."""
+        ...
+
+    def held(self, peer: Peer) -> None:
+        """Packets wait for their time: call `Peer.pace` every few milliseconds until it says that none do."""
         ...
 
 
@@ -76,8 +75,9 @@ class Peer:
         """Keys and a path are there: what is sent goes out."""
         self.answered = False
         self.version = 1
-        self.up: Upward | None = None
-        self.down: Downward | None = None
+        self.up: Uplink
+        self.down: Downlink
+        self.receiver: Receiver
         self._port = port
         self._buffers = buffers
         self._certificate = certificate
@@ -93,11 +93,18 @@ class Peer:
         self._srtp: Srtp | None = None
         self._dtls: Final = Dtls(certificate, buffers, self._send_plain, self._farewell)
         self._fingerprints: tuple[Fingerprint, ...] = ()
+        self._pacer: Pacer[tuple[bytes, int]] = Pacer(START_BPS)
+        self._up_grader = Grader()
+        self._said: tuple[int, int, bool] | None = None
         self._second = 0
         self._taken = 0
         self._rtp_ssrcs: set[int] = set()
         self._rtcp_ssrcs: set[int] = set()
         port.name(self._ufrag, self)
+
+    def join(self, up: Uplink, down: Downlink, receiver: Receiver) -> None:
+        """The plane's halves of this peer, which need it themselves; before anything else."""
+        self.up, self.down, self.receiver = up, down, receiver
 
     # ---- signalling
 
@@ -155,15 +162,16 @@ class Peer:
     def reached(self, path: Path, request: BindingRequest, now_s: float) -> None:
         """A proven request came on this path. The newest credentials' nomination decides which path is used."""
         current = request.ufrag == self._ufrag
-        if self._path is None or (request.nominates and current and path is not self._path):
+        if self._path is None:
             self._path = path
+        elif request.nominates and current and path is not self._path:
+            self._path = path
+            self.receiver.bandwidth.path_changed(now_s)
         if current and request.nominates and self._before is not None:
             self._port.unname(self._before[0])
             self._before = None
         if self.life.path(now_s):
             self._owner.spawn(self._shake())
-        elif self.life.state is State.LIVE and not self.ready:
-            self._ready()
 
     def handshake(self, data: bytes) -> None:
         """A DTLS datagram."""
@@ -203,10 +211,8 @@ class Peer:
         if not known:
             self._rtp_ssrcs.add(ssrc)
         counts.packets_in += 1
-        if self.life.heard(now_s, media=True):
-            self._ready()
-        if self.up is not None:
-            self.up.receive_rtp(inward, opened, now_s)
+        self.life.heard(now_s, media=True)
+        self.up.receive_rtp(inward, opened, now_s)
 
     def _rtcp(self, srtp: Srtp, inward: bytearray, length: int, now_s: float) -> None:
         if length < 8:
@@ -223,24 +229,43 @@ class Peer:
             return
         if not known:
             self._rtcp_ssrcs.add(ssrc)
-        if self.life.heard(now_s):
-            self._ready()
+        self.life.heard(now_s)
         data = bytes(inward[:opened])
-        if self.up is not None:
-            self.up.receive_rtcp(data, now_s)
-        if self.down is not None:
-            self.down.receive_rtcp(data, now_s)
+        self.up.receive_rtcp(data, now_s)
+        self.down.receive_rtcp(data, now_s)
 
     # ---- what the plane sends
 
-    def send_rtp(self, length: int) -> None:
-        """Protect the packet in the outward buffer, and send it."""
+    def next_seq(self) -> int:
+        """The next number of this transport."""
+        return self.receiver.bandwidth.next_seq()
+
+    def send_rtp(self, length: int, transport_seq: int) -> None:
+        """Send the packet in the outward buffer: now, or when the pace allows."""
+        outward = self._buffers.outward
+        urgency = _URGENCY.get(outward[1] & 0x7F, Urgency.VIDEO)
+        now_s = self._clock()
+        if self._pacer.passes(urgency, length, now_s):
+            self._leave(length, transport_seq, now_s)
+        elif self._pacer.hold(urgency, length, (bytes(outward[:length]), transport_seq), now_s):
+            self._owner.held(self)
+
+    def pace(self, now_s: float) -> bool:
+        """Send what may leave now. False: nothing waits any more."""
+        for packet, transport_seq in self._pacer.due(now_s):
+            length = len(packet)
+            self._buffers.outward[:length] = packet
+            self._leave(length, transport_seq, now_s)
+        return self._pacer.held_bytes > 0
+
+    def _leave(self, length: int, transport_seq: int, now_s: float) -> None:
         srtp, path = self._srtp, self._path
         if srtp is None or path is None:
             return
         closed = srtp.close_rtp(length)
         if closed >= 0:
             self._counts.packets_out += 1
+            self.receiver.bandwidth.sent(transport_seq, closed, now_s)
             path.send(self._buffers.outward_view[:closed])
 
     def send_rtcp(self, packet: bytes) -> None:
@@ -253,6 +278,23 @@ class Peer:
         closed = srtp.close_rtcp(length)
         if closed >= 0:
             path.send(self._buffers.outward_view[:closed])
+
+    def share(self, member: Member, others: Mapping[DeviceId, Member], most_lines: int, now_s: float) -> None:
+        """Share its link out among what it is shown."""
+        self._pacer.rate(self.receiver.bandwidth.estimate_bps)
+        self.receiver.share(member, others, most_lines, now_s)
+
+    # ---- how it is
+
+    def grade(self, now_s: float) -> tuple[int, int, bool] | None:
+        """How its link is, up and down, and whether no picture fits: when that changed."""
+        silent_s = now_s - self.life.heard_s if self.life.state is State.STALE else 0.0
+        up = self._up_grader.grade(Link(silent_s=silent_s), now_s)
+        said = up, self.receiver.grade(now_s), self.receiver.audio_only
+        if said == self._said:
+            return None
+        self._said = said
+        return said
 
     # ---- its end
 
@@ -276,11 +318,7 @@ class Peer:
             return
         self.life.secured(self._clock())
         if self.life.state is State.LIVE:
-            self._ready()
-
-    def _ready(self) -> None:
-        self.ready = self._srtp is not None
-        if self.ready:
+            self.ready = True
             self._owner.live(self)
 
     def _send_plain(self, data: bytes) -> None:
@@ -288,6 +326,7 @@ class Peer:
             self._path.send(data)
 
     def _farewell(self) -> None:
+        self.ready = False
         self.life.farewell(self._clock())
 
 

@@ -94,14 +94,6 @@ class Hush(msgspec.Struct, frozen=True):
     muted: bool
 
 
-class Size(msgspec.Struct, frozen=True):
-    """The subscriber shows the publisher in so many lines; None: as many as the link allows."""
-
-    subscriber: DeviceId
-    publisher: DeviceId
-    lines: int | None
-
-
 class Keep(msgspec.Struct, frozen=True):
     """What the room must not forget has changed (`Room.kept`)."""
 
@@ -110,7 +102,7 @@ class Forget(msgspec.Struct, frozen=True):
     """The room has been empty for long enough."""
 
 
-Effect: TypeAlias = Tell | Open | Reoffer | Accept | Shut | Link | Unlink | Hush | Size | Keep | Forget
+Effect: TypeAlias = Tell | Open | Reoffer | Accept | Shut | Link | Unlink | Hush | Keep | Forget
 
 
 # ---- who is there
@@ -128,6 +120,7 @@ class Member:
         self.pairs: dict[DeviceId, int] = {}
         """Whom each pair of its lines shows."""
         self.lines: dict[DeviceId, int] = {}
+        """How large it shows whom; who is not named is wanted as large as the link allows."""
         self.take(ticket, join)
 
     def take(self, ticket: Ticket, join: s.Join) -> None:
@@ -275,20 +268,16 @@ class Room:
             effects += [self._slot(member, other), self._slot(other, member)]
             effects += self._links(member, other)
             effects += self._links(other, member)
-            for media, muted in ((MediaKind.AUDIO, other.audio_muted), (MediaKind.VIDEO, other.video_muted)):
-                if muted:
-                    effects.append(Hush(other.device, media, muted=True))
         return effects
 
     def _links(self, subscriber: Member, publisher: Member) -> list[Effect]:
         if not self._reaches(subscriber):
             return []
-        link: list[Effect] = [
-            Link(subscriber.device, publisher.device, subscriber.pair_for(publisher.device))
-        ]
-        if publisher.device in subscriber.lines:
-            link.append(Size(subscriber.device, publisher.device, subscriber.lines[publisher.device]))
-        return link
+        pair = subscriber.pair_for(publisher.device)
+        effects: list[Effect] = [Link(subscriber.device, publisher.device, pair)]
+        muted = ((MediaKind.AUDIO, publisher.audio_muted), (MediaKind.VIDEO, publisher.video_muted))
+        effects += [Hush(publisher.device, media, muted=True) for media, yes in muted if yes]
+        return effects
 
     def _reaches(self, subscriber: Member) -> bool:
         return subscriber.ticket.team or not self.restricted
@@ -305,11 +294,9 @@ class Room:
         return effects
 
     def _want(self, member: Member, signal: s.Want) -> list[Effect]:
-        wanted = {device: lines for device, lines in signal.pictures if device in self.members}
-        wanted.pop(member.device, None)
-        before, member.lines = member.lines, wanted
-        changed = [device for device in before | wanted if before.get(device) != wanted.get(device)]
-        return [Size(member.device, device, wanted.get(device)) for device in changed]
+        """What it shows decides what its link is shared out for, the next time that is done."""
+        member.lines = {device: lines for device, lines in signal.pictures if device in self.members}
+        return []
 
     def _admit(self, member: Member, signal: s.Admit, now_ms: int) -> list[Effect]:
         waiter = self.waiting.get(signal.device)

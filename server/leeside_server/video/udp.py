@@ -136,7 +136,7 @@ class Port:
         inward = self._buffers.inward
         receive = face.socket.recvfrom_into
         known = face.known
-        now_s = self._clock()
+        clock = self._clock
         for _ in range(BATCH):
             try:
                 length, address = receive(inward)
@@ -146,6 +146,8 @@ class Port:
                 # What an earlier datagram of ours met on its way; it says nothing of the next one.
                 continue
             first = inward[0] if length else 0
+            # The estimate of a link rests on when each packet came.
+            now_s = clock()
             try:
                 if 127 < first < 192:
                     endpoint = known.get(address)

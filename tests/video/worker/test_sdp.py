@@ -33,6 +33,7 @@ def test_another_reader_finds_in_the_offer_what_was_meant() -> None:
         ]
         assert media.ice_candidates[0].priority > media.ice_candidates[1].priority
         assert media.ice_candidates_complete
+        assert media.ice is not None
         assert media.ice.iceLite
         assert media.dtls is not None
         assert [(each.algorithm, each.value) for each in media.dtls.fingerprints] == [("sha-256", DIGEST)]
@@ -134,9 +135,9 @@ def test_whatever_is_said_is_read_or_refused_as_invalid(data: st.DataObject) -> 
     for _ in range(data.draw(st.integers(1, 5))):
         place = data.draw(st.integers(0, len(lines) - 1))
         lines[place] = data.draw(st.sampled_from([*lines, "a=rid:", "a=ssrc:", "m=", "a=", "="]) | st.text())
+    found: list[str] | WireError
     try:
-        read = read_answer("\r\n".join(lines))
+        found = [line.mid for line in read_answer("\r\n".join(lines)).lines]
     except ProtocolError as refused:
-        assert refused.code is WireError.INVALID
-    else:
-        assert [line.mid for line in read.lines] == list(MIDS)
+        found = refused.code
+    assert found in (list(MIDS), WireError.INVALID)

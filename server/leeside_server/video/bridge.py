@@ -1,0 +1,398 @@
+"""A worker's rooms and peers: carries out what rooms decide, and lets time pass for all of them.
+
+The rooms are pure (`room`), the plane is pure (`forward`, `slot`, `layer`), the peers send and receive (`peer`). This is the
+one place where they meet. Nothing here awaits: whatever does is a task that the worker runs.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, assert_never
+
+from leeside_protocol.errors import ProtocolError, WireError
+from leeside_protocol.ids import DeviceId
+from leeside_protocol.video import signalling as s
+from leeside_protocol.video.formats import UP_AUDIO_MID, UP_VIDEO_MID, MediaKind
+from leeside_protocol.video.signalling import GoneWhy, PausedWhy
+from leeside_server.core.video import Closed, Expelled, Heard, Spoken
+from leeside_server.log import get_logger
+from leeside_server.video import room as r
+from leeside_server.video.bwe import Bandwidth
+from leeside_server.video.dtls import Buffers, Certificate
+from leeside_server.video.forward import Downlink, Uplink
+from leeside_server.video.layer import Layer, Track
+from leeside_server.video.life import State
+from leeside_server.video.metrics import Counts
+from leeside_server.video.peer import Peer
+from leeside_server.video.receiver import Receiver, mids_of
+from leeside_server.video.room import Effect, Room
+from leeside_server.video.sdp import Answer, Candidate, DownLine, read_answer
+from leeside_server.video.slot import ALL_LINES
+from leeside_server.video.udp import Port
+from leeside_server.video.words import Configure, Emptied, FromWorker, Kept, Load, Told
+
+SHARE_S: Final = 0.2
+"""How often every receiver's link is shared out anew."""
+GRADE_S: Final = 1.0
+PACE_S: Final = 0.005
+"""How often packets that wait are looked at."""
+SHED_LINES: Final = 360
+"""The largest picture while the worker has too much to do."""
+BUSY_RETRY_MS: Final = 5_000
+
+_UP_MID: Final = {MediaKind.AUDIO: UP_AUDIO_MID, MediaKind.VIDEO: UP_VIDEO_MID}
+_log = get_logger("leeside.video")
+
+
+class Hall:
+    """A room and what carries it: its epoch at the nodes, and its members' peers."""
+
+    def __init__(self, name: bytes, epoch: int, room: Room) -> None:
+        self.name: Final = name
+        self.epoch = epoch
+        self.room: Final = room
+        self.peers: dict[DeviceId, Peer] = {}
+
+
+class Bridge:
+    """All rooms of a worker. `say` hands a word to the supervisor; `spawn` runs what awaits; `clock` gives seconds that only
+    go forward, `wall` the time of day in milliseconds."""
+
+    def __init__(
+        self,
+        settings: Configure,
+        say: Callable[[FromWorker], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        later: Callable[[float, Callable[[], None]], object],
+        clock: Callable[[], float],
+        wall: Callable[[], int],
+    ) -> None:
+        self.counts: Final = Counts()
+        self.buffers: Final = Buffers()
+        self.port: Final = Port(self.buffers, self.counts, clock)
+        self.halls: dict[bytes, Hall] = {}
+        self.draining = False
+        self.shedding = False
+        """Too much to do: nobody new, and no large pictures."""
+        self._settings = settings
+        self._say = say
+        self.spawn = spawn
+        self._later = later
+        self._clock = clock
+        self._wall = wall
+        self._certificate = Certificate()
+        self._kept: dict[bytes, Kept] = {}
+        self._pacing: dict[Peer, None] = {}
+        self._shared_s = self._graded_s = clock()
+
+    @property
+    def peers(self) -> int:
+        """How many transports there are."""
+        return sum(len(hall.peers) for hall in self.halls.values())
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Where clients reach this worker."""
+        hosts = self._settings.public or self._settings.hosts
+        return tuple(Candidate(host, self.port.number) for host in hosts)
+
+    # ---- words
+
+    def remember(self, kept: Kept) -> None:
+        """What a room decided while another worker had it."""
+        self._kept[kept.room] = kept
+
+    def spoken(self, word: Spoken) -> None:
+        """A client says something. What cannot be read is dropped: the relay refuses it before."""
+        ticket = word.ticket
+        try:
+            signal = s.decode_client_signal(word.body)
+        except ProtocolError:
+            return
+        hall = self._hall(ticket.room, word.epoch)
+        if hall is None:
+            if isinstance(signal, s.Join):
+                busy = s.Denied(signal.generation, WireError.BUSY, BUSY_RETRY_MS)
+                body = s.encode_signal(busy)
+                self._say(Told(ticket.node, Heard(word.epoch, ticket.room, DeviceId(ticket.device), body)))
+            return
+        device = DeviceId(ticket.device)
+        if isinstance(signal, s.Join) and device not in hall.room.members and self._full():
+            busy = s.Denied(signal.generation, WireError.BUSY, BUSY_RETRY_MS)
+            self._perform(hall, [r.Tell(ticket.node, device, busy)])
+            return
+        self._perform(hall, hall.room.hear(ticket, signal, self._clock(), self._wall()))
+
+    def expelled(self, word: Expelled) -> None:
+        """Somebody must not be in the room any more."""
+        hall = self.halls.get(word.room)
+        if hall is not None:
+            self._perform(hall, hall.room.remove(DeviceId(word.device), word.why, self._clock()))
+
+    def closed(self, word: Closed) -> None:
+        """A call is over."""
+        hall = self.halls.get(word.room)
+        if hall is not None:
+            self._perform(hall, hall.room.end(word.why))
+
+    def drain(self) -> None:
+        """No new rooms; everybody is to join again elsewhere, and goes on here until then."""
+        self.draining = True
+        for hall in list(self.halls.values()):
+            self._perform(hall, hall.room.migrate())
+
+    async def close(self) -> None:
+        """Say goodbye to every peer."""
+        peers = [peer for hall in self.halls.values() for peer in hall.peers.values()]
+        self.halls.clear()
+        for peer in peers:
+            await peer.close()
+
+    def load(self, cpu: float, lag_ms: int) -> Load:
+        """How much there is to do, and what was counted."""
+        peers = self.peers
+        share = max(peers / self._settings.peers, cpu)
+        return Load(
+            len(self.halls), peers, share, open=not self._full(), cpu=cpu, lag_ms=lag_ms, counts=self.counts
+        )
+
+    def _full(self) -> bool:
+        return self.draining or self.shedding or self.peers >= self._settings.peers
+
+    def _hall(self, name: bytes, epoch: int) -> Hall | None:
+        hall = self.halls.get(name)
+        if hall is None:
+            if self._full():
+                return None
+            room = Room(self._clock())
+            kept = self._kept.pop(name, None)
+            if kept is not None:
+                room.restore(kept.restricted, kept.by, kept.admitted)
+            hall = self.halls[name] = Hall(name, epoch, room)
+        hall.epoch = max(hall.epoch, epoch)
+        return hall
+
+    # ---- what rooms decide
+
+    def _perform(self, hall: Hall, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case r.Tell():
+                    body = s.encode_signal(effect.signal)
+                    self._say(Told(effect.node, Heard(hall.epoch, hall.name, effect.device, body)))
+                case r.Open():
+                    self._open(hall, effect)
+                case r.Reoffer():
+                    self._reoffer(hall, effect)
+                case r.Accept():
+                    self._accept(hall, effect)
+                case r.Shut():
+                    self._shut(hall, effect.device)
+                case r.Link():
+                    self._link(hall, effect)
+                case r.Unlink():
+                    self._unlink(hall, effect)
+                case r.Hush():
+                    self._hush(hall, effect)
+                case r.Keep():
+                    self._keep(hall)
+                case r.Forget():
+                    self._forget(hall)
+                case _:
+                    assert_never(effect)
+
+    def _open(self, hall: Hall, effect: r.Open) -> None:
+        self._shut(hall, effect.device)
+        device = effect.device
+        peer = Peer(
+            device,
+            effect.generation,
+            self.port,
+            self.buffers,
+            self._certificate,
+            self.counts,
+            self,
+            self._clock,
+        )
+
+        def paused(publisher: DeviceId, why: PausedWhy, lines: int) -> None:
+            self._perform(hall, hall.room.paused(device, publisher, why, lines))
+
+        def unsealed(track: Track) -> None:
+            self.counts.unsealed += 1
+            # The plane must not be changed while it speaks.
+            self._later(0, lambda: self._perform(hall, hall.room.violated(device, track.kind, self._clock())))
+
+        link = Bandwidth()
+        down = Downlink(peer, self.buffers.outward, _ssrcs(), link.feedback)
+        peer.join(Uplink(peer, _nothing, unsealed), down, Receiver(link, down, paused))
+        hall.peers[device] = peer
+        self.counts.joins += 1
+        self._offer(hall, peer)
+
+    def _offer(self, hall: Hall, peer: Peer) -> None:
+        lines = [DownLine(mid, slot.kind, slot.ssrc, slot.repair_ssrc if slot.kind is MediaKind.VIDEO else 0)
+                 for mid, slot in peer.down.slots.items()]  # fmt: skip
+        sdp = peer.offer(self.candidates, lines)
+        self._perform(hall, hall.room.offered(peer.device, peer.version, sdp))
+
+    def _reoffer(self, hall: Hall, effect: r.Reoffer) -> None:
+        peer = hall.peers.get(effect.device)
+        if peer is None:
+            return
+        if effect.anew:
+            peer.restart()
+        self._offer(hall, peer)
+
+    def _accept(self, hall: Hall, effect: r.Accept) -> None:
+        peer = hall.peers.get(effect.device)
+        if peer is None or peer.version != effect.version:
+            return
+        try:
+            answer = read_answer(effect.sdp)
+        except ProtocolError as refused:
+            self._perform(hall, hall.room.refuse(peer.device, refused.code, self._clock()))
+            return
+        if not peer.accept(answer.fingerprints):
+            self._perform(hall, hall.room.refuse(peer.device, WireError.INVALID, self._clock()))
+            return
+        self._bind(peer, answer)
+
+    def _bind(self, peer: Peer, answer: Answer) -> None:
+        """The streams that an answer names. Layers name themselves, with their first packets."""
+        now_s = self._clock()
+        for mid in (UP_AUDIO_MID, UP_VIDEO_MID):
+            line = answer.line(mid)
+            if line.flows and not line.rids and line.ssrcs:
+                repairs = dict(line.repairs)
+                repaired = set(repairs.values())
+                ssrc = next((each for each in line.ssrcs if each not in repaired), None)
+                if ssrc is not None:
+                    peer.up.bind(mid, ssrc, repairs.get(ssrc), now_s)
+
+    def _shut(self, hall: Hall, device: DeviceId) -> None:
+        peer = hall.peers.pop(device, None)
+        if peer is None:
+            return
+        self._pacing.pop(peer, None)
+        self.counts.faulty += peer.up.faults + peer.down.faults
+        peer.up.close()
+        for slot in peer.down.slots.values():
+            slot.detach()
+        self.spawn(peer.close())
+
+    def _link(self, hall: Hall, effect: r.Link) -> None:
+        subscriber, publisher = hall.peers.get(effect.subscriber), hall.peers.get(effect.publisher)
+        if subscriber is None or publisher is None:
+            return
+        for kind, mid in mids_of(effect.pair):
+            subscriber.down.slots[mid].attach(publisher.up.tracks[_UP_MID[kind]], self._clock())
+            subscriber.receiver.forget(mid)
+
+    def _unlink(self, hall: Hall, effect: r.Unlink) -> None:
+        subscriber = hall.peers.get(effect.subscriber)
+        if subscriber is not None:
+            for _, mid in mids_of(effect.pair):
+                subscriber.down.slots[mid].detach()
+                subscriber.receiver.forget(mid)
+
+    def _hush(self, hall: Hall, effect: r.Hush) -> None:
+        publisher = hall.peers.get(effect.publisher)
+        if publisher is None:
+            return
+        now_s = self._clock()
+        for slot in list(publisher.up.tracks[_UP_MID[effect.media]].slots):
+            if effect.muted:
+                slot.pause(PausedWhy.MUTED)
+            elif slot.why is PausedWhy.MUTED:
+                slot.resume(now_s)
+
+    def _keep(self, hall: Hall) -> None:
+        room = hall.room
+        everybody = (*room.members.values(), *room.waiting.values())
+        devices = tuple((member.device, member.ticket.node, member.generation) for member in everybody)
+        self._say(Kept(hall.name, hall.epoch, room.restricted, room.by, tuple(room.admitted), devices))
+
+    def _forget(self, hall: Hall) -> None:
+        for device in list(hall.peers):
+            self._shut(hall, device)
+        if self.halls.pop(hall.name, None) is not None:
+            self._say(Emptied(hall.name, hall.epoch))
+
+    # ---- peers
+
+    def live(self, peer: Peer) -> None:
+        """Media may flow to this peer: whatever it is shown begins with a key frame."""
+        now_s = self._clock()
+        for slot in peer.down.slots.values():
+            slot.ask_key(now_s)
+
+    def held(self, peer: Peer) -> None:
+        """Packets of this peer wait for their time."""
+        if not self._pacing:
+            self._later(PACE_S, self._pace)
+        self._pacing[peer] = None
+
+    def _pace(self) -> None:
+        for peer in list(self._pacing):
+            if not peer.pace(self._clock()):
+                self._pacing.pop(peer, None)
+        if self._pacing:
+            self._later(PACE_S, self._pace)
+
+    # ---- time
+
+    def tick(self) -> None:
+        """Let time pass; every 20 ms. What fails costs the room it fails in, this once."""
+        now_s = self._clock()
+        share = now_s - self._shared_s >= SHARE_S
+        grade = now_s - self._graded_s >= GRADE_S
+        if share:
+            self._shared_s = now_s
+        if grade:
+            self._graded_s = now_s
+        for hall in list(self.halls.values()):
+            try:
+                self._pass(hall, now_s, share=share, grade=grade)
+            except Exception:  # noqa: BLE001 - a room's fault must not be the others'
+                self.counts.faulty += 1
+                _log.error("room_failed", exc_info=True)
+
+    def _pass(self, hall: Hall, now_s: float, *, share: bool, grade: bool) -> None:
+        for peer in list(hall.peers.values()):
+            changed = peer.life.due(now_s)
+            if changed is State.STALE and not peer.life.parting:
+                self.counts.stale += 1
+                self._reoffer(hall, r.Reoffer(peer.device, anew=True))
+            elif changed is State.GONE or peer.life.state is State.GONE:
+                self.counts.lost += 1
+                self._perform(hall, hall.room.remove(peer.device, GoneWhy.LOST, now_s))
+                continue
+            if not peer.ready:
+                continue
+            peer.up.due(now_s)
+            peer.receiver.probe(now_s)
+            member = hall.room.members.get(peer.device)
+            if share and member is not None:
+                most = SHED_LINES if self.shedding else ALL_LINES
+                peer.share(member, hall.room.members, most, now_s)
+        if grade:
+            for peer in list(hall.peers.values()):
+                if peer.life.state in (State.LIVE, State.STALE) and (word := peer.grade(now_s)) is not None:
+                    self._perform(hall, hall.room.quality(peer.device, *word))
+            self._perform(hall, hall.room.due(now_s, self._wall()))
+
+
+def _nothing(_track: Track, _layer: Layer) -> None:
+    """The allocator looks at the layers itself, five times a second."""
+
+
+def _ssrcs() -> list[int]:
+    """Random names for the streams of a downlink, all different and none of them one of ours."""
+    names: set[int] = set()
+    while len(names) < 20:
+        name = secrets.randbits(32)
+        if name > 0xFFFF:
+            names.add(name)
+    return list(names)

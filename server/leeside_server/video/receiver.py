@@ -1,0 +1,123 @@
+"""What one peer is sent, and how much of it: the estimate of its link, the pace, and which pictures fit.
+
+Between the plane, which says what could be sent, and the peer, which sends. Sound always goes; a picture goes in the size
+that the allocator gives it, and the room is told when that changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from leeside_protocol.ids import DeviceId
+from leeside_protocol.video.formats import DOWN_MIDS, MediaKind
+from leeside_protocol.video.signalling import PausedWhy
+from leeside_server.video import quality
+from leeside_server.video.allocator import Allocator, Demand
+from leeside_server.video.allocator import Layer as Size
+from leeside_server.video.bwe import Bandwidth
+from leeside_server.video.forward import Downlink
+from leeside_server.video.room import Member
+from leeside_server.video.slot import ALL_LINES, Slot
+
+SINGLE_LINES: Final = 360
+"""What a picture that comes in one size only is reckoned as."""
+PROBE_PACKETS: Final = 24
+"""Packets of padding that leave at once, at most."""
+
+
+class Receiver:
+    """The downward half of a peer's link. `told(publisher, why, lines)` hears what comes of each picture."""
+
+    def __init__(
+        self, bandwidth: Bandwidth, down: Downlink, told: Callable[[DeviceId, PausedWhy, int], None]
+    ) -> None:
+        self.bandwidth: Final = bandwidth
+        self.audio_only = False
+        self._down = down
+        self._told = told
+        self._allocator = Allocator()
+        self._grader = quality.Grader()
+        self._said: dict[str, tuple[PausedWhy, int]] = {}
+
+    def probe(self, now_s: float) -> None:
+        """Send the padding that is due."""
+        owed = self.bandwidth.probe_due(now_s)
+        for _ in range(PROBE_PACKETS):
+            if owed <= 0:
+                return
+            size = self._down.pad()
+            if not size:
+                return
+            owed -= size
+
+    def share(self, member: Member, others: Mapping[DeviceId, Member], most_lines: int, now_s: float) -> None:
+        """Give each picture the size that fits. `most_lines` bounds them all while the worker has too much to do."""
+        demands: list[Demand] = []
+        shown: list[tuple[Slot, Member]] = []
+        sounds = 0
+        for device, pair in member.pairs.items():
+            publisher = others.get(device)
+            sound = self._down.slots[DOWN_MIDS[2 * pair]]
+            picture = self._down.slots[DOWN_MIDS[2 * pair + 1]]
+            sounds += sound.track is not None and sound.why is PausedWhy.FLOWING
+            if publisher is None or picture.track is None or picture.why is PausedWhy.MUTED:
+                continue
+            shown.append((picture, publisher))
+            demands.append(self._demand(picture, publisher, member.lines.get(device), most_lines))
+        result = self._allocator.allocate(self.bandwidth.budget_bps, sounds, demands, now_s)
+        self.bandwidth.want(result.wanted_bps)
+        self.audio_only = result.audio_only
+        for demand, (picture, publisher) in zip(demands, shown, strict=True):
+            self._give(picture, publisher.device, demand, result.lines[demand.mid], now_s)
+
+    def grade(self, now_s: float) -> int:
+        """How good the link is downward, 3 to 0."""
+        bandwidth = self.bandwidth
+        link = quality.Link(
+            loss=bandwidth.loss,
+            queue_s=bandwidth.queue_s,
+            rtt_s=self._down.rtt_s or bandwidth.rtt_s,
+            bps=None,
+            silent_s=bandwidth.silent_s(now_s),
+        )
+        return self._grader.grade(link, now_s)
+
+    def forget(self, mid: str) -> None:
+        """Another picture, or none, is behind this line from now on."""
+        self._said.pop(mid, None)
+
+    def _demand(self, picture: Slot, publisher: Member, wanted: int | None, most_lines: int) -> Demand:
+        track = picture.track
+        living = [] if track is None else [layer for layer in track.layers.values() if layer.alive]
+        sizes = sorted((layer.lines or SINGLE_LINES, layer.bps) for layer in living)
+        return Demand(
+            picture.mid,
+            publisher.ticket.part,
+            tuple(Size(lines, bps) for lines, bps in sizes),
+            min(ALL_LINES if wanted is None else wanted, most_lines),
+            publisher.person,
+            publisher.signs,
+        )
+
+    def _give(self, picture: Slot, publisher: DeviceId, demand: Demand, lines: int, now_s: float) -> None:
+        if lines:
+            picture.resume(now_s)
+            if picture.lines != lines and len(demand.layers) > 1:
+                picture.want(lines, now_s)
+            why = PausedWhy.FLOWING
+        elif not demand.layers:
+            # Nothing comes from there now: that is not the link's doing, and what comes first shall flow at once.
+            return
+        else:
+            why = PausedWhy.BANDWIDTH if demand.wanted_lines else PausedWhy.UNWANTED
+            if picture.why is not why:
+                picture.pause(why)
+        if self._said.get(picture.mid) != (why, lines):
+            self._said[picture.mid] = (why, lines)
+            self._told(publisher, why, lines)
+
+
+def mids_of(pair: int) -> tuple[tuple[MediaKind, str], tuple[MediaKind, str]]:
+    """The two lines of a pair."""
+    return (MediaKind.AUDIO, DOWN_MIDS[2 * pair]), (MediaKind.VIDEO, DOWN_MIDS[2 * pair + 1])

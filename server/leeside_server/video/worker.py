@@ -1,0 +1,198 @@
+"""A worker of the video bridge: one process, one UDP port, many rooms.
+
+    python -m leeside_server.video.worker FD
+
+`FD` is one end of a socket pair; the supervisor has the other and speaks first (`words.Configure`). The worker ends when the
+supervisor says so or is gone: media without anybody who may stop them are nothing to keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+import sys
+import time
+from collections.abc import Coroutine
+from typing import Any, Final, assert_never
+
+from leeside_server.core.video import Closed, Expelled, Spoken
+from leeside_server.log import get_logger, set_up
+from leeside_server.video.bridge import Bridge
+from leeside_server.video.words import (
+    WAITING_BYTES,
+    BadWord,
+    Configure,
+    Drain,
+    FromWorker,
+    Kept,
+    Ready,
+    ToWorker,
+    read_to_worker,
+    write_word,
+)
+
+TICK_S: Final = 0.02
+LOAD_S: Final = 1.0
+SHED_CPU: Final = 0.85
+"""Above this share of a core large pictures and new people are refused, until it is below the next."""
+CALM_CPU: Final = 0.7
+DRAINED_S: Final = 60.0
+"""A worker that drains ends after this, whoever is still there."""
+
+_log = get_logger("leeside.video")
+
+
+class Hung(Exception):
+    """The supervisor takes no words any more."""
+
+
+class Worker:
+    """The process around a `Bridge`: words, time and load."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._group = asyncio.TaskGroup()
+        self._lag_s = 0.0
+        self._cpu = 0.0
+
+    async def run(self) -> None:
+        """Serve until the supervisor is gone or says to stop. Raises `BadWord`, `Hung`, `OSError` (no port)."""
+        settings = await read_to_worker(self._reader)
+        if settings is None:
+            return
+        if not isinstance(settings, Configure):
+            raise BadWord("the first word configures")
+        loop = asyncio.get_running_loop()
+        async with self._group:
+            bridge = Bridge(settings, self._say, self._spawn, loop.call_later, loop.time, _wall_ms)
+            bridge.port.open(settings.hosts, settings.port)
+            try:
+                bridge.port.listen(loop)
+                self._say(Ready(bridge.port.number))
+                ticking = self._group.create_task(self._tick(bridge))
+                loading = self._group.create_task(self._load(bridge))
+                await self._hear(bridge)
+                ticking.cancel()
+                loading.cancel()
+                await bridge.close()
+            finally:
+                bridge.port.close()
+
+    def _say(self, word: FromWorker) -> None:
+        if self._writer.transport.get_write_buffer_size() > WAITING_BYTES:
+            raise Hung
+        self._writer.write(write_word(word))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._group.create_task(_guarded(work))
+
+    async def _hear(self, bridge: Bridge) -> None:
+        drained_s: float | None = None
+        loop = asyncio.get_running_loop()
+        while True:
+            timeout_s = None if drained_s is None else max(0.0, drained_s - loop.time())
+            try:
+                async with asyncio.timeout(timeout_s):
+                    word = await read_to_worker(self._reader)
+            except TimeoutError:
+                return
+            if word is None:
+                return
+            if isinstance(word, Drain):
+                drained_s = drained_s or loop.time() + DRAINED_S
+            _take(bridge, word)
+
+    async def _tick(self, bridge: Bridge) -> None:
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
+        while True:
+            due_s = max(due_s + TICK_S, loop.time() - TICK_S)
+            await asyncio.sleep(max(0.0, due_s - loop.time()))
+            self._lag_s = max(self._lag_s, loop.time() - due_s)
+            bridge.tick()
+
+    async def _load(self, bridge: Bridge) -> None:
+        before_s, used_s = time.monotonic(), time.process_time()
+        while True:
+            await asyncio.sleep(LOAD_S)
+            now_s, spent_s = time.monotonic(), time.process_time()
+            self._cpu = (spent_s - used_s) / (now_s - before_s)
+            before_s, used_s = now_s, spent_s
+            bridge.shedding = self._cpu > (CALM_CPU if bridge.shedding else SHED_CPU)
+            lag_ms, self._lag_s = round(1000 * self._lag_s), 0.0
+            self._say(bridge.load(self._cpu, lag_ms))
+
+
+def _take(bridge: Bridge, word: ToWorker) -> None:
+    match word:
+        case Spoken():
+            bridge.spoken(word)
+        case Expelled():
+            bridge.expelled(word)
+        case Closed():
+            bridge.closed(word)
+        case Kept():
+            bridge.remember(word)
+        case Drain():
+            bridge.drain()
+        case Configure():
+            raise BadWord("a worker is configured once")
+        case _:
+            assert_never(word)
+
+
+async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+    """One peer's fault ends one peer's task."""
+    try:
+        await work
+    except Exception:  # noqa: BLE001
+        _log.error("peer_failed", exc_info=True)
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def serve(descriptor: int) -> None:
+    """Run a worker on this end of the pair."""
+    pair = socket.socket(fileno=descriptor)
+    pair.setblocking(False)  # noqa: FBT003
+    reader, writer = await asyncio.open_connection(sock=pair)
+    try:
+        await Worker(reader, writer).run()
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def main() -> int:
+    """The process. Returns its exit code."""
+    set_up("info", "json")
+    # Whatever the server's own terminal sends is for the server: it tells its workers what to do.
+    os.setsid()
+    gc.freeze()
+    failed = False
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(int(sys.argv[1])))
+    except* (BadWord, Hung, OSError):
+        _log.error("worker_failed", exc_info=True)
+        failed = True
+    return int(failed)
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    sys.exit(main())
