@@ -25,7 +25,8 @@ from leeside_protocol.video.formats import (
 from leeside_protocol.video.rtp import RtpHeader
 from leeside_protocol.video.twcc import Arrivals, TwccReport, read_twcc
 from leeside_server.video.layer import Layer, Track
-from leeside_server.video.slot import Outlet, Slot
+from leeside_server.video.pacer import Pacer
+from leeside_server.video.slot import Held, Outlet, Slot
 
 PACKETS_PER_S: Final = 3_000
 CONTROL_PER_S: Final = 400
@@ -246,6 +247,8 @@ class Uplink:
 class Downlink:
     """What one peer is sent: its slots, by mid. `on_twcc(report, now_s)`: its receiver's report for the estimate.
 
+    `pacer`: spreads bursts of pictures; without one everything leaves at once.
+
     `ssrcs`: two for each of `DOWN_MIDS`, in order (the second of a picture repairs it); chosen at random by the worker,
     and written into the offer.
     """
@@ -256,16 +259,18 @@ class Downlink:
         out: bytearray,
         ssrcs: Iterable[int],
         on_twcc: Callable[[TwccReport, float], None],
+        pacer: Pacer[Held] | None = None,
     ) -> None:
         numbers = iter(ssrcs)
         self.slots: dict[str, Slot] = {}
         for place, mid in enumerate(DOWN_MIDS):
             kind = MediaKind(place % 2)
             cname = f"seat{place // 2}".encode()
-            self.slots[mid] = Slot(outlet, out, kind, mid, next(numbers), next(numbers), cname)
+            self.slots[mid] = Slot(outlet, out, kind, mid, next(numbers), next(numbers), cname, pacer)
         self.refused = self.over = self.faults = 0
         self._by_ssrc = {slot.ssrc: slot for slot in self.slots.values()}
         self._on_twcc = on_twcc
+        self._pacer = pacer
         self._control_left = Allowance(CONTROL_PER_S)
         self._nacks_left = Allowance(NACKS_PER_S)
         self._resent_left = Allowance(RESENT_PER_S)
@@ -280,6 +285,17 @@ class Downlink:
     def loss(self) -> float:
         """The worst slot's loss by the receiver's last report: 0 to 1."""
         return max(slot.loss for slot in self.slots.values())
+
+    def due(self, now_s: float) -> None:
+        """Send what waited and may leave now: call it every few milliseconds while `waits`."""
+        if self._pacer is not None:
+            for held in self._pacer.due(now_s):
+                held.send()
+
+    @property
+    def waits(self) -> bool:
+        """Whether packets wait for `due`."""
+        return self._pacer is not None and self._pacer.held_bytes > 0
 
     def pad(self) -> int:
         """Send one packet of padding; its bytes, or 0 when there is no picture yet to send it beside."""
@@ -335,7 +351,7 @@ class Downlink:
             if not self._resent_left.take(now_s):
                 self.over += 1
                 return
-            slot.resend(number)
+            slot.resend(number, now_s)
 
     def close(self) -> None:
         """The peer is gone: nothing is sent to it any more."""

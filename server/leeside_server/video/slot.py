@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from leeside_protocol.video import rtcp
 from leeside_protocol.video.formats import (
@@ -25,6 +25,7 @@ from leeside_protocol.video.formats import (
 from leeside_protocol.video.rtp import ahead16, ahead32
 from leeside_protocol.video.signalling import PausedWhy
 from leeside_server.video.layer import Layer, Track
+from leeside_server.video.pacer import Pacer, Urgency
 from leeside_server.video.seal import Packet
 
 ALL_LINES: Final = 4_320
@@ -77,6 +78,32 @@ class SlotState(IntEnum):
     PAUSED = 4
 
 
+class Period(NamedTuple):
+    """While a slot showed one layer without a pause: its numbers from `first` on are the layer's with `shift` added."""
+
+    first: int
+    shift: int
+    timestamp_shift: int
+    layer: Layer
+
+
+class Held(NamedTuple):
+    """A packet that waits in a receiver's pacer, with the place it has in its slot's stream."""
+
+    slot: Slot
+    packet: Packet
+    number: int
+    timestamp: int
+    repairs: bool
+
+    def send(self) -> None:
+        """Its time has come."""
+        if self.repairs:
+            self.slot.send_repair(self.packet, self.number, self.timestamp)
+        else:
+            self.slot.send(self.packet, self.number, self.timestamp)
+
+
 class Slot:
     """One m-line towards a receiver. `out` is shared by all slots of a worker: 2,048 bytes, sent before the next use."""
 
@@ -89,6 +116,7 @@ class Slot:
         ssrc: int,
         repair_ssrc: int,
         cname: bytes,
+        pacer: Pacer[Held] | None = None,
     ) -> None:
         self.kind = kind
         self.mid = mid
@@ -106,7 +134,10 @@ class Slot:
         """Of what was sent, by the receiver's last report: 0 to 1."""
 
         self._outlet = outlet
+        self._next_seq = outlet.next_seq
+        self._send_rtp = outlet.send_rtp
         self._out = out
+        self._pacer = pacer if kind is MediaKind.VIDEO else None
         self._cname = cname
         self._hz = VIDEO_HZ if kind is MediaKind.VIDEO else AUDIO_HZ
         self._prefix = struct.pack("!HHBBB", 0xBEDE, 2, EXT_MID << 4, ord(mid), EXT_TRANSPORT_SEQ << 4 | 1)
@@ -118,7 +149,7 @@ class Slot:
         self._timestamp = 0
         self._sent_s: float | None = None
         self._repair_newest = 0
-        self._history: deque[tuple[int, int, int, Layer]] = deque(maxlen=HISTORY)
+        self._history: deque[Period] = deque(maxlen=HISTORY)
         self._reports: dict[int, float] = {}
 
     @property
@@ -213,7 +244,7 @@ class Slot:
         self._since = packet.at
         self._shift = self._newest + 1 - packet.at
         self._timestamp_shift = shift
-        self._history.append((self._newest + 1, self._shift, shift, layer))
+        self._history.append(Period(self._newest + 1, self._shift, shift, layer))
         if layer.sender is not None:
             self.report(layer.sender, now_s)
 
@@ -238,8 +269,7 @@ class Slot:
     def forward(self, packet: Packet, now_s: float) -> None:
         """Send a packet of the layer shown. This is the path that every packet takes to every receiver."""
         at = packet.at
-        outlet = self._outlet
-        if at < self._since or not outlet.ready:
+        if at < self._since:
             return
         number = at + self._shift
         timestamp = packet.timestamp + self._timestamp_shift & 0xFFFF_FFFF
@@ -247,101 +277,86 @@ class Slot:
             self._newest = number
             self._timestamp = timestamp
             self._sent_s = now_s
+        if self._pacer is not None:
+            size = HEAD_BYTES + len(packet.payload)
+            if not self._pacer.passes(Urgency.VIDEO, size, now_s):
+                self._pacer.hold(
+                    Urgency.VIDEO, size, Held(self, packet, number, timestamp, repairs=False), now_s
+                )
+                return
+        self.send(packet, number, timestamp)
+
+    def send(self, packet: Packet, number: int, timestamp: int) -> None:
+        """Write a packet with this (unwrapped) number and timestamp, and let it go."""
         payload = packet.payload
         first = _PLAIN
         if not payload:
             first, payload = _PADDED, b"\x01"
         end = HEAD_BYTES + len(payload)
-        orientation = packet.orientation
-        transport_seq = outlet.next_seq()
-        out = self._out
-        if orientation < 0:
-            _pack_head(
-                out,
-                0,
-                first,
-                packet.marker_type,
-                number & 0xFFFF,
-                timestamp,
-                self.ssrc,
-                self._prefix,
-                transport_seq,
-                0,
-                0,
-            )
-        else:
-            _pack_head(
-                out, 0, first, packet.marker_type, number & 0xFFFF, timestamp, self.ssrc, self._prefix, transport_seq,
-                _ORIENTATION, orientation,
-            )  # fmt: skip
-        out[HEAD_BYTES:end] = payload
+        self._out[HEAD_BYTES:end] = payload
         self.packets += 1
         self.octets += len(payload)
-        outlet.send_rtp(end, transport_seq)
+        transport_seq = self._next_seq()
+        orientation = packet.orientation
+        if orientation < 0:
+            element = orientation = 0
+        else:
+            element = _ORIENTATION
+        _pack_head(
+            self._out, 0, first, packet.marker_type, number & 0xFFFF, timestamp, self.ssrc, self._prefix,
+            transport_seq, element, orientation,
+        )  # fmt: skip
+        self._send_rtp(end, transport_seq)
 
-    def resend(self, number: int) -> bool:
+    def resend(self, number: int, now_s: float) -> bool:
         """Send a packet again that the receiver asked for (16 bits), if it is kept: a picture's on the repair stream
         (RFC 4588), sound as it was."""
-        newest = self._newest
-        at = newest + ahead16(number, newest)
-        if at > newest or not self._outlet.ready:
+        at = self._newest + ahead16(number, self._newest)
+        period = next((period for period in reversed(self._history) if at >= period.first), None)
+        if period is None or at > self._newest:
             return False
-        for first, shift, timestamp_shift, layer in reversed(self._history):
-            if at >= first:
-                packet = layer.kept(at - shift)
-                if packet is None or not packet.payload:
-                    return False
-                timestamp = packet.timestamp + timestamp_shift & 0xFFFF_FFFF
-                break
-        else:
+        packet = period.layer.kept(at - period.shift)
+        if packet is None or not packet.payload:
             return False
+        timestamp = packet.timestamp + period.timestamp_shift & 0xFFFF_FFFF
         self.resent += 1
-        out = self._out
-        payload = packet.payload
-        head = HEAD_BYTES
-        marker_type, ssrc = packet.marker_type, self.ssrc
-        if self.kind is MediaKind.VIDEO:
-            _pack_number(out, head, number)
-            head += 2
-            marker_type = marker_type & 0x80 | RTX_OF[marker_type & 0x7F]
-            number, ssrc = self._next_repair(), self.repair_ssrc
-        out[head : head + len(payload)] = payload
-        self._send(_PLAIN, marker_type, number, timestamp, ssrc, packet.orientation, head + len(payload))
+        pacer = self._pacer
+        size = HEAD_BYTES + 2 + len(packet.payload)
+        if self.kind is MediaKind.AUDIO:
+            self.send(packet, at, timestamp)
+        elif pacer is None or pacer.passes(Urgency.REPAIR, size, now_s):
+            self.send_repair(packet, at, timestamp)
+        else:
+            return pacer.hold(Urgency.REPAIR, size, Held(self, packet, at, timestamp, repairs=True), now_s)
         return True
+
+    def send_repair(self, packet: Packet, number: int, timestamp: int) -> None:
+        """Write a packet that was sent before, on the repair stream."""
+        _pack_number(self._out, HEAD_BYTES, number & 0xFFFF)
+        end = HEAD_BYTES + 2 + len(packet.payload)
+        self._out[HEAD_BYTES + 2 : end] = packet.payload
+        marker_type = packet.marker_type & 0x80 | RTX_OF[packet.marker_type & 0x7F]
+        self._write_repair(_PLAIN, marker_type, timestamp, packet.orientation, end)
 
     def pad(self) -> int:
         """Send a packet of padding on the repair stream, which is not seen: it only measures the link. How many bytes
-        it had; 0: nothing was shown yet, or nothing can be sent."""
+        it had; 0: no picture was sent yet, or nothing can be sent."""
         if self.kind is not MediaKind.VIDEO or self._sent_s is None or not self._outlet.ready:
             return 0
         end = HEAD_BYTES + PADDING_BYTES
         self._out[HEAD_BYTES:end] = _PADDING
-        self._send(_PADDED, VP8_RTX, self._next_repair(), self._timestamp, self.repair_ssrc, -1, end)
+        self._write_repair(_PADDED, VP8_RTX, self._timestamp, -1, end)
         return end
 
-    def _next_repair(self) -> int:
+    def _write_repair(self, first: int, marker_type: int, timestamp: int, orientation: int, end: int) -> None:
         self._repair_newest = self._repair_newest + 1 & 0xFFFF
-        return self._repair_newest
-
-    def _send(
-        self, first: int, marker_type: int, number: int, timestamp: int, ssrc: int, orientation: int, end: int
-    ) -> None:
-        transport_seq = self._outlet.next_seq()
+        transport_seq = self._next_seq()
         element, value = (0, 0) if orientation < 0 else (_ORIENTATION, orientation)
         _pack_head(
-            self._out,
-            0,
-            first,
-            marker_type,
-            number,
-            timestamp,
-            ssrc,
-            self._prefix,
-            transport_seq,
-            element,
-            value,
-        )
-        self._outlet.send_rtp(end, transport_seq)
+            self._out, 0, first, marker_type, self._repair_newest, timestamp, self.repair_ssrc, self._prefix,
+            transport_seq, element, value,
+        )  # fmt: skip
+        self._send_rtp(end, transport_seq)
 
     # ---- reports
 
