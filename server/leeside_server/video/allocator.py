@@ -31,6 +31,8 @@ RIPE_S: Final = 2.0
 LASTS_S: Final = 15.0
 """A step up that is taken back sooner was a mistake."""
 LONGEST_RIPE_S: Final = 32.0
+AMPLE: Final = 1.3
+"""Where so many times the price is there, earlier mistakes say nothing."""
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -63,7 +65,7 @@ class Allocation(msgspec.Struct, frozen=True):
     audio_only: bool
     """Pictures are wanted, and none of them fits."""
     wanted_bps: float
-    """What the link would have to carry for all that is wanted, with the margin; 0: all is there. For `Bandwidth.want`."""
+    """What the link would have to carry for all that is wanted, amply; 0: all is there. For `Bandwidth.want`."""
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -147,7 +149,7 @@ class Allocator:
         for step in kept:
             self._held[step.mid] = max(self._held[step.mid], step.lines)
         lines = {demand.mid: self._held.get(demand.mid, 0) for demand in demands}
-        wanted_bps = sound_bps + _cost(kept) + MARGIN * (_cost(ordered) - _cost(kept))
+        wanted_bps = sound_bps + AMPLE * _cost(ordered)
         return Allocation(
             lines,
             audio_only=bool(ordered) and not kept,
@@ -180,7 +182,8 @@ class Allocator:
             return kept
         if self._ripens_s is None:
             self._ripens_s = now_s
-        if now_s - self._ripens_s < self._ripe_s:
+        ample = left_bps >= AMPLE * _cost(more)
+        if now_s - self._ripens_s < (RIPE_S if ample else self._ripe_s):
             return kept
         self._rose_s = now_s
         self._ripens_s = None

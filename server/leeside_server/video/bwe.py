@@ -6,10 +6,10 @@ extensions-01). From that:
 - a queue that stands and does not drain means that too much is sent: the estimate falls to 0.85 of what arrives (`delay`;
   the rules of draft-ietf-rmcat-gcc-02, with the standing delay in place of its arrival filter);
 - loss lowers it where lowering helps (`losses`);
-- what was carried is proven: the estimate grows by 8 % a second while it is used, and in leaps by probes (`probing`).
+- the estimate grows to what was carried, never beyond: by 8 % a second with the media, in leaps by probes (`probing`).
 
-A queue that does not drain although less is sent is somebody else's: the threshold rises towards it, so that a download
-beside the call does not starve the call.
+A queue that does not drain although less and less is sent is somebody else's: the threshold rises above it, so that a
+download beside the call does not starve the call.
 
 A link that reports nothing at all is not full but gone (a tunnel, a change of cell): the estimate is held for five
 seconds, and what was lost meanwhile is no sign of anything.
@@ -37,26 +37,34 @@ CLOCK_WRAP_US: Final = (1 << 24) * 64_000
 
 RATE_WINDOW_S: Final = 0.5
 DECREASE: Final = 0.85
+PUSHED: Final = 1.15
+"""Packets sent so much faster than they arrive fill the queue themselves. Where they do not, a decrease goes to half at
+most: what arrives is then only what was sent, not what could be."""
 GROWTH_A_S: Final = 0.08
-USED: Final = 0.7
-"""An estimate of which less is used is not proven by that use."""
 CALM_AFTER_S: Final = 1.0
 """After a decrease, no growth."""
 
-THRESHOLD_S: Final = 0.08
+THRESHOLD_S: Final = 0.1
 """The standing queue that is too much, to begin with."""
 MOST_THRESHOLD_S: Final = 0.5
-THRESHOLD_RISES: Final = 0.25
-THRESHOLD_FALLS: Final = 0.1
-"""Shares a second of the way to the standing delay."""
+THRESHOLD_FALLS: Final = 0.2
+"""The share a second of the way back."""
+STRIKES: Final = 4
+"""Decreases on end after which a queue that still stands is somebody else's, or none but a longer path."""
+ABOVE: Final = 1.25
+"""The threshold above a queue of somebody else's."""
 DRAINS: Final = -0.05
 """A queue that falls by so much a second is being drained: wait."""
+GROWS: Final = 0.02
+"""One that does not grow by so much either is not ours, or full: it counts twice."""
 
 SILENT_S: Final = 1.0
 HELD_S: Final = 5.0
 """Silence for which an estimate is held; then it is halved every two seconds."""
 GRACE_S: Final = 1.0
 """After a silence, what stood in queues arrives late: that much time nothing is taken for congestion."""
+CLOCK_JUMPS_S: Final = 10.0
+"""A receiver's clock that went so much further than ours, or back, is another clock."""
 GAP_PACKETS: Final = 256
 """Packets between two reports that are taken as reported when a report was lost."""
 REPAIRS_MOST: Final = 0.3
@@ -82,9 +90,14 @@ class Bandwidth:
         self._losses = Losses()
         self._prober = Prober()
         self._threshold_s = THRESHOLD_S
+        self._strikes = 0
+        self._first_cut_bps = start_bps
+        """The estimate after the first decrease of those that count as strikes."""
         self._wanted_bps = 0.0
-        self._arrivals: deque[tuple[float, int]] = deque(maxlen=128)
-        """(newest arrival, bytes) of each report."""
+        self._arrivals: deque[tuple[float, float, int]] = deque(maxlen=128)
+        """(newest arrival, when that was sent, bytes) of each report."""
+        self._pushed = 1.0
+        """How much faster packets are sent than they arrive."""
         self._clock_us: int | None = None
         self._clock_s = 0.0
         """The receiver's time of the newest report: as it was given, and without wraps."""
@@ -101,7 +114,11 @@ class Bandwidth:
     @property
     def budget_bps(self) -> float:
         """The estimate less what repairs will take: what media may use."""
-        return self.estimate_bps * (1 - min(self._losses.share, REPAIRS_MOST))
+        return self.estimate_bps * self._for_media
+
+    @property
+    def _for_media(self) -> float:
+        return 1 - min(self._losses.share, REPAIRS_MOST)
 
     @property
     def loss(self) -> float:
@@ -132,7 +149,7 @@ class Bandwidth:
             self._owed_since_s = now_s
 
     def want(self, bps: float) -> None:
-        """More than the estimate is wanted, up to this: probe for it. 0: nothing more."""
+        """So much could be used for media: probe for it while `budget_bps` is less. 0: nothing more is wanted."""
         self._wanted_bps = min(bps, MOST_BPS)
 
     def path_changed(self, now_s: float) -> None:
@@ -153,9 +170,14 @@ class Bandwidth:
                 self._set(self.estimate_bps / 2)
             return 0
         prober = self._prober
-        wanted = self._wanted_bps > self.estimate_bps and self._told_s is not None
-        if wanted and not prober.running and self._may_grow(now_s):
-            prober.start(self.estimate_bps, self._wanted_bps, self.sent_bytes, now_s)
+        wanted_bps = self._wanted_bps / self._for_media
+        if (
+            wanted_bps > self.estimate_bps
+            and self._told_s is not None
+            and not prober.running
+            and self._may_grow(now_s)
+        ):
+            prober.start(self.estimate_bps, wanted_bps, self.sent_bytes, now_s)
         return prober.due(self.sent_bytes, now_s)
 
     def feedback(self, packets: Sequence[tuple[int, int | None]], now_s: float) -> None:
@@ -200,10 +222,14 @@ class Bandwidth:
                 self._losses.told(0, lost, now_s)
             return
         passed_s = 0.0 if self._told_s is None else min(0.5, now_s - self._told_s)
+        if self._arrivals and abs(newest_s - self._arrivals[-1][0]) > CLOCK_JUMPS_S + passed_s:
+            self._delay.forget()
+            self._arrivals.clear()
         self._told_s = now_s
         self._owed_since_s = None
-        self._measure_rate(newest_s, acked_bytes + credited)
-        self._delay.told(least_s, now_s)
+        self._measure_rate(newest_s, newest_sent_s, acked_bytes + credited)
+        if self._delay.told(least_s, now_s):
+            prober.encourage(now_s)
         self._losses.told(received, 0 if after_silence else lost, now_s)
         rtt_s = max(0.0, now_s - newest_sent_s)
         self.rtt_s = rtt_s if not self.rtt_s else self.rtt_s + 0.2 * (rtt_s - self.rtt_s)
@@ -243,18 +269,20 @@ class Bandwidth:
                 self._ring[seq & (RING - 1)] = None
         return int(found * (1 - self._losses.share))
 
-    def _measure_rate(self, newest_s: float, acked_bytes: int) -> None:
+    def _measure_rate(self, newest_s: float, newest_sent_s: float, acked_bytes: int) -> None:
         arrivals = self._arrivals
         if arrivals and newest_s <= arrivals[-1][0]:
             # A report that came out of order.
-            arrivals[-1] = (arrivals[-1][0], arrivals[-1][1] + acked_bytes)
+            last_s, last_sent_s, size = arrivals[-1]
+            arrivals[-1] = (last_s, last_sent_s, size + acked_bytes)
         else:
-            arrivals.append((newest_s, acked_bytes))
-        while len(arrivals) > 2 and arrivals[-1][0] - arrivals[1][0] >= RATE_WINDOW_S:
+            arrivals.append((newest_s, newest_sent_s, acked_bytes))
+        while len(arrivals) > 2 and newest_s - arrivals[1][0] >= RATE_WINDOW_S:
             arrivals.popleft()
-        span_s = arrivals[-1][0] - arrivals[0][0]
-        if span_s > RATE_WINDOW_S / 4:
-            self.acked_bps = 8 * (sum(size for _, size in arrivals) - arrivals[0][1]) / span_s
+        came_s, sent_s = arrivals[-1][0] - arrivals[0][0], arrivals[-1][1] - arrivals[0][1]
+        if came_s > RATE_WINDOW_S / 4:
+            self.acked_bps = 8 * (sum(size for _, _, size in arrivals) - arrivals[0][2]) / came_s
+            self._pushed = came_s / max(0.01, sent_s)
 
     def _judge(self, newest_sent_s: float, passed_s: float, now_s: float) -> None:
         standing_s, prober = self._delay.standing_s, self._prober
@@ -263,7 +291,7 @@ class Bandwidth:
         if probed:
             found = prober.judge(
                 newest_sent_s,
-                queueing=standing_s > self._threshold_s / 2,
+                queueing=standing_s > self._calm_s,
                 losing=self._losses.excess > CALM,
                 rtt_s=self.rtt_s,
                 now_s=now_s,
@@ -279,9 +307,7 @@ class Bandwidth:
                 prober.postpone(now_s)
                 self._grace_until_s = now_s + settles_s
             elif now_s - self._decreased_s > settles_s:
-                self._decreased_s = now_s
-                self._set(DECREASE * min(self.estimate_bps, self.acked_bps))
-                prober.postpone(now_s)
+                self._decrease(standing_s, now_s)
             return
         by_loss_bps = self._losses.judge(self.estimate_bps, self.acked_bps, self.rtt_s, now_s)
         if by_loss_bps < self.estimate_bps:
@@ -289,22 +315,44 @@ class Bandwidth:
             prober.postpone(now_s)
         self._set(by_loss_bps)
         if self._may_grow(now_s) and not probed:
-            grown_bps = self.estimate_bps
-            if self.acked_bps > USED * grown_bps:
-                grown_bps *= 1 + GROWTH_A_S * passed_s
-            self._set(max(grown_bps, DECREASE * self.acked_bps))
+            grown_bps = min(self.acked_bps, self.estimate_bps * (1 + GROWTH_A_S * passed_s))
+            self._set(max(self.estimate_bps, grown_bps))
+
+    def _decrease(self, standing_s: float, now_s: float) -> None:
+        """Less is sent; unless that was tried often enough and did not help: then all but the first decrease is given
+        back, and the queue borne."""
+        if self._strikes >= STRIKES:
+            self._strikes = 0
+            self._threshold_s = min(MOST_THRESHOLD_S, ABOVE * standing_s)
+            self._set(max(self.estimate_bps, self._first_cut_bps))
+            return
+        self._decreased_s = now_s
+        pushed = self._pushed / (1 - min(0.9, self._losses.excess)) > PUSHED
+        least_bps = 0.0 if pushed else self.estimate_bps / 2
+        self._set(max(least_bps, DECREASE * min(self.estimate_bps, self.acked_bps)))
+        self._prober.postpone(now_s)
+        if not self._strikes:
+            self._first_cut_bps = self.estimate_bps
+        self._strikes += 1 if self._delay.slope > GROWS else 2
 
     def _adapt(self, standing_s: float, passed_s: float) -> None:
-        """Let the threshold follow a queue that stays whatever we send, and come back when it has gone."""
-        share = THRESHOLD_RISES if standing_s > self._threshold_s else THRESHOLD_FALLS
-        moved_s = self._threshold_s + share * passed_s * (standing_s - self._threshold_s)
-        self._threshold_s = min(MOST_THRESHOLD_S, max(THRESHOLD_S, moved_s))
+        """A queue that has drained was ours; a threshold that had to rise comes back as the queue does."""
+        if standing_s < self._calm_s:
+            self._strikes = 0
+        if standing_s < THRESHOLD_S:
+            back_s = THRESHOLD_FALLS * passed_s * (self._threshold_s - standing_s)
+            self._threshold_s = max(THRESHOLD_S, self._threshold_s - back_s)
+
+    @property
+    def _calm_s(self) -> float:
+        """The standing queue below which more may be sent: half of what is too much, or nearly all of somebody else's."""
+        return self._threshold_s * (0.5 if self._threshold_s <= THRESHOLD_S else 0.8)
 
     def _may_grow(self, now_s: float) -> bool:
         return (
             now_s - self._decreased_s > CALM_AFTER_S
             and now_s >= self._grace_until_s
-            and self._delay.standing_s < self._threshold_s / 2
+            and self._delay.standing_s < self._calm_s
             and self._losses.excess < CALM
         )
 

@@ -13,6 +13,8 @@ from typing import Final
 BASE_WINDOW_S: Final = 20.0
 STANDING_WINDOW_S: Final = 0.25
 SLOPE_WINDOW_S: Final = 1.0
+EASED_S: Final = 0.03
+"""A least that falls by so much at once is another path, or a queue that somebody else has left."""
 POINTS_KEPT: Final = 64
 """Reports kept; a receiver sends 20 a second at most when it is honest."""
 
@@ -35,9 +37,10 @@ class QueueDelay:
         self._points.clear()
         self.standing_s = self.slope = 0.0
 
-    def told(self, least_s: float, now_s: float) -> None:
-        """The least one-way delay among the packets of one report."""
+    def told(self, least_s: float, now_s: float) -> bool:
+        """The least one-way delay among the packets of one report. True: the path has become a quicker one."""
         bases = self._bases
+        eased = bool(bases) and least_s < bases[0][1] - EASED_S
         while bases and bases[-1][1] >= least_s:
             bases.pop()
         if not bases or now_s - bases[-1][0] >= 1.0:
@@ -51,6 +54,7 @@ class QueueDelay:
         recent = min(least for at, least in points if now_s - at <= STANDING_WINDOW_S)
         self.standing_s = recent - bases[0][1]
         self.slope = _slope(points)
+        return eased
 
 
 def _slope(points: deque[tuple[float, float]]) -> float:

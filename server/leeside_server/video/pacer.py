@@ -18,7 +18,7 @@ T = TypeVar("T")
 BURST_S: Final = 0.04
 """How much may leave at once, in time at the pace: two frames of sound."""
 LEAST_BURST_BYTES: Final = 3_000
-HEADROOM: Final = 1.5
+HEADROOM: Final = 1.2
 """Faster than the estimate, so that a key frame is not late; the mean over a second is the encoder's and the allocator's."""
 HELD_BYTES: Final = 256 * 1024
 VIDEO_WAITS_S: Final = 0.4

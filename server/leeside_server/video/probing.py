@@ -1,9 +1,10 @@
 """Finding out whether a link carries more, by sending it more for a moment: padding beside the media.
 
 An estimate can only grow by what was sent, and a receiver that gets the smallest picture because the estimate is low
-would get it for ever. So while more is wanted, padding fills the link up to a rate above the estimate for 0.3 s, and
-what arrives in that time is the answer. A probe that went well is followed by one of twice the rate at once; one that
-did not by a timid one, after a wait that doubles. A probe ends early when packets begin to queue.
+would get it for ever. So while more is wanted, padding fills the link up to a rate above the estimate for a moment, and the pace at
+which that arrives is the answer. A probe that went well is followed at once by a bold one; one that did not by
+a timid one, after a wait that doubles. The further a probe goes, the shorter it is: where the link carries no more than
+was known, no probe puts more than a tenth of a second of queue before the sound.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ from typing import Final
 
 import msgspec
 
-PROBE_S: Final = 0.3
+QUEUE_S: Final = 0.1
+"""What a probe adds to the queue of a link that carries no more than was known."""
+SHORTEST_S: Final = 0.08
+LONGEST_S: Final = 0.3
 AGAIN_S: Final = 0.3
 """After a probe that went well."""
 FIRST_WAIT_S: Final = 1.5
 LONGEST_WAIT_S: Final = 6.0
-BOLD: Final = 2.0
+BOLD: Final = 1.75
 TIMID: Final = 1.25
 LEAST_PACKETS: Final = 8
 """A rate of fewer packets is none."""
+PACKET_BYTES: Final = 275
+"""Of padding: the most that RTP can say."""
 ARRIVED: Final = 0.9
 """What arrives at this share of the rate at which it was sent was carried."""
 SATURATED: Final = 0.85
@@ -52,7 +58,7 @@ class Prober:
         self._wait_s = FIRST_WAIT_S
         self._factor = BOLD
         self._arrivals: list[tuple[float, float, int]] = []
-        """(sent, arrived, size) of the packets of the probe: at most what its rate puts into 0.3 s."""
+        """(sent, arrived, size) of the packets of the probe: at most what its rate puts into so short a time."""
 
     def encourage(self, now_s: float) -> None:
         """The path is another one, or comes back: what failed before says nothing."""
@@ -69,8 +75,11 @@ class Prober:
         if self._next_s is not None and now_s < self._next_s:
             return
         self.running, self._stopped = True, False
-        self._started_s, self._ends_s = now_s, now_s + PROBE_S
         self._bps = min(estimate_bps * self._factor, max(wanted_bps, estimate_bps * TIMID))
+        lasts_s = QUEUE_S * estimate_bps / (self._bps - estimate_bps)
+        enough_s = 2 * LEAST_PACKETS * PACKET_BYTES * 8 / self._bps
+        self._started_s = now_s
+        self._ends_s = now_s + min(LONGEST_S, max(SHORTEST_S, enough_s, lasts_s))
         self._bytes_at_start = self._sent_bytes = sent_bytes
         self._arrivals = []
 
@@ -130,7 +139,7 @@ class Prober:
         sent = [at for at, _, _ in self._arrivals]
         came = [at for _, at, _ in self._arrivals]
         sent_span_s, came_span_s = max(sent) - min(sent), max(came) - min(came)
-        if sent_span_s < PROBE_S / 4 or came_span_s <= 0:
+        if sent_span_s < SHORTEST_S / 2 or came_span_s <= 0:
             return None
         bits = 8 * sum(size for _, _, size in self._arrivals)
         first_sent, first_came, last_sent = (

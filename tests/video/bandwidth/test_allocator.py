@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from leeside_protocol.video.signalling import Part
 from leeside_server.video.allocator import (
+    AMPLE,
     AUDIO_BPS,
     MARGIN,
     RIPE_S,
@@ -99,7 +100,7 @@ def test_it_falls_at_once_and_tells_of_sound_alone() -> None:
     allocator.allocate(2_000_000, 1, [PERSON], 2.0)
     assert allocator.allocate(500_000, 1, [PERSON], 2.1).lines == {"b": 360}
     assert allocator.allocate(120_000, 1, [PERSON], 2.2) == Allocation(
-        {"b": 0}, audio_only=True, wanted_bps=AUDIO_BPS + MARGIN * 1_000_000
+        {"b": 0}, audio_only=True, wanted_bps=AUDIO_BPS + AMPLE * 1_000_000
     )
 
 

@@ -1,0 +1,181 @@
+"""The estimator by hand: numbers, clocks, reports that are lost, late, doubled, or lies."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leeside_server.video.bwe import CLOCK_WRAP_US, LEAST_BPS, MOST_BPS, RING, START_BPS, Bandwidth
+
+EVERY_S = 0.01
+SIZE = 250
+"""200 kbit/s."""
+HELD_UP_S = 0.05
+
+
+def steady(bandwidth: Bandwidth, seconds: float, from_s: float = 0.0, clock_us: int = 5_000_000) -> float:
+    """Send at a steady pace and report each tenth of a second; the time then. Nothing is lost, nothing waits."""
+    now_s = from_s
+    batch: list[tuple[int, int | None]] = []
+    for tick in range(round(seconds / EVERY_S)):
+        now_s = from_s + tick * EVERY_S
+        seq = bandwidth.next_seq()
+        bandwidth.sent(seq, SIZE, now_s)
+        batch.append((seq, (clock_us + round((now_s + HELD_UP_S) * 1e6)) % CLOCK_WRAP_US))
+        if len(batch) == 10:
+            bandwidth.feedback(batch, now_s + 2 * HELD_UP_S)
+            batch = []
+    return now_s
+
+
+def test_numbers_run_on_and_wrap() -> None:
+    bandwidth = Bandwidth()
+    numbers = [bandwidth.next_seq() for _ in range(0x10000 + 1)]
+    assert numbers[0] == numbers[-1] == 1
+    assert sorted(numbers[:-1]) == list(range(0x10000))
+
+
+def test_it_measures_what_arrives_the_round_trip_and_no_queue() -> None:
+    bandwidth = Bandwidth()
+    steady(bandwidth, 3)
+    assert bandwidth.acked_bps == pytest.approx(8 * SIZE / EVERY_S, rel=0.05)
+    assert bandwidth.rtt_s == pytest.approx(2 * HELD_UP_S, abs=0.01)
+    assert bandwidth.queue_s == pytest.approx(0, abs=1e-3)
+    assert bandwidth.loss == 0
+    assert bandwidth.budget_bps == bandwidth.estimate_bps == START_BPS
+
+
+def test_numbers_and_the_receivers_clock_may_wrap_in_mid_call() -> None:
+    bandwidth = Bandwidth()
+    for _ in range(0xFFFF - 100):
+        bandwidth.next_seq()
+    steady(bandwidth, 4, clock_us=CLOCK_WRAP_US - 2_000_000)
+    assert bandwidth.acked_bps == pytest.approx(8 * SIZE / EVERY_S, rel=0.05)
+    assert bandwidth.queue_s == pytest.approx(0, abs=1e-3)
+    assert bandwidth.loss == 0
+
+
+def test_a_receivers_clock_that_jumps_is_another_clock() -> None:
+    bandwidth = Bandwidth()
+    now_s = steady(bandwidth, 3)
+    steady(bandwidth, 3, from_s=now_s + EVERY_S, clock_us=900_000_000)
+    assert bandwidth.acked_bps == pytest.approx(8 * SIZE / EVERY_S, rel=0.05)
+    assert bandwidth.queue_s == pytest.approx(0, abs=1e-3)
+    assert bandwidth.estimate_bps == START_BPS
+
+
+def test_a_packet_that_comes_after_all_was_not_lost() -> None:
+    bandwidth = Bandwidth()
+    now_s = steady(bandwidth, 2)
+    seqs = [bandwidth.next_seq() for _ in range(10)]
+    for seq in seqs:
+        bandwidth.sent(seq, SIZE, now_s)
+    came_us = 5_000_000 + round((now_s + HELD_UP_S) * 1e6)
+    bandwidth.feedback([(seq, None if seq % 2 else came_us) for seq in seqs], now_s + 0.1)
+    assert bandwidth.loss > 0
+    bandwidth.feedback([(seq, came_us if seq % 2 else None) for seq in seqs], now_s + 0.15)
+    assert bandwidth.loss == 0
+
+
+def test_a_report_told_twice_counts_once() -> None:
+    bandwidth = Bandwidth()
+    now_s = steady(bandwidth, 2)
+    seqs = [bandwidth.next_seq() for _ in range(4)]
+    for seq in seqs:
+        bandwidth.sent(seq, SIZE, now_s)
+    report = [(seq, None if seq == seqs[1] else 5_000_000 + round((now_s + HELD_UP_S) * 1e6)) for seq in seqs]
+    bandwidth.feedback(report, now_s + 0.1)
+    measured = (bandwidth.acked_bps, bandwidth.loss)
+    bandwidth.feedback(report, now_s + 0.1)
+    assert (bandwidth.acked_bps, bandwidth.loss) == measured
+
+
+def test_what_was_never_sent_or_long_ago_says_nothing() -> None:
+    bandwidth = Bandwidth()
+    bandwidth.feedback([(seq, seq * 1_000) for seq in range(500)], 1.0)
+    assert bandwidth.acked_bps == 0
+    bandwidth.sent(bandwidth.next_seq(), SIZE, 1.0)
+    bandwidth.feedback([(1, 1_000)], 60.0)
+    assert bandwidth.rtt_s == 0
+
+
+def test_repairs_are_kept_out_of_the_budget() -> None:
+    bandwidth = Bandwidth()
+    now_s = 0.0
+    for batch in range(40):
+        now_s = batch * 0.1
+        report: list[tuple[int, int | None]] = []
+        for number in range(10):
+            seq = bandwidth.next_seq()
+            bandwidth.sent(seq, SIZE, now_s)
+            report.append((seq, None if number == 5 else round((now_s + HELD_UP_S) * 1e6)))
+        bandwidth.feedback(report, now_s + 0.1)
+    assert bandwidth.loss == pytest.approx(0.1)
+    assert bandwidth.budget_bps == pytest.approx(0.9 * bandwidth.estimate_bps)
+
+
+def test_no_padding_before_the_link_is_known_or_when_nothing_is_wanted() -> None:
+    bandwidth = Bandwidth()
+    bandwidth.want(2_000_000)
+    assert [bandwidth.probe_due(tick / 100) for tick in range(100)] == [0] * 100
+    now_s = steady(bandwidth, 2)
+    bandwidth.want(bandwidth.estimate_bps)
+    assert bandwidth.probe_due(now_s + 0.01) == 0
+    bandwidth.want(2_000_000)
+    bandwidth.probe_due(now_s + 0.02)
+    assert bandwidth.probe_due(now_s + 0.05) > 0
+
+
+def test_a_new_path_is_judged_by_itself() -> None:
+    bandwidth = Bandwidth()
+    now_s = steady(bandwidth, 3)
+    bandwidth.path_changed(now_s)
+    # The new one takes half a second longer: no queue.
+    steady(bandwidth, 3, from_s=now_s + EVERY_S, clock_us=5_500_000)
+    assert bandwidth.queue_s == pytest.approx(0, abs=1e-3)
+    assert bandwidth.estimate_bps == START_BPS
+
+
+arrivals = st.one_of(st.none(), st.integers(-(1 << 45), 1 << 45))
+reports = st.lists(st.tuples(st.integers(0, 0xFFFF), arrivals), max_size=60)
+likely = st.lists(
+    st.tuples(st.integers(1, 300), st.one_of(st.none(), st.integers(0, 10_000_000))), max_size=60
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.integers(40, 1_400), st.one_of(reports, likely), st.floats(0, 12)),
+        max_size=40,
+    ),
+    st.floats(0, 1e9),
+)
+def test_no_report_brings_it_out_of_its_bounds(
+    course: list[tuple[int, int, list[tuple[int, int | None]], float]], wanted_bps: float
+) -> None:
+    bandwidth = Bandwidth()
+    bandwidth.want(wanted_bps)
+    now_s = 100.0
+    for count, size, report, later_s in course:
+        for _ in range(count):
+            bandwidth.sent(bandwidth.next_seq(), size, now_s)
+        now_s += later_s
+        bandwidth.feedback(report, now_s)
+        assert 0 <= bandwidth.probe_due(now_s) <= 10_000
+        assert bandwidth.budget_bps / 0.7 + 1 >= LEAST_BPS
+        assert LEAST_BPS <= bandwidth.estimate_bps <= MOST_BPS
+        assert 0 <= bandwidth.loss <= 1
+        assert bandwidth.queue_s >= 0
+        assert bandwidth.rtt_s >= 0
+        assert math.isfinite(bandwidth.acked_bps)
+
+
+def test_it_keeps_no_more_than_a_ring_of_packets() -> None:
+    bandwidth = Bandwidth()
+    first = bandwidth.next_seq()
+    bandwidth.sent(first, SIZE, 0.0)
+    for _ in range(RING):
+        bandwidth.sent(bandwidth.next_seq(), SIZE, 0.0)
+    bandwidth.feedback([(first, 1_000)], 0.1)
+    assert bandwidth.rtt_s == 0, "overwritten: nobody knows when it was sent"
