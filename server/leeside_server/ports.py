@@ -417,7 +417,7 @@ class Bridges(Protocol):
         ...
 
     async def workplaces(self) -> Sequence[Workplace]:
-        """The workers that live, own ones first. Only own ones when the others cannot be asked."""
+        """The workers that live, own ones first. Raises `BridgesUnavailable` when those of others cannot be asked for."""
         ...
 
     async def place(self, room: bytes) -> Placement:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket as sockets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -58,7 +58,7 @@ from leeside_server.core.identity import DeviceRow, DeviceState
 from leeside_server.core.notices import Access, access_entry
 from leeside_server.core.rows import KINDS
 from leeside_server.core.writes import NO_DEVICE, Append, Fence, Item, Outcome, Save, Stored
-from leeside_server.ports import Blobs, Bus, Gateway, Push, Store
+from leeside_server.ports import Blobs, Bridges, Bus, Gateway, Push, Store
 from leeside_server.relay.app import build_app
 from leeside_server.relay.direct import DirectSocket
 from leeside_server.relay.handshake import HeaderDeadline
@@ -104,6 +104,8 @@ class Phone:
     id: DeviceId
     key: Ed25519PrivateKey
     session: bytes = field(default_factory=lambda: os.urandom(16))
+    member: MemberId = field(default_factory=lambda: MemberId(bytes(16)))
+    roles: tuple[Role, ...] = (Role.RESPONDER,)
 
 
 @dataclass
@@ -152,11 +154,17 @@ class World:
     clock: FakeClock
     nodes: list[Node]
 
-    async def phone(self, agency: AgencyId) -> Phone:
-        """Enrol a device."""
-        phone = Phone(agency, DeviceId(os.urandom(16)), Ed25519PrivateKey.generate())
+    async def phone(self, agency: AgencyId, *roles: Role) -> Phone:
+        """Enrol a device, of a member of its own with these roles."""
+        phone = Phone(
+            agency,
+            DeviceId(os.urandom(16)),
+            Ed25519PrivateKey.generate(),
+            member=MemberId(os.urandom(16)),
+            roles=roles or (Role.RESPONDER,),
+        )
         row = DeviceRow(
-            MemberId(os.urandom(16)),
+            phone.member,
             phone.key.public_key().public_bytes_raw(),
             DeviceState.ACTIVE,
             "",
@@ -220,7 +228,7 @@ class World:
 
     def token(self, phone: Phone, node: Node | None = None) -> str:
         text, _ = (node or self.node).tokens.mint(
-            phone.agency, MemberId(bytes(16)), phone.id, (Role.RESPONDER,), phone.session, self.clock.now_ms()
+            phone.agency, phone.member, phone.id, phone.roles, phone.session, self.clock.now_ms()
         )
         return text
 
@@ -239,6 +247,7 @@ async def world(
     settings: RelaySettings | None = None,
     push: Push | None = None,
     gateway: Gateway | None = None,
+    bridges: Callable[[FakeClock], Bridges] | None = None,
 ) -> AsyncGenerator[World]:
     """Nodes over one SQLite store (or the one given) and one exchange."""
     clock = SteadyClock()
@@ -246,6 +255,7 @@ async def world(
     exchange = MemoryExchange()
     latest, presence = MemoryLatest(clock), MemoryPresence()
     running: list[Node] = []
+    bridged = None if bridges is None else bridges(clock)
     for number in range(nodes):
         node = Node(
             settings or RelaySettings(),
@@ -256,6 +266,7 @@ async def world(
             blobs=NO_BLOBS,
             push=push or MemoryPush(),
             gateway=gateway or MemoryGateway(),
+            bridges=bridged,
             clock=clock,
             secret=SECRET,
         )

@@ -243,6 +243,15 @@ export class FakeEngine implements Engine {
     ladders = (): ReturnType<Engine['ladders']> => this.#known('ladders');
     createLadder = this.#refuse;
     changeLadder = (): Promise<void> => this.#do(undefined);
+    skills = (): ReturnType<Engine['skills']> =>
+        this.#do({
+            languages: ['en', 'es'],
+            specialties: ['children'],
+            licences: ['NY'],
+            phone: '+15550100',
+            revision: 1,
+        });
+    setSkills = (): Promise<void> => this.#do(undefined);
     figures = (): ReturnType<Engine['figures']> => this.#known('figures');
     figuresCsv = (): ReturnType<Engine['figuresCsv']> => this.#do('');
 }

@@ -76,18 +76,18 @@ def part_in(
 ) -> Part:
     """What the caller is to this consult's call. `roster`: the devices of its channel.
 
-    Raises `not_found` when the consult is not theirs, `expired` when it is over, `conflict` when nobody has accepted it (any
-    more), `forbidden` when this device is not in the channel, and so could open nothing: let it in first.
+    Raises `not_found` when the consult is not theirs, `expired` when it is over, `forbidden` when this device is not in the
+    channel, and so could open nothing: let it in first; and, last of all, `conflict` when nobody has accepted it (any more).
     """
     part = _part(consult, row, caller, world, now_ms)
     if part is None:
         raise ProtocolError(WireError.NOT_FOUND, "no such consult")
     if row.state in FINAL:
         raise ProtocolError(WireError.EXPIRED, "this consult is over")
-    if row.state not in CALLING:
-        raise ProtocolError(WireError.CONFLICT, "nobody has accepted this consult")
     if caller.device not in roster:
         raise ProtocolError(WireError.FORBIDDEN, "this device is not in the consult's channel")
+    if row.state not in CALLING:
+        raise ProtocolError(WireError.CONFLICT, "nobody has accepted this consult")
     return part
 
 

@@ -73,6 +73,17 @@ class Metrics:
             "Times that a fault of ours kept a consult from moving: its people may be waiting.",
         )
         self.consult_alarms = self._counter("consult_alarms", "Alarms of consults that nobody answered.")
+        self.video_calls = self._gauge("video_calls", "Calls that a device of this node is in.")
+        self.video_workers = self._gauge("video_workers", "Workers of the video bridge that this node finds.")
+        self.video_signals = Counter(
+            "leeside_video_signals",
+            "Signals of calls, by what became of them.",
+            ("result",),
+            registry=self.registry,
+        )
+        self.video_words_refused = self._counter(
+            "video_words_refused", "Words about calls that no node of ours wrote, or too long ago."
+        )
         self.refused = Counter("leeside_refused", "Requests refused.", ("error",), registry=self.registry)
         self.closed = Counter("leeside_closed", "Sockets closed by us.", ("code",), registry=self.registry)
         self.write_s = Histogram(

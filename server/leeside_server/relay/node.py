@@ -15,11 +15,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from leeside_protocol.ids import AgencyId, ChannelAddress, ChannelKind, address
+from leeside_server.core import notices
 from leeside_server.core.channels import CHANNEL, StreamValue
+from leeside_server.core.video import WordSeal
 from leeside_server.core.writes import Item, Outcome, Repeated, Save, Stored
 from leeside_server.log import get_logger
 from leeside_server.ports import (
     Blobs,
+    Bridges,
     Bus,
     Clock,
     Gateway,
@@ -57,6 +60,7 @@ from leeside_server.relay.steady import Steady
 from leeside_server.relay.synthetic import EVERY_S as SYNTHETIC_S
 from leeside_server.relay.synthetic import Synthetic
 from leeside_server.relay.tokens import Tokens
+from leeside_server.relay.video import Calls
 
 FLOOR_KEPT_S: Final = 2.0
 READ_TIMEOUT_S: Final = 5.0
@@ -85,6 +89,7 @@ class Node:
         blobs: Blobs,
         push: Push,
         gateway: Gateway,
+        bridges: Bridges | None = None,
         clock: Clock,
         secret: bytes,
         random: Callable[[int], bytes] = os.urandom,
@@ -108,7 +113,7 @@ class Node:
         self.heads = Heads(store, clock, self.hub, self.spawn)
         self.catchup = CatchUp(self.hub, store, clock, self.metrics)
         self.sockets = Sockets(self.metrics)
-        self.access = Access(store, clock, self.hub, self.sockets.out, self.spawn)
+        self.access = Access(store, clock, self.hub, self._out, self.spawn)
         self.intake = Intake(self._publish)
         self.sign_ins = SignIns(self)
         self.door = Door(config.handshakes_per_source, config.handshakes)
@@ -127,6 +132,7 @@ class Node:
         self.clockwork.add("probes", self.probes.carry_out, PROBES_S, vital=False)
         self.synthetic = Synthetic(self)
         self.clockwork.add("synthetic", self.synthetic.carry_out, SYNTHETIC_S, vital=False)
+        self.calls = Calls(self, bridges, WordSeal(secret, random))
         self.beats = Beats(self)
         self.hub.rows = self.heads
         self.hub.catchup = self.catchup
@@ -145,6 +151,7 @@ class Node:
         """Read the signing keys, join the bus, begin to work. Raises `StoreRefused`, `StoreUnavailable`."""
         await self.tokens.refresh()
         await self.bus.start(self.hub.on_hint)
+        await self.calls.start()
         started = asyncio.Event()
         self._running = asyncio.get_running_loop().create_task(self._run(started), name="node")
         await started.wait()
@@ -174,6 +181,7 @@ class Node:
             if not self._running.cancelled():
                 # `finished` raises what it died of; here it is only taken note of.
                 self._running.exception()
+        await self.calls.close()
         await self.presence.leave(self.id.hex())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -204,6 +212,7 @@ class Node:
 
     def _saved(self, agency: AgencyId, part: Save, generation: int) -> None:
         """Whoever keeps what a row says takes notice. Most writes are messages, and have none."""
+        self.calls.saved(agency, part)
         if part.kind == CHANNEL:
             # What another generation says of a channel is read anew when the hub begins with it.
             if generation == self.hub.generation:
@@ -213,6 +222,11 @@ class Node:
             return
         self.staff.saved(agency, part)
         self.paging.saved(part)
+
+    def _out(self, agency: AgencyId, kind: notices.Access, subject: bytes) -> None:
+        """A device was revoked or a session has ended, on any node."""
+        self.sockets.out(agency, kind, subject)
+        self.calls.out(agency, kind, subject)
 
     async def _publish(self, items: Sequence[Item]) -> Sequence[Outcome]:
         """`write` for sockets. Counted once a batch: thousands of messages a second would feel a lock each."""
@@ -282,6 +296,7 @@ class Node:
                     _contained_forever(self.pushes.look_forever),
                     *(_contained_forever(self.pushes.send_forever) for _ in range(SENDERS)),
                     _contained_forever(self.paging.look_forever),
+                    _contained_forever(self.calls.look_forever),
                     *self.clockwork.loops(),
                     *self.beats.loops(),
                 )

@@ -48,6 +48,7 @@ from leeside_protocol.messages import (
     Subscribed,
     Unsubscribe,
     Video,
+    VideoTold,
     Welcome,
     Who,
 )
@@ -253,6 +254,18 @@ class Socket:
         self._unpark(follow.log.address)
         self._answer(Refused(0, WireError.NOT_FOUND))
 
+    # ---- calls
+
+    def hear_call(self, told: VideoTold) -> None:
+        """What the bridge says about a call. A socket that takes nothing is told no more: its media go on, and whoever asks
+        again is answered."""
+        if not (self.congested and self._wire.buffered() > HARD_WATER_BYTES):
+            self._answer(told)
+
+    def refuse_call(self, refused: Refused) -> None:
+        """A signal was not passed on."""
+        self._answer(refused)
+
     # ---- closing and deadlines
 
     def close(self, code: CloseCode) -> None:
@@ -319,7 +332,7 @@ class Socket:
             case Hello():
                 self.node.sign_ins.add(message, self._nonce, self)
             case Video():
-                self._answer(Refused(message.req, WireError.UNSUPPORTED))
+                self.node.calls.speak(self, message)
             case ClientBeat():
                 pass
             case _:

@@ -181,7 +181,16 @@ export class Api {
 
     changeMember(
         id: MemberId,
-        body: { revision: number; roles?: readonly Role[]; discipline?: Discipline; ended?: boolean },
+        body: {
+            revision: number;
+            roles?: readonly Role[];
+            discipline?: Discipline;
+            ended?: boolean;
+            languages?: readonly string[];
+            specialties?: readonly string[];
+            licences?: readonly string[];
+            phone?: string;
+        },
     ): Promise<r.Member> {
         return this.#patch(`/v1/members/${id}`, body, r.member);
     }

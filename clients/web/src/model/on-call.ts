@@ -310,6 +310,17 @@ export type OnCallEvent =
     | { readonly kind: 'on_call'; readonly onCall: OnCallView }
     | { readonly kind: 'duty'; readonly duty: DutyView };
 
+/** What a step of a ladder may ask of a member, and where they are called when nothing else woke them. */
+export interface Skills {
+    /** Primary subtags of BCP 47, eight at most. */
+    readonly languages: readonly string[];
+    readonly specialties: readonly string[];
+    readonly licences: readonly string[];
+    /** E.164; empty: none. */
+    readonly phone: string;
+    readonly revision: number;
+}
+
 export interface OnCallCommands {
     /**
      * On the disk when it resolves, and sent as soon as there is a link. The view's state is `unconfirmed` until the server
@@ -366,6 +377,11 @@ export interface OnCallCommands {
     ladders(): Promise<readonly LadderView[]>;
     createLadder(draft: LadderDraft): Promise<LadderId>;
     changeLadder(ladder: LadderId, revision: number, change: Partial<LadderDraft>): Promise<void>;
+
+    /** For supervisors and administrators. */
+    skills(member: MemberId): Promise<Skills>;
+    /** Replaced as a whole; `conflict`: somebody changed the member meanwhile. */
+    setSkills(member: MemberId, skills: Skills): Promise<void>;
 
     figures(fromMs: number, untilMs: number, zone: string): Promise<FiguresView>;
     /** The clear times as CSV. */

@@ -65,6 +65,11 @@ export function many<T>(of: Reads<T>): Reads<readonly T[]> {
     };
 }
 
+/** A list that an older server leaves out. */
+export function orNone<T>(of: Reads<T>): Reads<readonly T[]> {
+    return { ...many(of), fallback: { value: [] } };
+}
+
 export function orNull<T>(of: Reads<T>): Reads<T | null> {
     return { read: (value) => (value === null || value === undefined ? null : of.read(value)) };
 }

@@ -30,7 +30,17 @@ import type {
     MemberId,
     UnitId,
 } from '~/protocol/ids';
-import { base64, hexId, knownWord, knownWords, many, orNull, record, type Reads } from '~/protocol/json';
+import {
+    base64,
+    hexId,
+    knownWord,
+    knownWords,
+    many,
+    orNone,
+    orNull,
+    record,
+    type Reads,
+} from '~/protocol/json';
 import { COMMIT_BYTES, DIRECTORY_ENTRY_BYTES, PAYLOAD_BYTES, ROSTER_DEVICES } from '~/protocol/limits';
 import { Misfit } from '~/protocol/pack';
 import {
@@ -90,6 +100,10 @@ export const member = record({
     createdMs: count,
     endedMs: count,
     revision: count,
+    languages: orNone(words),
+    specialties: orNone(words),
+    licences: orNone(words),
+    phone: or(words, ''),
 });
 export type Member = Read<typeof member>;
 

@@ -50,6 +50,9 @@ export abstract class OnCallDoor implements OnCallCommands {
         this.onCallHands((hands) => hands.createLadder(...asked));
     readonly changeLadder: Of<'changeLadder'> = (...asked) =>
         this.onCallHands((hands) => hands.changeLadder(...asked));
+    readonly skills: Of<'skills'> = (...asked) => this.onCallHands((hands) => hands.skills(...asked));
+    readonly setSkills: Of<'setSkills'> = (...asked) =>
+        this.onCallHands((hands) => hands.setSkills(...asked));
     readonly figures: Of<'figures'> = (...asked) => this.onCallHands((hands) => hands.figures(...asked));
     readonly figuresCsv: Of<'figuresCsv'> = (...asked) =>
         this.onCallHands((hands) => hands.figuresCsv(...asked));

@@ -19,6 +19,7 @@ import type {
     Phone,
     RotaDraft,
     RotaView,
+    Skills,
     Span,
 } from '../on-call';
 import { ConsultTalk } from './consult-talk';
@@ -165,6 +166,15 @@ export class OnCallWork implements OnCallCommands {
 
     async changeLadder(ladder: LadderId, revision: number, change: Partial<LadderDraft>): Promise<void> {
         await this.api.changeLadder(ladder, { revision, ...change });
+    }
+
+    async skills(member: MemberId): Promise<Skills> {
+        const { languages, specialties, licences, phone, revision } = await this.work.home.api.member(member);
+        return { languages, specialties, licences, phone, revision };
+    }
+
+    async setSkills(member: MemberId, skills: Skills): Promise<void> {
+        await this.work.home.api.changeMember(member, skills);
     }
 
     // ---- figures

@@ -1,0 +1,411 @@
+"""Calls on this node: what clients say to the video bridge goes to the worker that has the room, and what it says comes
+back (spec 09, "Who may").
+
+Theory of operation. A *seat* is a device that speaks in a call over this node. Who it is and what it may say is looked up in
+the store when it first speaks and whenever it joins, and kept with the seat; after that a signal costs no reading. Whatever
+may end that right is looked at all the time: what this node writes at once (`saved`), what others write twice a second
+(`look`: the rows of all calls in one reading), revoked devices and ended sessions as sockets are (`out`). Who lost it is
+expelled by a word to the worker; a seat is kept for this also while its device has no socket, because media go on without.
+
+A room's worker is asked for at each `Join` and kept until it is gone. Then every seat is told to `Migrate`, and the next
+`Join` finds another.
+
+Nothing here waits for a worker, and media wait for nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from leeside_protocol.errors import ProtocolError, WireError
+from leeside_protocol.ids import AgencyId, ChannelId, ConsultId, DeviceId
+from leeside_protocol.messages import Refused, Video, VideoTold
+from leeside_protocol.video.signalling import (
+    ClientSignal,
+    Denied,
+    GoneWhy,
+    Join,
+    Leave,
+    Migrate,
+    TurnServer,
+    decode_client_signal,
+    encode_signal,
+)
+from leeside_server.core.notices import Access
+from leeside_server.core.rates import Buckets, Rate
+from leeside_server.core.video import (
+    Closed,
+    Expelled,
+    Heard,
+    Spoken,
+    ToWorker,
+    WordSeal,
+    require,
+    room_of,
+    ticket_for,
+    turn_server,
+)
+from leeside_server.core.writes import Save
+from leeside_server.log import get_logger
+from leeside_server.ports import (
+    Bridges,
+    BridgesFull,
+    BridgesUnavailable,
+    NoBridge,
+    Placement,
+    StoreUnavailable,
+)
+from leeside_server.relay.video_rights import WATCHED, Name, Right, Rights, Rows, guest_in, names
+
+if TYPE_CHECKING:
+    from leeside_server.relay.node import Node
+    from leeside_server.relay.socket import Socket
+
+SIGNALS: Final = Rate(20.0, 60)
+"""Signals of one device. A join with its answer is five; a screen that is turned and resized says `Want` a few times."""
+QUEUE: Final = 64
+LOOK_S: Final = 0.5
+JUDGE_S: Final = 5.0
+"""How often a right is judged anew although none of its rows changed: by a unit or a role, which are not watched."""
+MISSED: Final = 4
+"""Looks in a row that must not find a worker before its calls are moved: a registry that forgot is not a dead worker."""
+SEATS_KEPT: Final = 32
+CALLS_KEPT: Final = 4_096
+BUSY_MS: Final = 5_000
+RETRY_MS: Final = 1_000
+
+_log: Final = get_logger("leeside.video")
+
+
+class _Seat:
+    """A device that speaks in a call over this node; `socket` is the newest that did. `out`: it lost all access."""
+
+    __slots__ = ("generation", "out", "right", "session", "socket")
+
+    def __init__(self, socket: Socket, right: Right) -> None:
+        self.socket = socket
+        self.right = right
+        self.session = b""
+        self.generation = 1
+        self.out = False
+
+
+class _Call:
+    """A consult's call as this node knows it. `revisions` are those of the rows that its seats were judged by."""
+
+    __slots__ = (
+        "agency",
+        "channel",
+        "consult",
+        "judged_s",
+        "missed",
+        "placement",
+        "revisions",
+        "room",
+        "seats",
+    )
+
+    def __init__(self, agency: AgencyId, consult: ConsultId, channel: ChannelId) -> None:
+        self.agency = agency
+        self.consult = consult
+        self.channel = channel
+        self.room = room_of(agency, consult)
+        self.placement: Placement | None = None
+        self.missed = 0
+        self.seats: dict[DeviceId, _Seat] = {}
+        self.revisions: dict[Name, int] = {}
+        self.judged_s = float("-inf")
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """The rows that say who may be here."""
+        callers = (seat.right.caller for seat in self.seats.values())
+        guests = {caller.member for caller in callers if caller.guest is not None}
+        return names(self.agency, self.consult, self.channel, sorted(guests))
+
+    def tell(self, seat: _Seat, body: bytes) -> None:
+        """Hand on what the bridge says to this seat."""
+        seat.socket.hear_call(VideoTold(self.consult, body))
+
+
+class Calls:
+    """Every call that a socket of this node speaks in. Without `bridges` this server has no video."""
+
+    def __init__(self, node: Node, bridges: Bridges | None, seal: WordSeal) -> None:
+        self._node = node
+        self._bridges = bridges
+        self._seal = seal
+        self._rights = Rights(node)
+        self._rates = Buckets(SIGNALS)
+        self._queues: dict[tuple[AgencyId, DeviceId], deque[tuple[Socket, Video, ClientSignal]]] = {}
+        self._calls: dict[tuple[AgencyId, ConsultId], _Call] = {}
+        self._rooms: dict[bytes, _Call] = {}
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    async def start(self) -> None:
+        """Begin to hear workers."""
+        if self._bridges is not None:
+            await self._bridges.start(self._worker_gone)
+            await self._bridges.listen(self._node.id, self._word)
+
+    async def close(self) -> None:
+        """Hear nothing any more."""
+        if self._bridges is not None:
+            await self._bridges.unlisten(self._node.id)
+
+    # ---- what clients say
+
+    def speak(self, socket: Socket, message: Video) -> None:
+        """A socket's signal; whatever becomes of it is told to the socket."""
+        if self._bridges is None:
+            self._refuse(socket, message, WireError.UNSUPPORTED)
+            return
+        key = (socket.agency, socket.device)
+        wait_s = self._rates.take(b"".join(key), self._node.clock.monotonic_s())
+        if wait_s > 0:
+            self._refuse(socket, message, WireError.RATE_LIMITED, round(wait_s * 1000) + 1)
+            return
+        try:
+            signal = decode_client_signal(message.body)
+        except ProtocolError as error:
+            self._refuse(socket, message, error.code)
+            return
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = deque(((socket, message, signal),))
+            self._node.spawn(self._serve(key, queue, self._bridges))
+        elif len(queue) >= QUEUE:
+            self._refuse(socket, message, WireError.RATE_LIMITED, RETRY_MS)
+        else:
+            queue.append((socket, message, signal))
+
+    async def _serve(
+        self,
+        key: tuple[AgencyId, DeviceId],
+        queue: deque[tuple[Socket, Video, ClientSignal]],
+        bridges: Bridges,
+    ) -> None:
+        """The signals of one device, in their order."""
+        try:
+            while queue:
+                socket, message, signal = queue.popleft()
+                if not socket.closed:
+                    await self._carry(socket, message, signal, bridges)
+        finally:
+            del self._queues[key]
+
+    async def _carry(self, socket: Socket, message: Video, signal: ClientSignal, bridges: Bridges) -> None:
+        try:
+            await self._pass_on(socket, message, signal, bridges)
+        except ProtocolError as error:
+            self._refuse(socket, message, error.code, detail=error.detail)
+        except BridgesFull:
+            self._node.metrics.video_signals.labels(WireError.BUSY.label).inc()
+            denied = Denied(signal.generation, WireError.BUSY, BUSY_MS)
+            socket.hear_call(VideoTold(message.consult, encode_signal(denied)))
+        except (NoBridge, BridgesUnavailable, StoreUnavailable):
+            self._refuse(socket, message, WireError.UNAVAILABLE, RETRY_MS)
+        except Exception as error:  # noqa: BLE001
+            # A fault of ours costs this signal, and not what waits behind it. Its text could repeat content.
+            _log.error("video_signal_failed", error=type(error).__name__)
+            self._refuse(socket, message, WireError.UNAVAILABLE, RETRY_MS)
+        else:
+            self._node.metrics.video_signals.labels("passed_on").inc()
+
+    async def _pass_on(self, socket: Socket, message: Video, signal: ClientSignal, bridges: Bridges) -> None:
+        agency, consult, device = socket.agency, message.consult, socket.device
+        joins = isinstance(signal, Join)
+        call = self._calls.get((agency, consult))
+        seat = None if call is None else call.seats.get(device)
+        if call is None or seat is None or joins:
+            assert socket.claims is not None
+            right = await self._rights.of(agency, consult, socket.claims)
+            if socket.closed:
+                # It may have been closed because its device lost access meanwhile.
+                return
+            call, seat = self._take_seat(agency, consult, right, socket)
+        seat.socket = socket
+        seat.session = b"" if socket.claims is None else socket.claims.session
+        seat.generation = max(seat.generation, signal.generation)
+        require(seat.right.part, signal)
+        if call.placement is None or joins:
+            placed = await bridges.place(call.room)
+            if call.placement is None or placed.epoch >= call.placement.epoch:
+                call.placement, call.missed = placed, 0
+        if call.seats.get(device) is not seat:
+            # Expelled while a place was looked for.
+            return
+        now_ms = self._node.clock.now_ms()
+        turn = self._turn(call.room, device, now_ms) if joins else ()
+        ticket = ticket_for(call.room, seat.right.caller, seat.right.part, self._node.id, now_ms, turn)
+        await self._say(call, Spoken(call.placement.epoch, ticket, message.body))
+        if isinstance(signal, Leave):
+            self._leave(call, device)
+
+    def _take_seat(
+        self, agency: AgencyId, consult: ConsultId, right: Right, socket: Socket
+    ) -> tuple[_Call, _Seat]:
+        call = self._calls.get((agency, consult))
+        if call is None:
+            call = self._calls[agency, consult] = _Call(agency, consult, right.channel)
+            self._rooms[call.room] = call
+            if len(self._calls) > CALLS_KEPT:
+                self._forget(next(iter(self._calls.values())))
+        seat = call.seats.get(right.caller.device)
+        if seat is None or seat.out:
+            seat = call.seats[right.caller.device] = _Seat(socket, right)
+            if len(call.seats) > SEATS_KEPT:
+                idle = (device for device, other in call.seats.items() if other.socket.closed)
+                del call.seats[next(idle, next(iter(call.seats)))]
+        seat.right = right
+        return call, seat
+
+    async def _say(self, call: _Call, word: ToWorker) -> None:
+        """To the worker that has the room, if any has. Raises `BridgesUnavailable`."""
+        if self._bridges is not None and call.placement is not None:
+            worker = call.placement.worker
+            await self._bridges.say(worker, self._seal.seal(worker, word, self._node.clock.now_ms()))
+
+    def _turn(self, room: bytes, device: DeviceId, now_ms: int) -> tuple[TurnServer, ...]:
+        turn = self._node.config.turn
+        return () if turn is None else (turn_server(turn.urls, turn.secret, room, device, now_ms),)
+
+    def _refuse(
+        self, socket: Socket, message: Video, code: WireError, retry_ms: int = 0, detail: str = ""
+    ) -> None:
+        self._node.metrics.video_signals.labels(code.label).inc()
+        socket.refuse_call(Refused(message.req, code, 0, retry_ms, detail))
+
+    # ---- what the bridge says
+
+    def _word(self, data: bytes) -> None:
+        word = self._seal.open(self._node.id, data, self._node.clock.now_ms())
+        if not isinstance(word, Heard):
+            self._node.metrics.video_words_refused.inc()
+            return
+        call = self._rooms.get(word.room)
+        if call is None or call.placement is None or word.epoch < call.placement.epoch:
+            # Of a room that was placed anew since, from a worker that does not know yet.
+            return
+        seat = call.seats.get(word.device)
+        if seat is not None:
+            call.tell(seat, word.body)
+
+    def _worker_gone(self, worker: bytes) -> None:
+        for call in tuple(self._calls.values()):
+            if call.placement is not None and call.placement.worker == worker:
+                self._move(call)
+
+    def _move(self, call: _Call) -> None:
+        """The room's worker is no more: who is in it comes back to another."""
+        call.placement, call.missed = None, 0
+        for seat in call.seats.values():
+            call.tell(seat, encode_signal(Migrate(seat.generation)))
+
+    # ---- who may not be there any more
+
+    def saved(self, agency: AgencyId, part: Save) -> None:
+        """This node wrote a row: whose right hangs on it is judged at once."""
+        if self._calls and part.kind in WATCHED:
+            name = (agency, part.kind, part.id)
+            calls = [call for call in self._calls.values() if name in call.names]
+            if calls:
+                self._node.spawn(self._judge(calls))
+
+    def out(self, agency: AgencyId, kind: Access, subject: bytes) -> None:
+        """A device was revoked or a session has ended, on any node."""
+        found: list[_Call] = []
+        for call in self._calls.values():
+            for device, seat in call.seats.items():
+                lost = subject == (device if kind is Access.DEVICE_OUT else seat.session)
+                if lost and call.agency == agency:
+                    seat.out = True
+                    found.append(call)
+        if found:
+            self._node.spawn(self._judge(found))
+
+    async def look_forever(self) -> None:
+        """Look every `LOOK_S`, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self.look()
+
+    async def look(self) -> None:
+        """Judge the calls whose rows changed, or that were not judged for `JUDGE_S`; move those whose worker is gone. What
+        cannot be asked now is asked at the next look: media go on meanwhile."""
+        self._node.metrics.video_calls.set(len(self._calls))
+        if self._bridges is None:
+            return
+        await self._judge(tuple(self._calls.values()), changed_only=True)
+        try:
+            living = {place.worker for place in await self._bridges.workplaces()}
+        except BridgesUnavailable:
+            return
+        self._node.metrics.video_workers.set(len(living))
+        for call in tuple(self._calls.values()):
+            found = call.placement is None or call.placement.worker in living
+            call.missed = 0 if found else call.missed + 1
+            if call.missed >= MISSED:
+                self._move(call)
+
+    async def _judge(self, calls: Sequence[_Call], *, changed_only: bool = False) -> None:
+        """Expel who may not be there any more."""
+        if not calls:
+            return
+        try:
+            rows = await self._rights.read([name for call in calls for name in call.names])
+        except StoreUnavailable:
+            return
+        now_s = self._node.clock.monotonic_s()
+        for call in calls:
+            revisions = {name: rows[name].revision for name in call.names if name in rows}
+            fresh = revisions == call.revisions and now_s - call.judged_s < JUDGE_S
+            if changed_only and fresh and not any(seat.out for seat in call.seats.values()):
+                continue
+            try:
+                await self._judge_call(call, rows)
+            except (StoreUnavailable, BridgesUnavailable):
+                # Not marked as judged: the next look says it again.
+                continue
+            call.revisions, call.judged_s = revisions, now_s
+
+    async def _judge_call(self, call: _Call, rows: Rows) -> None:
+        standing = await self._rights.standing(rows, call.agency, call.consult)
+        if standing is None or standing.over:
+            if call.placement is not None:
+                await self._say(call, Closed(call.placement.epoch, call.room, GoneWhy.ENDED))
+            self._forget(call)
+            return
+        for device, seat in tuple(call.seats.items()):
+            caller, lost = seat.right.caller, seat.out
+            if caller.guest is not None:
+                guest = guest_in(rows, call.agency, caller.member)
+                lost = lost or guest is None
+                caller = msgspec.structs.replace(caller, guest=guest or caller.guest)
+            try:
+                seat.right = standing.right(caller)
+            except ProtocolError as error:
+                # When nobody has accepted any more, who comes next finds the team where it is.
+                lost = lost or error.code is not WireError.CONFLICT
+            if lost:
+                if call.placement is not None:
+                    expelled = Expelled(call.placement.epoch, call.room, device, GoneWhy.REMOVED)
+                    await self._say(call, expelled)
+                self._leave(call, device)
+
+    def _leave(self, call: _Call, device: DeviceId) -> None:
+        call.seats.pop(device, None)
+        if not call.seats:
+            self._forget(call)
+
+    def _forget(self, call: _Call) -> None:
+        if self._calls.get((call.agency, call.consult)) is call:
+            del self._calls[call.agency, call.consult]
+            del self._rooms[call.room]
