@@ -193,7 +193,8 @@ class Bandwidth:
         received = lost = acked_bytes = 0
         least_s: float | None = None
         newest_s = newest_sent_s = float("-inf")
-        ring, prober = self._ring, self._prober
+        ring, prober, half_us = self._ring, self._prober, CLOCK_WRAP_US // 2
+        clock_us, clock_s = self._clock_us, self._clock_s
         for seq, arrival_us in packets:
             entry = ring[seq & (RING - 1)]
             if entry is None or entry[0] != seq or now_s - entry[1] > TOO_OLD_S:
@@ -207,7 +208,10 @@ class Bandwidth:
             if size < 0:
                 size, lost = -size, lost - 1
             ring[seq & (RING - 1)] = None
-            arrived_s = self._receivers_time_s(arrival_us)
+            if clock_us is None:
+                clock_us = arrival_us
+            clock_s += ((arrival_us - clock_us + half_us) % CLOCK_WRAP_US - half_us) / 1e6
+            clock_us, arrived_s = arrival_us, clock_s
             received += 1
             acked_bytes += size
             delay_s = arrived_s - sent_s
@@ -217,6 +221,7 @@ class Bandwidth:
             newest_sent_s = max(newest_sent_s, sent_s)
             if prober.running:
                 prober.arrived(sent_s, arrived_s, size)
+        self._clock_us, self._clock_s = clock_us, clock_s
         if least_s is None:
             if lost and not after_silence:
                 self._losses.told(0, lost, now_s)
@@ -236,14 +241,6 @@ class Bandwidth:
         self._judge(newest_sent_s, passed_s, now_s)
 
     # ---- what it makes of it
-
-    def _receivers_time_s(self, arrival_us: int) -> float:
-        if self._clock_us is None:
-            self._clock_us = arrival_us
-        half = CLOCK_WRAP_US // 2
-        self._clock_s += ((arrival_us - self._clock_us + half) % CLOCK_WRAP_US - half) / 1e6
-        self._clock_us = arrival_us
-        return self._clock_s
 
     def _credit_gap(self, packets: Sequence[tuple[int, int | None]]) -> int:
         """The bytes of packets that a lost report spoke of: they count as arrived, less the usual loss, or the rate would
