@@ -21,6 +21,8 @@ const policy = [
     "font-src 'self'",
     "media-src 'self' blob:",
 ].join('; ');
+/** How long a scene may take to stand on a machine that does much else. */
+const WAIT_MS = 45_000;
 const types = {
     '.html': 'text/html; charset=utf-8',
     '.js': 'text/javascript',
@@ -107,7 +109,7 @@ export async function show({ page, address }, scene, { scale = 1, ...variant }) 
     ]);
     const asked = new URLSearchParams({ scene: scene.name, ...variant });
     await page.goto(`${address}${scene.page ?? ''}?${asked}${scene.path}`);
-    await page.waitForFunction(() => window.staged === true, { timeout: 10_000 });
+    await page.waitForFunction(() => window.staged === true, { timeout: WAIT_MS });
     for (const tap of scene.taps) {
         if (tap.startsWith('key:')) {
             await page.keyboard.press(tap.slice('key:'.length));
@@ -118,11 +120,11 @@ export async function show({ page, address }, scene, { scale = 1, ...variant }) 
             continue;
         }
         if (tap.startsWith('file:')) {
-            const field = await page.waitForSelector(tap.slice('file:'.length), { timeout: 5_000 });
+            const field = await page.waitForSelector(tap.slice('file:'.length), { timeout: WAIT_MS });
             await field.uploadFile(picture);
             continue;
         }
-        const found = await page.waitForSelector(tap, { timeout: 5_000 });
+        const found = await page.waitForSelector(tap, { timeout: WAIT_MS });
         await found.evaluate((element) => element.click());
     }
     await page.evaluate(
