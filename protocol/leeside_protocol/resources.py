@@ -112,6 +112,10 @@ class Agency(Answer, frozen=True):
     person: str = PersonBy.DEVICE.value
     person_hours: int = PERSON_HOURS
     revision: int = 0
+    video: bool = False
+    """This server has a bridge for the calls of consults (spec 09)."""
+    video_phone: str = ""
+    """A telephone conference for when a call cannot be had, as the operator wrote it."""
 
 
 class AgencyChange(Body, frozen=True):

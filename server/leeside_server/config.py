@@ -61,8 +61,13 @@ class ServerSection(_Section, frozen=True, kw_only=True):
         ),
     ] = ()
     roles: Annotated[
-        tuple[Literal["relay"], ...],
-        said("What this process does.", must='["relay"]', min_length=1),
+        tuple[Literal["relay", "video"], ...],
+        said(
+            "What this process does: relay carries messages, video holds the bridge of calls. Both in one process, or each "
+            "in its own with [bus] kind redis between them.",
+            must='a list of "relay" and "video"',
+            min_length=1,
+        ),
     ] = ("relay",)
     tls_cert: Annotated[
         Path | None,
@@ -364,6 +369,87 @@ class PagingSection(_Section, frozen=True, kw_only=True):
     ] = 20
 
 
+class VideoSection(_Section, frozen=True, kw_only=True):
+    """The bridge of a consult's call: it forwards sealed packets and opens none of them. A process holds it that has the role
+    video; the packages of the extra `video` must be installed there."""
+
+    listen: Annotated[
+        tuple[str, ...],
+        said(
+            "Addresses of this machine that media come to, IPv4 and IPv6, each by itself: clients are told exactly these, "
+            "so none may stand for all. The address of this machine alone serves tests.",
+            must='a list of IP addresses such as "203.0.113.20" or "2001:db8:20::1"',
+            min_length=1,
+            max_length=4,
+        ),
+    ] = ("127.0.0.1",)
+    public: Annotated[
+        tuple[str, ...],
+        said(
+            "What clients know those addresses as, in the same order, where a 1:1 NAT stands between. Empty: as they are.",
+            must='a list of IP addresses such as "203.0.113.20"',
+            max_length=4,
+        ),
+    ] = ()
+    port: Annotated[
+        int,
+        said(
+            "UDP port of the first worker; each further one takes the next. 0 takes any free ones, which no firewall knows.",
+            must="a whole number from 0 to 65535",
+            ge=0,
+            le=65_535,
+        ),
+    ] = 8480
+    workers: Annotated[
+        int,
+        said(
+            "Processes that forward, each on one core and one port. 0: one for each core.",
+            must="a whole number from 0 to 64",
+            ge=0,
+            le=64,
+        ),
+    ] = 0
+    elsewhere: Annotated[
+        bool,
+        said(
+            "Another process holds the bridge: for nodes without the role video, where [bus] kind redis joins them.",
+            must="true or false",
+        ),
+    ] = False
+    phone: Annotated[
+        str,
+        said(
+            "A telephone conference that people are shown when a call cannot be had, with its code if it has one. The consult "
+            "goes on in text whatever happens.",
+            must="at most 64 letters, digits, spaces or any of + - ( ) , . # * : /",
+            pattern=r"^[0-9A-Za-z +\-(),.#*:/]{0,64}$",
+        ),
+    ] = ""
+
+
+class TurnSection(_Section, frozen=True, kw_only=True):
+    """A relay of media (coturn, deploy/turn) for clients that reach the bridge by no other way. Each that joins a call is given
+    a credential that holds for ten minutes."""
+
+    urls: Annotated[
+        tuple[str, ...],
+        said(
+            "Where clients find it. Empty: none; who cannot send UDP to the bridge then has no call. One on port 443 with TLS "
+            "passes where nothing but the web does.",
+            must='a list such as "turn:turn.example.org:3478" or "turns:turn.example.org:443?transport=tcp"',
+            max_length=4,
+        ),
+    ] = ()
+    secret_file: Annotated[
+        Path | None,
+        said(
+            "A file with the secret that it shares with every node (static-auth-secret), at least 32 characters.",
+            must="the path of a file",
+            example="/etc/leeside/turn-secret",
+        ),
+    ] = None
+
+
 class OidcSection(_Section, frozen=True, kw_only=True):
     """An agency's own sign-in (OpenID Connect), for agencies that ask for the person by it."""
 
@@ -441,6 +527,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     web: WebSection = WebSection()
     push: PushSection = PushSection()
     paging: PagingSection = PagingSection()
+    video: VideoSection = VideoSection()
+    turn: TurnSection = TurnSection()
     oidc: OidcSection = OidcSection()
     log: LogSection = LogSection()
     bootstrap: BootstrapSection = BootstrapSection()
@@ -476,6 +564,10 @@ ENVIRONMENT: Final[dict[str, tuple[str, str]]] = {
     "LEESIDE_BUS": ("bus", "kind"),
     "LEESIDE_REDIS_URL_FILE": ("bus", "url_file"),
     "LEESIDE_REDIS_PREFIX": ("bus", "prefix"),
+    "LEESIDE_VIDEO_LISTEN": ("video", "listen"),
+    "LEESIDE_VIDEO_PUBLIC": ("video", "public"),
+    "LEESIDE_TURN_URLS": ("turn", "urls"),
+    "LEESIDE_TURN_SECRET_FILE": ("turn", "secret_file"),
     "LEESIDE_MAP_FILE": ("web", "map_file"),
     "LEESIDE_LOG_LEVEL": ("log", "level"),
     "LEESIDE_LOG_FORMAT": ("log", "format"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,10 @@ _FOREIGN_VARIABLES: Final = (
 )
 """Variables of other programs of the project, which look like none of ours."""
 _UNSET: Final = object()
+_TURN_URL: Final = re.compile(
+    r"turns?:(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(\?transport=(udp|tcp))?"
+)
+"""RFC 7065, without what no client of ours could use."""
 
 Table: TypeAlias = dict[str, Any]
 
@@ -128,13 +133,15 @@ def contradictions(config: Config) -> Iterator[Problem]:
         yield Problem(
             "[bus] url_file is set, and kind is memory.", 'Write kind = "redis", or remove url_file.'
         )
-    if bus.kind == "redis" and store.kind == "sqlite":
+    if bus.kind == "redis" and store.kind == "sqlite" and "relay" in server.roles:
         yield Problem(
             "[bus] kind is redis and [store] kind is sqlite: SQLite serves one process, which needs no Redis.",
             'Write [bus] kind = "memory", or [store] kind = "postgres" for several nodes.',
         )
     yield from _oidc_problems(config)
     yield from _paging_problems(config)
+    yield from _video_problems(config)
+    yield from _turn_problems(config)
     for name in (
         "sockets",
         "sockets_per_source",
@@ -182,6 +189,65 @@ def _paging_problems(config: Config) -> Iterator[Problem]:
             "[paging] webhook_url is not the address of a gateway.",
             'It is like "https://gateway.example.org/leeside"; http only for localhost.',
         )
+
+
+def _video_problems(config: Config) -> Iterator[Problem]:
+    roles, video = config.server.roles, config.video
+    if len(set(roles)) != len(roles):
+        yield Problem("[server] roles names one of them twice.", 'Write roles = ["relay", "video"].')
+    if config.bus.kind == "memory" and "relay" not in roles:
+        yield Problem(
+            "[server] roles has video alone, and [bus] kind is memory: no node would find this bridge.",
+            'Write roles = ["relay", "video"] for one process, or [bus] kind = "redis" for several.',
+        )
+    if video.elsewhere and config.bus.kind == "memory":
+        yield Problem(
+            "[video] elsewhere is true, and [bus] kind is memory: no other process is found.",
+            'Write [bus] kind = "redis", or give this process the role video.',
+        )
+    for name, addresses in (("listen", video.listen), ("public", video.public)):
+        for text in addresses:
+            if not _is_address(text) or ip_address(text).is_unspecified or ip_address(text).is_multicast:
+                yield Problem(
+                    f"[video] {name} holds something that is no address of one machine.",
+                    'Write each address by itself, such as "203.0.113.20"; 0.0.0.0 and :: stand for all.',
+                )
+                return
+    if video.public and len(video.public) != len(video.listen):
+        yield Problem(
+            "[video] public and listen differ in length: each public address belongs to the one at its place.",
+            "Name as many public addresses as listen has, or none.",
+        )
+    elif any(
+        ip_address(public).version != ip_address(own).version
+        for public, own in zip(video.public, video.listen, strict=False)
+    ):
+        yield Problem(
+            "[video] public has an IPv4 address where listen has an IPv6 one, or the other way round.",
+            "Keep the same order in both.",
+        )
+    if video.port and video.port + max(video.workers, 1) - 1 > 65_535:
+        yield Problem("[video] port leaves no room for its workers' ports.", "Choose a lower one.")
+
+
+def _turn_problems(config: Config) -> Iterator[Problem]:
+    turn = config.turn
+    if turn.urls and turn.secret_file is None:
+        yield Problem(
+            "[turn] urls is set, and secret_file is not: no credential could be made.",
+            "Name a file that holds the TURN server's secret.",
+        )
+    for url in turn.urls:
+        if url.startswith(("stun:", "stuns:")):
+            yield Problem(
+                "[turn] urls holds a STUN server: nobody needs it, and it would learn who is in a call.",
+                "Remove it. Clients reach the bridge at its own addresses, or over TURN.",
+            )
+        elif not _TURN_URL.fullmatch(url):
+            yield Problem(
+                "[turn] urls holds something that is no TURN server.",
+                'It is like "turn:turn.example.org:3478" or "turns:turn.example.org:443?transport=tcp".',
+            )
 
 
 def _rate_problem(name: str, rate: Rate) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ Reads secrets. What is read is never shown: an error names the setting and the p
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import ssl
 import stat
@@ -19,6 +20,8 @@ from leeside_server.config import Config
 from leeside_server.errors import ConfigInvalid, Problem, StartRefused
 
 SECRET_BYTES: Final = 4_096
+TURN_SECRET_CHARS: Final = 32
+TURN_SECRET_DIFFERENT: Final = 10
 _DSN_SCHEMES: Final = ("postgresql", "postgres")
 _REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 
@@ -85,6 +88,23 @@ def read_webhook_secret(config: Config) -> bytes:
                 'Write whsec_ and base64, as this does: echo "whsec_$(openssl rand -base64 32)"',
             )
         ) from None
+
+
+def read_turn_secret(config: Config) -> str:
+    """The secret shared with the TURN server; empty where there is none. Raises `ConfigInvalid`."""
+    path = config.turn.secret_file
+    if path is None:
+        return ""
+    secret = read_secret("[turn] secret_file", path)
+    # Whoever guesses it relays through our address whatever they like.
+    if len(secret) < TURN_SECRET_CHARS or len(set(secret)) < TURN_SECRET_DIFFERENT:
+        raise ConfigInvalid(
+            Problem(
+                f"[turn] secret_file names {path}, which holds a secret that can be guessed.",
+                "Make one with: openssl rand -hex 32. The TURN server needs the same.",
+            )
+        )
+    return secret
 
 
 def crosses_in_the_open(url: str) -> bool:
@@ -169,6 +189,12 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _problems_of(lambda: read_redis_url(config))
     yield from _problems_of(lambda: read_oidc_secret(config))
     yield from _problems_of(lambda: read_webhook_secret(config))
+    yield from _problems_of(lambda: read_turn_secret(config))
+    if "video" in config.server.roles and importlib.util.find_spec("aiortc") is None:
+        yield Problem(
+            "[server] roles has video, and the packages that it needs are not installed.",
+            "Install them: pip install 'leeside[video]'; or take video out of roles.",
+        )
     yield from _problems_of(lambda: tls_context(config))
 
 
@@ -180,6 +206,7 @@ def open_to_others(config: Config) -> Iterator[Path]:
         config.bus.url_file,
         config.oidc.client_secret_file,
         config.paging.webhook_secret_file,
+        config.turn.secret_file,
         config.server.data_dir,
     )
     for path in named:

@@ -144,8 +144,8 @@ class TestRefusals:
             ("drain_s = inf", "[server] drain_s is not valid. It must be a number of seconds from 0 to 300."),
             ("drain_s = nan", "[server] drain_s is not valid. It must be a number of seconds from 0 to 300."),
             ("drain_s = -1", "[server] drain_s is not valid. It must be a number of seconds from 0 to 300."),
-            ('roles = ["video"]', '[server] roles is not valid. It must be ["relay"].'),
-            ("roles = []", '[server] roles is not valid. It must be ["relay"].'),
+            ('roles = ["bridge"]', '[server] roles is not valid. It must be a list of "relay" and "video".'),
+            ("roles = []", '[server] roles is not valid. It must be a list of "relay" and "video".'),
             ('data_dir = ""', "[server] data_dir is not valid. It must be the path of a folder."),
             ("tls_cert = 1", "[server] tls_cert is not valid. It must be the path of a file."),
             (
@@ -180,6 +180,23 @@ class TestRefusals:
             '[paging]\nwebhook_url = "https://gateway.example/#x"\nwebhook_secret_file = "x"\n',
             '[paging]\nwebhook_url = "gateway.example"\n',
             "[paging]\nprobe_hours = 24\n",
+            '[server]\nroles = ["video", "video", "relay"]\n',
+            '[server]\nroles = ["video"]\n',
+            "[video]\nelsewhere = true\n",
+            "[video]\nlisten = []\n",
+            '[video]\nlisten = ["0.0.0.0"]\n',
+            '[video]\nlisten = ["::"]\n',
+            '[video]\nlisten = ["bridge.example"]\n',
+            '[video]\npublic = ["203.0.113.20", "203.0.113.21"]\n',
+            '[video]\npublic = ["2001:db8:20::1"]\n',
+            "[video]\nport = 65535\nworkers = 2\n",
+            "[video]\nworkers = 65\n",
+            '[video]\nphone = "ring <b>me</b>"\n',
+            '[turn]\nurls = ["turn:turn.example"]\n',
+            '[turn]\nsecret_file = "x"\nurls = ["stun:stun.example:19302"]\n',
+            '[turn]\nsecret_file = "x"\nurls = ["https://turn.example"]\n',
+            '[turn]\nsecret_file = "x"\nurls = ["turn:turn.example?transport=sctp"]\n',
+            '[turn]\nsecret_file = "x"\nurls = ["turn:a", "turn:b", "turn:c", "turn:d", "turn:e"]\n',
             '[oidc]\nclient_id = "leeside"\n',
             f'{ORIGIN}[oidc]\nissuer = "http://login.example"\n{PROVIDER}',
             f'{ORIGIN}[oidc]\nissuer = "https://login.example?tenant=1"\n{PROVIDER}',
@@ -190,6 +207,31 @@ class TestRefusals:
     )
     def test_other_values_that_do_not_fit(self, tmp_path: Path, text: str) -> None:
         assert len(refused(tmp_path, text)) == 1
+
+    def test_a_bridge_behind_a_nat_and_a_turn_server_that_fit(self, tmp_path: Path) -> None:
+        config = read(
+            write(
+                tmp_path,
+                """
+                [server]
+                roles = ["relay", "video"]
+                [video]
+                listen = ["10.0.0.20", "2001:db8:20::1"]
+                public = ["203.0.113.20", "2001:db8:20::1"]
+                phone = "+1 555 0100, code 4711#"
+                [turn]
+                urls = ["turn:turn.example:3478", "turns:[2001:db8:30::1]:443?transport=tcp"]
+                secret_file = "turn-secret"
+                """,
+            ),
+            {},
+        )
+        assert config.video.public == ("203.0.113.20", "2001:db8:20::1")
+        assert config.turn.secret_file == tmp_path / "turn-secret"
+
+    def test_a_bridge_alone_needs_no_store(self, tmp_path: Path) -> None:
+        bus = '[bus]\nkind = "redis"\nurl_file = "x"\n'
+        assert read(write(tmp_path, f'[server]\nroles = ["video"]\n{bus}'), {}).server.roles == ("video",)
 
     @pytest.mark.parametrize("url", ["https://gateway.example:8443/leeside?a=1", "http://127.0.0.1:9/x"])
     def test_a_gateway_that_fits(self, tmp_path: Path, url: str) -> None:

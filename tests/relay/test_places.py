@@ -1,6 +1,7 @@
 """The files that a configuration names: secrets, certificates, the data folder."""
 
 import base64
+import importlib.util
 import ssl
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import trustme
 
 from leeside_server import places
-from leeside_server.config import BusSection, Config, PagingSection, ServerSection, StoreSection
+from leeside_server.config import BusSection, Config, PagingSection, ServerSection, StoreSection, TurnSection
 from leeside_server.errors import ConfigInvalid, StartRefused
 
 
@@ -73,6 +74,28 @@ class TestSecrets:
         (problem,) = places.problems(Config(paging=PagingSection(webhook_secret_file=path)))
         assert "webhook_secret_file" in problem.wrong
         assert "canary" not in f"{problem.wrong}{problem.fix}"
+
+    def test_a_turn_secret(self, tmp_path: Path) -> None:
+        path = with_secret(tmp_path, b"0123456789abcdef0123456789abcdef\n")
+        assert places.read_turn_secret(Config(turn=TurnSection(secret_file=path))) == "0123456789abcdef" * 2
+        assert places.read_turn_secret(Config()) == ""
+
+    @pytest.mark.parametrize("content", [b"canary", b"<the-secret>", b"canary" * 20, b"x" * 64])
+    def test_a_turn_secret_that_can_be_guessed_is_refused_and_not_shown(
+        self, tmp_path: Path, content: bytes
+    ) -> None:
+        path = with_secret(tmp_path, content)
+        (problem,) = places.problems(Config(turn=TurnSection(secret_file=path)))
+        assert "can be guessed" in problem.wrong
+        assert content.decode() not in f"{problem.wrong}{problem.fix}"
+
+    def test_a_bridge_without_its_packages_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        video = Config(server=ServerSection(roles=("relay", "video")))
+        assert list(places.problems(video)) == []
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+        (problem,) = places.problems(video)
+        assert "not installed" in problem.wrong
+        assert list(places.problems(Config())) == []
 
     @pytest.mark.parametrize(
         "option", ["ssl_cert_reqs=none", "ssl_check_hostname=False", "ssl_cert_reqs=required"]

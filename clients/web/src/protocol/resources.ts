@@ -88,6 +88,10 @@ export const agency = record({
     /** How long the person's proof counts. */
     personHours: or(count, 12),
     revision: or(count, 0),
+    /** The server has a bridge for the calls of consults. */
+    video: or(flag, false),
+    /** A telephone conference for when a call cannot be had, as the operator wrote it. */
+    videoPhone: or(words, ''),
 });
 export type Agency = Read<typeof agency>;
 

@@ -56,7 +56,7 @@ async def server(call: Call) -> r.ServerInfo:
 async def agency(call: Call) -> r.Agency:
     """GET /v1/agency."""
     call.actor.require(Action.READ_AGENCY)
-    return _answer(await call.need(AgencyRow, call.actor.agency))
+    return _answer(call, await call.need(AgencyRow, call.actor.agency))
 
 
 async def change_agency(call: Call) -> r.Agency:
@@ -77,7 +77,7 @@ async def change_agency(call: Call) -> r.Agency:
     row = with_person(held.row, body.person, body.person_hours, call.now_ms)
     audit = Audit("agency_changed", actor.device, actor.agency, f"person_{row.person.value}")
     await call.write(actor.agency, change(held, row), audit)
-    return _answer(Held(held.id, row, held.revision + 1))
+    return _answer(call, Held(held.id, row, held.revision + 1))
 
 
 async def me(call: Call) -> r.Member:
@@ -103,7 +103,7 @@ async def create_agency(call: Call) -> r.Agency:
     held = await call.find(directory.agency_id, AgencyRow, directory.agency_id)
     if held is None:
         held = await _store(call, body, directory, entries, device, device_row)
-    return _answer(held)
+    return _answer(call, held)
 
 
 async def _check_code(call: Call, code: bytes) -> None:
@@ -197,7 +197,7 @@ async def _store(
     return Held(agency_id, row, 1)
 
 
-def _answer(held: Held[AgencyRow]) -> r.Agency:
+def _answer(call: Call, held: Held[AgencyRow]) -> r.Agency:
     row = held.row
     return r.Agency(
         held.id.hex(),
@@ -207,6 +207,8 @@ def _answer(held: Held[AgencyRow]) -> r.Agency:
         row.person.value,
         row.person_hours,
         held.revision,
+        call.settings.video,
+        call.settings.video_phone,
     )
 
 

@@ -31,7 +31,8 @@ class HttpSettings(msgspec.Struct, frozen=True):
     `bootstrap_codes` is a file with one SHA-256 (hexadecimal) of an operator's one-time code a line; without it
     no agency can be created. `trusted_proxies` may name the client in `X-Forwarded-For`.
     `public_origins` are where our pages are served from; passkeys belong to the first one's host.
-    `incident_days` is how long an ended incident is kept, 0 for good.
+    `incident_days` is how long an ended incident is kept, 0 for good. `video`: the server has a bridge for calls;
+    `video_phone` is shown to people when a call cannot be had.
     """
 
     bootstrap_codes: Path | None = None
@@ -41,6 +42,8 @@ class HttpSettings(msgspec.Struct, frozen=True):
     tls: bool = False
     blob_bytes: int = BLOB_BYTES
     incident_days: int = 0
+    video: bool = False
+    video_phone: str = ""
     body_deadline_s: float = 30.0
     requests_per_source: Rate = Rate(200.0, 2_000)
     requests_per_device: Rate = Rate(50.0, 500)
