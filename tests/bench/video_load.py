@@ -1,0 +1,321 @@
+"""The media of the video load: 30 pictures and 50 sounds a second from every sender, and what arrives at every receiver.
+
+One loop over bare sockets, so that what the load itself costs stays small beside what the forwarder does. Every
+forwarder gets the same packets: VP8 in packets of 1,150 bytes with a key frame every two seconds and when somebody asks
+for one, Opus of 80 bytes, both with the trailer of sealed frames (spec 09, "Sealed frames"). A packet says in its payload
+when it was sent; what a sample of them took is the delay, with the time that the load let it wait.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import secrets
+import select
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from leeside_protocol.video.formats import OPUS, VP8, VP8_RTX, MediaKind
+from leeside_protocol.video.frames import MARK
+from leeside_protocol.video.rtcp import compound, read_picture_requests
+from leeside_protocol.video.twcc import Arrivals
+from tests.bench.rounds import cpu_s
+from tests.bench.video_line import Line, binding
+
+FRAMES_PER_S: Final = 30
+KEY_FRAMES: Final = 60
+"""A key frame comes after so many pictures."""
+SOUND_S: Final = 0.02
+SOUND_BYTES: Final = 80
+PART_BYTES: Final = 1_150
+REPORT_S: Final = 0.1
+ALIVE_S: Final = 2.0
+SAMPLE: Final = 4
+"""Of so many packets that arrive, one is opened and its delay read."""
+STAMP_AT: Final = {MediaKind.AUDIO: 1, MediaKind.VIDEO: 20}
+"""Where in the payload the time of sending stands: behind all that a forwarder may read."""
+BUFFER_BYTES: Final = 2_048
+_TRAILERS: Final = {MediaKind.AUDIO: b"\x01" + MARK, MediaKind.VIDEO: b"\x0a" + MARK}
+_head: Final = struct.Struct("!BBHLL")
+_time: Final = struct.Struct("!d")
+# Extension elements of one byte each (RFC 8285): the media line, when it was sent, the transport's number.
+_EXTENSIONS: Final = bytes.fromhex("bede0003" "1000" "22000000" "310000" "000000")
+_HEADER_BYTES: Final = 12 + len(_EXTENSIONS)
+
+
+@dataclass(slots=True)
+class Sender:
+    """Somebody who sends sound and a picture on a line; `mids`: of which media lines."""
+
+    line: Line
+    mids: tuple[str, str] = ("0", "1")
+    pictured: bool = True
+    audio_seq: int = field(default_factory=lambda: secrets.randbits(14))
+    video_seq: int = field(default_factory=lambda: secrets.randbits(14))
+    transport_seq: int = 0
+    pictures: int = 0
+    sounds: int = 0
+    asked: bool = True
+    """Somebody wants a key frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a forwarder did in the measured time. `cpu_s`: its processor time, all threads together."""
+
+    elapsed_s: float
+    sent: int
+    forwarded: int
+    expected: int
+    cpu_s: float
+    load_cpu_s: float
+    refused: int
+    """Packets of the sample that could not be opened."""
+    delays_s: Sequence[float]
+    pictures: float
+    """Pictures that came whole enough to have an end, a second and receiver of a sender."""
+
+    @property
+    def cpu_us(self) -> float:
+        """The forwarder's processor time for each packet that it handed on."""
+        return self.cpu_s * 1e6 / self.forwarded if self.forwarded else float("inf")
+
+    @property
+    def cores(self) -> float:
+        return self.cpu_s / self.elapsed_s
+
+    @property
+    def arrived(self) -> float:
+        """The share of what should have been handed on."""
+        return self.forwarded / self.expected if self.expected else 0.0
+
+    def delay_ms(self, share: float) -> float:
+        """The delay that this share of the packets stayed below."""
+        ordered = sorted(self.delays_s)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1e3 if ordered else float("nan")
+
+
+def synthetic(kbps: float) -> list[bytes]:
+    """Two seconds of pictures that only look like VP8 from outside, in a key frame and 59 smaller ones."""
+    whole = kbps * 1_000 / 8 * KEY_FRAMES / FRAMES_PER_S
+    key = int(whole * 3 / (KEY_FRAMES + 2))
+    other = int((whole - key) / (KEY_FRAMES - 1))
+    first = bytes.fromhex("10020000" "9d012a" "0005d002")
+    frames = [first + secrets.token_bytes(key - len(first))]
+    return frames + [b"\x11\x02\x00" + secrets.token_bytes(other - 3) for _ in range(KEY_FRAMES - 1)]
+
+
+class VideoLoad:
+    """Senders and receivers of one forwarder. `each`: how many receivers a packet should reach."""
+
+    def __init__(
+        self, senders: Sequence[Sender], lines: Sequence[Line], frames: Sequence[bytes], each: int, *, stamped: bool = True
+    ) -> None:
+        self._senders = senders
+        self._frames = frames
+        self._each = each
+        self._stamped = stamped
+        self._by_descriptor = {line.socket.fileno(): line for line in lines}
+        self._by_line = {id(sender.line): sender for sender in senders}
+        self._arrivals = {descriptor: Arrivals() for descriptor in self._by_descriptor}
+        self._out = bytearray(BUFFER_BYTES)
+        self._in = bytearray(BUFFER_BYTES)
+        self._out_at: Any = binding.ffi.from_buffer(self._out)
+        self._in_at: Any = binding.ffi.from_buffer(self._in)
+        self._length: Any = binding.ffi.new("int *")
+        self._sent = self._forwarded = self._refused = self._pictures = 0
+        self._delays_s: list[float] = []
+        self._due: list[tuple[float, int, str]] = []
+
+    def run(self, pid: int, warm_s: float, measure_s: float) -> Seen:
+        """Send and receive for so long; the warm-up is not counted. Blocks."""
+        poll = select.epoll()
+        for descriptor in self._by_descriptor:
+            poll.register(descriptor, select.EPOLLIN)
+        begun_s = time.perf_counter()
+        for number in range(len(self._senders)):
+            at = begun_s + number / len(self._senders) / FRAMES_PER_S
+            heapq.heappush(self._due, (at, number, "picture"))
+            heapq.heappush(self._due, (at + SOUND_S / 3, number, "sound"))
+        heapq.heappush(self._due, (begun_s + REPORT_S, 0, "reports"))
+        heapq.heappush(self._due, (begun_s + ALIVE_S, 0, "alive"))
+        gc.disable()
+        try:
+            self._until(poll, begun_s + warm_s)
+            self._sent = self._forwarded = self._refused = self._pictures = 0
+            self._delays_s.clear()
+            server_s, own_s, from_s = cpu_s(pid), time.process_time(), time.perf_counter()
+            self._until(poll, from_s + measure_s)
+            elapsed_s = time.perf_counter() - from_s
+            return Seen(
+                elapsed_s,
+                self._sent,
+                self._forwarded,
+                self._sent * self._each,
+                cpu_s(pid) - server_s,
+                time.process_time() - own_s,
+                self._refused,
+                list(self._delays_s),
+                self._pictures / elapsed_s / (len(self._senders) * self._each),
+            )
+        finally:
+            gc.enable()
+            poll.close()
+            self._due.clear()
+
+    def _until(self, poll: select.epoll, end_s: float) -> None:
+        due = self._due
+        while (now_s := time.perf_counter()) < end_s:
+            while due[0][0] <= now_s:
+                at, number, what = heapq.heappop(due)
+                heapq.heappush(due, (at + self._do(number, what, now_s), number, what))
+            for descriptor, _ in poll.poll(max(0.0, min(due[0][0], end_s) - time.perf_counter())):
+                self._read(descriptor)
+
+    def _do(self, number: int, what: str, now_s: float) -> float:
+        """One thing that is due; returns after how long it is due again."""
+        match what:
+            case "picture":
+                self._picture(self._senders[number])
+                return 1 / FRAMES_PER_S
+            case "sound":
+                self._sound(self._senders[number])
+                return SOUND_S
+            case "reports":
+                self._report()
+                return REPORT_S
+            case _:
+                for line in self._by_descriptor.values():
+                    line.keep_alive()
+                return ALIVE_S
+
+    # ---- sending
+
+    def _sound(self, sender: Sender) -> None:
+        sender.sounds += 1
+        sender.audio_seq += 1
+        payload = bytearray(SOUND_BYTES)
+        payload[0] = 0x78
+        payload[-4:] = _TRAILERS[MediaKind.AUDIO]
+        self._send(sender, 0, OPUS, sender.audio_seq, sender.sounds * 960, sender.line.audio_ssrc, payload, STAMP_AT[MediaKind.AUDIO])
+
+    def _picture(self, sender: Sender) -> None:
+        if not sender.pictured:
+            return
+        if sender.asked:
+            # The next key frame is now: those who asked cannot wait for two seconds.
+            sender.pictures += -sender.pictures % len(self._frames)
+            sender.asked = False
+        frame = self._frames[sender.pictures % len(self._frames)] + _TRAILERS[MediaKind.VIDEO]
+        sender.pictures += 1
+        number = sender.pictures & 0x7FFF
+        stamp_at = STAMP_AT[MediaKind.VIDEO] if self._stamped else 0
+        for at in range(0, len(frame), PART_BYTES):
+            part = frame[at : at + PART_BYTES]
+            last = at + PART_BYTES >= len(frame)
+            payload = bytearray((0x90 if at == 0 else 0x80, 0x80, 0x80 | number >> 8, number & 0xFF)) + part
+            sender.video_seq += 1
+            kind = VP8 | 0x80 if last else VP8
+            fits = len(payload) >= stamp_at + 12
+            self._send(sender, 1, kind, sender.video_seq, sender.pictures * 3_000, sender.line.video_ssrc, payload, stamp_at if fits else 0)
+
+    def _send(
+        self, sender: Sender, media: int, kind: int, seq: int, ticks: int, ssrc: int, payload: bytearray, stamp_at: int
+    ) -> None:
+        out, line = self._out, sender.line
+        now_s = time.perf_counter()
+        if stamp_at:
+            _time.pack_into(payload, stamp_at, now_s)
+        _head.pack_into(out, 0, 0x90, kind, seq & 0xFFFF, ticks & 0xFFFFFFFF, ssrc)
+        out[12:_HEADER_BYTES] = _EXTENSIONS
+        out[17] = ord(sender.mids[media])
+        sent_at = int(now_s * 262_144) & 0xFFFFFF
+        out[19:22] = sent_at.to_bytes(3, "big")
+        sender.transport_seq = sender.transport_seq + 1 & 0xFFFF
+        out[23:25] = sender.transport_seq.to_bytes(2, "big")
+        end = _HEADER_BYTES + len(payload)
+        out[_HEADER_BYTES:end] = payload
+        self._length[0] = end
+        binding.lib.srtp_protect(line.protect, self._out_at, self._length)
+        try:
+            line.socket.send(memoryview(out)[: self._length[0]])
+        except OSError:
+            return
+        self._sent += 1
+
+    def _report(self) -> None:
+        """What arrived at each receiver, as its forwarder needs to know it (transport-wide congestion control)."""
+        for descriptor, arrivals in self._arrivals.items():
+            line = self._by_descriptor[descriptor]
+            for report in arrivals.reports(line.video_ssrc):
+                self._out[: len(report)] = report
+                self._length[0] = len(report)
+                binding.lib.srtp_protect_rtcp(line.protect, self._out_at, self._length)
+                try:
+                    line.socket.send(memoryview(self._out)[: self._length[0]])
+                except OSError:
+                    continue
+
+    # ---- receiving
+
+    def _read(self, descriptor: int) -> None:
+        line, buffer = self._by_descriptor[descriptor], self._in
+        receive = line.socket.recv_into
+        for _ in range(32):
+            try:
+                length = receive(buffer)
+            except OSError:
+                return
+            if length < 12 or buffer[0] < 128:
+                if length:
+                    line.take(bytes(buffer[:length]))
+            elif 192 <= buffer[1] <= 223:
+                self._heard(line, length)
+            else:
+                self._arrived(descriptor, line, length)
+
+    def _heard(self, line: Line, length: int) -> None:
+        """RTCP: somebody may want a key frame."""
+        sender = self._by_line.get(id(line))
+        if sender is None or sender.asked:
+            return
+        self._length[0] = length
+        if binding.lib.srtp_unprotect_rtcp(line.receive, self._in_at, self._length):
+            return
+        data = bytes(self._in[: self._length[0]])
+        if any(read_picture_requests(data, part) for part in compound(data) or ()):
+            sender.asked = True
+
+    def _arrived(self, descriptor: int, line: Line, length: int) -> None:
+        buffer = self._in
+        now_s = time.perf_counter()
+        kind = buffer[1]
+        if kind & 0x7F != VP8_RTX:
+            self._forwarded += 1
+            self._pictures += kind == VP8 | 0x80
+        if buffer[0] & 0x10 and buffer[12] == 0xBE:
+            at, end = 16, 16 + 4 * (buffer[14] << 8 | buffer[15])
+            while at < end:
+                if buffer[at] == 0x31:
+                    self._arrivals[descriptor].add(buffer[at + 1] << 8 | buffer[at + 2], now_s)
+                    break
+                at += 1 if buffer[at] == 0 else 2 + (buffer[at] & 0x0F)
+        if self._forwarded % SAMPLE:
+            return
+        self._length[0] = length
+        if binding.lib.srtp_unprotect(line.receive, self._in_at, self._length):
+            self._refused += 1
+            return
+        if not self._stamped:
+            return
+        start = 12 + 4 * (buffer[0] & 15)
+        if buffer[0] & 0x10:
+            start += 4 + 4 * (buffer[start + 2] << 8 | buffer[start + 3])
+        at = start + STAMP_AT[MediaKind.AUDIO if kind & 0x7F == OPUS else MediaKind.VIDEO]
+        if at + 12 <= self._length[0]:
+            took_s = now_s - _time.unpack_from(buffer, at)[0]
+            if 0 <= took_s < 60:
+                self._delays_s.append(took_s)
