@@ -17,7 +17,15 @@ from typing import Any, Final, Literal, cast
 from aioice import stun
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 
-from leeside_protocol.video.formats import EXT_MID, EXT_SEND_TIME, EXT_TRANSPORT_SEQ, EXTENSIONS, OPUS, VP8, VP8_RTX
+from leeside_protocol.video.formats import (
+    EXT_MID,
+    EXT_SEND_TIME,
+    EXT_TRANSPORT_SEQ,
+    EXTENSIONS,
+    OPUS,
+    VP8,
+    VP8_RTX,
+)
 from tests.bench.programs import MeasureFailed
 
 Kind = Literal["audio", "video"]
@@ -28,7 +36,9 @@ ASK_AGAIN_S: Final = 0.2
 RECEIVE_BYTES: Final = 1 << 20
 SENT_EXTENSIONS: Final = (EXT_MID, EXT_SEND_TIME, EXT_TRANSPORT_SEQ)
 _CERTIFICATE: Final = RTCCertificate.generateCertificate()
-_FINGERPRINT: Final = next(each.value for each in _CERTIFICATE.getFingerprints() if each.algorithm == "sha-256")
+_FINGERPRINT: Final = next(
+    each.value for each in _CERTIFICATE.getFingerprints() if each.algorithm == "sha-256"
+)
 binding: Final[Any] = importlib.import_module("pylibsrtp._binding")
 
 
@@ -42,7 +52,9 @@ class Remote:
         self.setup = _first(r"a=setup:(\w+)", sdp)
         # An offer leaves the choice of the DTLS role. Who offers leads, except one that only ever answers (RFC 8445).
         self.leads = self.setup == "actpass" and "a=ice-lite" not in sdp
-        found = re.search(r"a=candidate:\S+ 1 udp \d+ (\d+\.\d+\.\d+\.\d+) (\d+) typ host", sdp, re.IGNORECASE)
+        found = re.search(
+            r"a=candidate:\S+ 1 udp \d+ (\d+\.\d+\.\d+\.\d+) (\d+) typ host", sdp, re.IGNORECASE
+        )
         if found is None:
             raise MeasureFailed("the forwarder's SDP names no address")
         self.address = (found[1], int(found[2]))
@@ -71,6 +83,8 @@ class Line:
         self._arrived: asyncio.Queue[bytes] = asyncio.Queue(256)
         # It takes us for its ICE transport: `_recv`, `_send`, `role` and `state` are all that it asks.
         self._dtls = RTCDtlsTransport(cast("Any", self), [_CERTIFICATE])
+        # The same without its types: libsrtp's sessions are not public (see leeside_server.video.dtls).
+        self._inside: Any = self._dtls
         self.receive: Any = None
         self.protect: Any = None
 
@@ -90,7 +104,9 @@ class Line:
                     except TimeoutError:
                         continue
                 # Who offered to be either takes the part that the answer leaves.
-                cast("Any", self._dtls)._set_role("server" if remote.setup == "active" else "client")
+                self._inside._set_role(  # noqa: SLF001
+                    "server" if remote.setup == "active" else "client"
+                )
                 fingerprint = RTCDtlsFingerprint(algorithm="sha-256", value=remote.fingerprint)
                 await self._dtls.start(RTCDtlsParameters(fingerprints=[fingerprint]))
         except TimeoutError:
@@ -99,8 +115,8 @@ class Line:
             loop.remove_reader(self.socket)
         if self._dtls.state != "connected":
             raise MeasureFailed("a handshake of the load was refused")
-        inside = cast("Any", self._dtls)
-        self.receive, self.protect = inside._rx_srtp._srtp[0], inside._tx_srtp._srtp[0]
+        inside = self._inside
+        self.receive, self.protect = inside._rx_srtp._srtp[0], inside._tx_srtp._srtp[0]  # noqa: SLF001
 
     def close(self) -> None:
         """Let go of the socket; the forwarder is not told."""
@@ -224,6 +240,8 @@ def answered(line: Line, offer: str) -> str:
     for block in re.split(r"\r?\n(?=m=)", offer)[1:]:
         kind: Kind = "audio" if block.startswith("m=audio") else "video"
         theirs = re.search(r"^a=(sendonly|recvonly|sendrecv|inactive)", block, re.MULTILINE)
-        ours: Direction = {"sendonly": "recvonly", "recvonly": "sendonly"}.get(theirs[1] if theirs else "", "inactive")  # type: ignore[assignment]
+        ours: Direction = {"sendonly": "recvonly", "recvonly": "sendonly"}.get(
+            theirs[1] if theirs else "", "inactive"
+        )  # type: ignore[assignment]
         media.append((kind, _first(r"^a=mid:(\S+)", block), ours))
     return described(line, media, "active")

@@ -42,7 +42,7 @@ _TRAILERS: Final = {MediaKind.AUDIO: b"\x01" + MARK, MediaKind.VIDEO: b"\x0a" + 
 _head: Final = struct.Struct("!BBHLL")
 _time: Final = struct.Struct("!d")
 # Extension elements of one byte each (RFC 8285): the media line, when it was sent, the transport's number.
-_EXTENSIONS: Final = bytes.fromhex("bede0003" "1000" "22000000" "310000" "000000")
+_EXTENSIONS: Final = bytes.fromhex("bede0003100022000000310000000000")
 _HEADER_BYTES: Final = 12 + len(_EXTENSIONS)
 
 
@@ -103,7 +103,7 @@ def synthetic(kbps: float) -> list[bytes]:
     whole = kbps * 1_000 / 8 * KEY_FRAMES / FRAMES_PER_S
     key = int(whole * 3 / (KEY_FRAMES + 2))
     other = int((whole - key) / (KEY_FRAMES - 1))
-    first = bytes.fromhex("10020000" "9d012a" "0005d002")
+    first = bytes.fromhex("100200009d012a0005d002")
     frames = [first + secrets.token_bytes(key - len(first))]
     return frames + [b"\x11\x02\x00" + secrets.token_bytes(other - 3) for _ in range(KEY_FRAMES - 1)]
 
@@ -112,7 +112,13 @@ class VideoLoad:
     """Senders and receivers of one forwarder. `each`: how many receivers a packet should reach."""
 
     def __init__(
-        self, senders: Sequence[Sender], lines: Sequence[Line], frames: Sequence[bytes], each: int, *, stamped: bool = True
+        self,
+        senders: Sequence[Sender],
+        lines: Sequence[Line],
+        frames: Sequence[bytes],
+        each: int,
+        *,
+        stamped: bool = True,
     ) -> None:
         self._senders = senders
         self._frames = frames
@@ -200,7 +206,16 @@ class VideoLoad:
         payload = bytearray(SOUND_BYTES)
         payload[0] = 0x78
         payload[-4:] = _TRAILERS[MediaKind.AUDIO]
-        self._send(sender, 0, OPUS, sender.audio_seq, sender.sounds * 960, sender.line.audio_ssrc, payload, STAMP_AT[MediaKind.AUDIO])
+        self._send(
+            sender,
+            0,
+            OPUS,
+            sender.audio_seq,
+            sender.sounds * 960,
+            sender.line.audio_ssrc,
+            payload,
+            STAMP_AT[MediaKind.AUDIO],
+        )
 
     def _picture(self, sender: Sender) -> None:
         if not sender.pictured:
@@ -220,10 +235,27 @@ class VideoLoad:
             sender.video_seq += 1
             kind = VP8 | 0x80 if last else VP8
             fits = len(payload) >= stamp_at + 12
-            self._send(sender, 1, kind, sender.video_seq, sender.pictures * 3_000, sender.line.video_ssrc, payload, stamp_at if fits else 0)
+            self._send(
+                sender,
+                1,
+                kind,
+                sender.video_seq,
+                sender.pictures * 3_000,
+                sender.line.video_ssrc,
+                payload,
+                stamp_at if fits else 0,
+            )
 
     def _send(
-        self, sender: Sender, media: int, kind: int, seq: int, ticks: int, ssrc: int, payload: bytearray, stamp_at: int
+        self,
+        sender: Sender,
+        media: int,
+        kind: int,
+        seq: int,
+        ticks: int,
+        ssrc: int,
+        payload: bytearray,
+        stamp_at: int,
     ) -> None:
         out, line = self._out, sender.line
         now_s = time.perf_counter()

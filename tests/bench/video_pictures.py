@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import av
 import numpy as np
@@ -19,12 +19,17 @@ NOISE: Final = 2
 
 def pictures(kbps: float) -> list[bytes]:
     """One encoded frame for each picture."""
-    encoder = cast("av.VideoCodecContext", av.CodecContext.create("libvpx", "w"))
+    encoder = av.CodecContext.create("libvpx", "w")
     encoder.width, encoder.height = WIDTH, HEIGHT
     encoder.pix_fmt = "yuv420p"
     encoder.bit_rate = int(kbps * 1_000)
     encoder.time_base = Fraction(1, FRAMES_PER_S)
-    encoder.options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "g": str(KEY_FRAMES * 2)}
+    encoder.options = {
+        "deadline": "realtime",
+        "cpu-used": "8",
+        "lag-in-frames": "0",
+        "g": str(KEY_FRAMES * 2),
+    }
     random = np.random.default_rng(7)
     columns = np.arange(WIDTH, dtype=np.int32)
     rows = np.arange(HEIGHT, dtype=np.int32)[:, None]

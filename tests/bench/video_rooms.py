@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import socket
 import subprocess
@@ -23,8 +22,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 from deploy.devtool.services import first_on_path, install_with_apt
 from leeside_protocol.ids import DeviceId
@@ -142,14 +140,18 @@ class Worker:
         epoch = self._epoch
         await self._speak(room, epoch, device, encode_signal(Join(1)))
         offer = await self._offer(device)
-        await self._speak(room, epoch, device, encode_signal(Answer(1, offer.version, answered(line, offer.sdp))))
+        await self._speak(
+            room, epoch, device, encode_signal(Answer(1, offer.version, answered(line, offer.sdp)))
+        )
         await line.connect(offer.sdp)
 
     async def _speak(self, room: bytes, epoch: int, device: DeviceId, body: bytes) -> None:
         reader, writer = await self._words()
         del reader
         until_ms = time.time_ns() // 1_000_000 + 3_600_000
-        ticket = Ticket(room, device, Part.RESPONDER, admits=True, team=True, node=b"bench..1", until_ms=until_ms)
+        ticket = Ticket(
+            room, device, Part.RESPONDER, admits=True, team=True, node=b"bench..1", until_ms=until_ms
+        )
         writer.write(write_word(Spoken(epoch, ticket, body)))
         await writer.drain()
 
@@ -218,7 +220,14 @@ class Janus:
         room = secrets.randbits(30)
         path = self._handle()
         filled.leave.append(lambda: self._end(path))
-        wanted = {"request": "create", "room": room, "publishers": size, "bitrate": 0, "audiocodec": "opus", "videocodec": "vp8"}
+        wanted = {
+            "request": "create",
+            "room": room,
+            "publishers": size,
+            "bitrate": 0,
+            "audiocodec": "opus",
+            "videocodec": "vp8",
+        }
         self._post(path, {"janus": "message", "body": wanted})
         feeds = [await self._publish(filled, room) for _ in range(size)]
         for own in feeds:
@@ -227,8 +236,12 @@ class Janus:
     async def _publish(self, filled: Filled, room: int) -> int:
         line, path = Line(), self._handle()
         filled.leave.append(lambda: self._end(path))
-        self._post(path, {"janus": "message", "body": {"request": "join", "ptype": "publisher", "room": room}})
-        joined = await self._event(path, lambda event: event["plugindata"]["data"].get("videoroom") == "joined")
+        self._post(
+            path, {"janus": "message", "body": {"request": "join", "ptype": "publisher", "room": room}}
+        )
+        joined = await self._event(
+            path, lambda event: event["plugindata"]["data"].get("videoroom") == "joined"
+        )
         media: list[tuple[Kind, str, Any]] = [("audio", "0", "sendonly"), ("video", "1", "sendonly")]
         offer = {"type": "offer", "sdp": described(line, media, "actpass")}
         self._post(path, {"janus": "message", "body": {"request": "configure"}, "jsep": offer})
@@ -242,7 +255,13 @@ class Janus:
         line, path = Line(), self._handle()
         filled.leave.append(lambda: self._end(path))
         streams = [{"feed": feed} for feed in feeds]
-        self._post(path, {"janus": "message", "body": {"request": "join", "ptype": "subscriber", "room": room, "streams": streams}})
+        self._post(
+            path,
+            {
+                "janus": "message",
+                "body": {"request": "join", "ptype": "subscriber", "room": room, "streams": streams},
+            },
+        )
         offer = await self._event(path, lambda event: "jsep" in event)
         sdp = offer["jsep"]["sdp"]
         answer = {"type": "answer", "sdp": answered(line, sdp)}
@@ -253,7 +272,9 @@ class Janus:
     def _handle(self) -> str:
         """A session of its own with the videoroom attached; returns its path."""
         session = self._post("", {"janus": "create"})["data"]["id"]
-        handle = self._post(f"/{session}", {"janus": "attach", "plugin": "janus.plugin.videoroom"})["data"]["id"]
+        handle = self._post(f"/{session}", {"janus": "attach", "plugin": "janus.plugin.videoroom"})["data"][
+            "id"
+        ]
         return f"/{session}/{handle}"
 
     def _end(self, path: str) -> None:
@@ -276,8 +297,8 @@ class Janus:
 
     def _ask(self, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://{HOST}:{self._port}/janus{path}", data)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=SIGNAL_S) as answer:  # noqa: S310
+        request = urllib.request.Request(f"http://{HOST}:{self._port}/janus{path}", data)
+        with urllib.request.urlopen(request, timeout=SIGNAL_S) as answer:
             found: dict[str, Any] = json.loads(answer.read())
         return found
 
@@ -346,7 +367,9 @@ class MediaRelay:
     async def _publish(self, filled: Filled) -> str:
         line, name = Line(), secrets.token_hex(4)
         media: list[tuple[Kind, str, Any]] = [("audio", "0", "sendonly"), ("video", "1", "sendonly")]
-        answer = await asyncio.to_thread(self._ask, {"publish": name, "sdp": described(line, media, "actpass")})
+        answer = await asyncio.to_thread(
+            self._ask, {"publish": name, "sdp": described(line, media, "actpass")}
+        )
         filled.lines.append(line)
         filled.senders.append(Sender(line))
         await line.connect(answer)
@@ -357,7 +380,9 @@ class MediaRelay:
         media: list[tuple[Kind, str, Any]] = []
         for number in range(len(feeds)):
             media += [("audio", f"a{number}", "recvonly"), ("video", f"v{number}", "recvonly")]
-        answer = await asyncio.to_thread(self._ask, {"subscribe": feeds, "sdp": described(line, media, "actpass")})
+        answer = await asyncio.to_thread(
+            self._ask, {"subscribe": feeds, "sdp": described(line, media, "actpass")}
+        )
         filled.lines.append(line)
         await line.connect(answer)
 
@@ -368,5 +393,3 @@ class MediaRelay:
         if not line:
             raise MeasureFailed("MediaRelay's process ended")
         return str(json.loads(line)["sdp"])
-
-

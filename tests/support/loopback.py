@@ -1,23 +1,24 @@
 """Addresses of our own on the loopback, for servers that refuse 127.0.0.1 as a peer, as a TURN server must.
 
-They are documentation addresses (RFC 5737, RFC 3849): no real network uses them. The kernel takes each back after
-`LIFETIME_S` by itself, so that a killed test leaves nothing behind for long.
+They are documentation addresses (RFC 5737, RFC 3849): no real network uses them. One test process has an address at a time.
+They stay when it ends, and the kernel takes them back after a day: a browser takes every change of addresses for a new
+network, and lets go of what it was loading.
 """
 
 import contextlib
-import ipaddress
+import fcntl
 import os
-import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Generator
-from typing import Final
+from pathlib import Path
+from typing import Final, TextIO
 
-LIFETIME_S: Final = 3_600
-ATTEMPTS: Final = 20
-"""Other tests on this machine add such addresses too: one that is taken is left to them."""
-NET4: Final = ipaddress.IPv4Network("192.0.2.0/24")
-NET6: Final = ipaddress.IPv6Network("2001:db8::/32")
+LIFETIME_S: Final = 86_400
+POOL: Final = 32
+"""Addresses of each IP version that tests share."""
+LOCKS: Final = Path(tempfile.gettempdir()) / "leeside-addresses"
 
 
 class NoAddress(RuntimeError):
@@ -30,52 +31,59 @@ def prefix() -> tuple[str, ...]:
         raise NoAddress("there is no `ip` on this machine (iproute2)")
     if os.geteuid() == 0:
         return ()
+    sudo = ("sudo", "-n")
     if (
         shutil.which("sudo")
-        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
+        and subprocess.run([*sudo, "true"], capture_output=True, check=False).returncode == 0
     ):
-        return ("sudo", "-n")
+        return sudo
     raise NoAddress("only root may add an address to the loopback")
 
 
-def change(verb: str, address: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Add or remove one address."""
-    bits = ipaddress.ip_address(address).max_prefixlen
-    return subprocess.run(
-        [*prefix(), "ip", "address", verb, f"{address}/{bits}", "dev", "lo", *options],
+def add_address(address: str) -> None:
+    """Have the address on the loopback for a day from now. Raises `NoAddress`."""
+    lifetime = ("valid_lft", str(LIFETIME_S), "preferred_lft", str(LIFETIME_S))
+    # Without `nodad` an IPv6 address cannot be used until the kernel has asked whether somebody else has it.
+    options = ("nodad",) if ":" in address else ()
+    bits = 128 if ":" in address else 32
+    done = subprocess.run(
+        [*prefix(), "ip", "address", "replace", f"{address}/{bits}", "dev", "lo", *options, *lifetime],
         capture_output=True,
         text=True,
         check=False,
     )
+    if done.returncode:
+        raise NoAddress(f"the loopback does not take {address}: {done.stderr.strip()}")
 
 
-def some_address(version: int) -> str:
-    """An address that documentation may use, and we."""
-    if version == 4:
-        return str(NET4[1 + secrets.randbelow(NET4.num_addresses - 2)])
-    return str(NET6[secrets.randbits(64)])
+def numbered(version: int, number: int) -> str:
+    """The address of this number in the pool."""
+    return f"192.0.2.{200 + number}" if version == 4 else f"2001:db8:6c65::{200 + number:x}"
 
 
-def add_address(version: int) -> str:
-    """Put an address that nobody had on the loopback. Raises `NoAddress`."""
-    lifetime = ("valid_lft", str(LIFETIME_S), "preferred_lft", str(LIFETIME_S))
-    problem = ""
-    for _ in range(ATTEMPTS):
-        address = some_address(version)
-        # Without `nodad` an IPv6 address cannot be used until the kernel has asked whether somebody else has it.
-        done = change("add", address, *lifetime, *(("nodad",) if version == 6 else ()))
-        if done.returncode == 0:
-            return address
-        problem = done.stderr.strip()
-    raise NoAddress(f"the loopback takes no further address: {problem}")
+def take(version: int) -> tuple[str, TextIO]:
+    """An address that no other test process has, and the lock that says so. Raises `NoAddress`."""
+    LOCKS.mkdir(mode=0o777, exist_ok=True)
+    for number in range(POOL):
+        address = numbered(version, number)
+        lock = (LOCKS / address).open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        add_address(address)
+        return address, lock
+    raise NoAddress(f"all {POOL} addresses are in use by other tests on this machine")
 
 
 @contextlib.contextmanager
 def own_addresses(*versions: int) -> Generator[tuple[str, ...]]:
-    """Fresh addresses on the loopback, one for each IP version named, for as long as the block runs. Raises `NoAddress`."""
+    """Addresses on the loopback that nobody else has, one for each IP version named. Raises `NoAddress`."""
     with contextlib.ExitStack() as stack:
         addresses: list[str] = []
         for version in versions:
-            addresses.append(add_address(version))
-            stack.callback(change, "del", addresses[-1])
+            address, lock = take(version)
+            stack.enter_context(lock)
+            addresses.append(address)
         yield tuple(addresses)
