@@ -13,7 +13,8 @@ from leeside_protocol.video.rtp import split_vp8, write_rtp
 from leeside_protocol.video.twcc import TwccReport
 from leeside_server.video.forward import Downlink, Uplink
 from leeside_server.video.layer import Layer, Track
-from leeside_server.video.slot import Slot
+from leeside_server.video.pacer import Pacer
+from leeside_server.video.slot import Held, Slot
 
 SEALED = b"\x0aLS\x01"
 AUDIO_SSRC, VIDEO_SSRC, REPAIR_SSRC = 1_111, 2_222, 3_333
@@ -77,6 +78,13 @@ class Ear:
 
     def send_rtcp(self, packet: bytes) -> None:
         self.control.append(packet)
+
+    def missing(self, slot: Slot) -> list[int]:
+        """The numbers between what came of a slot that did not come, in either way."""
+        got = {packet.sequence for packet in self.of(slot)}
+        got |= {struct.unpack("!H", packet.payload[:2])[0] for packet in self.repairs(slot) if packet.payload}
+        newest = max(got, default=0)
+        return [number for number in range(1, newest) if number not in got]
 
     def of(self, slot: Slot) -> list[Heard]:
         return [packet for packet in self.heard if packet.ssrc == slot.ssrc]
@@ -162,7 +170,6 @@ class Camera:
         """The same packet again, on the repair stream (RFC 4588)."""
         was = read(packet)
         extensions = {1: b"1", 6: self.rid.encode()} if self.rid else {1: b"1"}
-        self.picture += 0
         return write_rtp(
             struct.pack("!H", was.sequence) + was.payload,
             payload_type=VP8_RTX,
@@ -188,6 +195,16 @@ class Camera:
         self.audio_sequence = self.audio_sequence + 1 & 0xFFFF
         return packet
 
+    def resent(self, nack: bytes) -> list[bytes]:
+        """What a NACK of the bridge asks for, on the repair stream; read without the plane's own reader."""
+        ssrc = struct.unpack("!L", nack[8:12])[0]
+        wanted: set[int] = set()
+        for at in range(12, len(nack), 4):
+            number, following = struct.unpack("!HH", nack[at : at + 4])
+            wanted |= {number} | {number + 1 + bit & 0xFFFF for bit in range(16) if following >> bit & 1}
+        assert ssrc == self.ssrc
+        return [self.repair(packet) for packet in self.sent if read(packet).sequence in wanted]
+
     def send(self, packets: list[bytes] | bytes, now_s: float) -> None:
         """Give packets to the bridge."""
         for packet in [packets] if isinstance(packets, bytes) else packets:
@@ -199,19 +216,21 @@ class Camera:
 class Plane:
     """One publisher and one receiver whose first picture and sound slots show it."""
 
-    def __init__(self) -> None:
+    def __init__(self, pacer: Pacer[Held] | None = None) -> None:
         self.publisher = Ear()
         self.layers: list[tuple[str, bool]] = []
         self.unsealed: list[MediaKind] = []
         self.uplink = Uplink(self.publisher, self._layer, self._unsealed)
         self.camera = Camera(self.uplink)
         self.ear = Ear()
-        self.downlink = self.receiver(self.ear)
+        self.downlink = self.receiver(self.ear, pacer)
         self.sound = self.downlink.slots["a"]
         self.picture = self.downlink.slots["b"]
 
-    def receiver(self, ear: Ear) -> Downlink:
-        return Downlink(ear, ear.out, range(10_001, 10_100), lambda report, _: ear.reports.append(report))
+    def receiver(self, ear: Ear, pacer: Pacer[Held] | None = None) -> Downlink:
+        return Downlink(
+            ear, ear.out, range(10_001, 10_100), lambda report, _: ear.reports.append(report), pacer
+        )
 
     def attach(self, now_s: float = 0.0) -> None:
         self.sound.attach(self.uplink.tracks["0"], now_s)

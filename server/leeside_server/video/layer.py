@@ -127,6 +127,7 @@ class Layer:
             ):
                 self._forward(admitted, now_s)
             if gate.misses > misses:
+                self._empty(timestamp)
                 self._violate(gate.misses, now_s)
 
     def _forward(self, packet: Packet, now_s: float) -> None:
@@ -149,6 +150,11 @@ class Layer:
             if (kept := self.kept(at)) is not None:
                 for slot in started:
                     slot.forward(kept, now_s)
+
+    @property
+    def held(self) -> int:
+        """Packets that wait for the trailer of their frame."""
+        return self._gate.held
 
     def kept(self, at: int) -> Packet | None:
         """A packet that was passed on, by its unwrapped sequence number, while it is kept."""
@@ -255,6 +261,12 @@ class Layer:
                 self._jitter += (difference - self._jitter) / 16
         self._timestamp = timestamp
         self._transit = transit
+
+    def _empty(self, timestamp: int) -> None:
+        """What was passed on of an unsealed frame is neither sent again nor from a receiver's pacer."""
+        for kept in self._ring:
+            if kept is not None and kept.timestamp == timestamp:
+                kept.payload = b""
 
     def _violate(self, misses: int, now_s: float) -> None:
         """A frame was not sealed, and was dropped. The pictures after it need a key frame, sealed again."""

@@ -65,14 +65,14 @@ class _Frame:
 
 
 class SealGate:
-    """Decides what of one video stream may go on. `misses`: unsealed frames in a row."""
+    """Decides what of one video stream may go on. `misses`: unsealed frames in a row; `held`: packets that wait."""
 
     def __init__(self) -> None:
         self.misses = 0
         self._frames: dict[int, _Frame] = {}
         self._newest: int | None = None
         self._trusted_until_s: float | None = None
-        self._held = 0
+        self.held = 0
 
     def admit(self, packet: Packet, begins_key: bool, now_s: float) -> list[Packet]:
         """Take the next packet, in whatever order they come; what may go on now, in order of sequence."""
@@ -88,8 +88,8 @@ class SealGate:
             return [packet]
         frame.fate = _Fate.HELD
         frame.held.append(packet)
-        self._held += 1
-        if self._held > _HELD:
+        self.held += 1
+        if self.held > _HELD:
             self._drop_oldest()
         return []
 
@@ -123,7 +123,7 @@ class SealGate:
 
     def _release(self, frame: _Frame) -> list[Packet]:
         held, frame.held = frame.held, []
-        self._held -= len(held)
+        self.held -= len(held)
         return held
 
     def _drop_oldest(self) -> None:

@@ -180,6 +180,7 @@ class Slot:
         if self.track is not None:
             self.track.slots.pop(self, None)
         self.track = None
+        self._history.clear()  # It would keep what somebody sent who may be gone.
         self.why = PausedWhy.FLOWING
 
     def want(self, lines: int, now_s: float) -> None:
