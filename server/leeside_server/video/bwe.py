@@ -117,6 +117,11 @@ class Bandwidth:
         return self.estimate_bps * self._for_media
 
     @property
+    def scarce_bps(self) -> float | None:
+        """The estimate while more is wanted than fits; None: whatever the link carries, it is enough."""
+        return self.estimate_bps if self._wanted_bps > self.budget_bps else None
+
+    @property
     def _for_media(self) -> float:
         return 1 - min(self._losses.share, REPAIRS_MOST)
 

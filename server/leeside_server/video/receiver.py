@@ -78,7 +78,7 @@ class Receiver:
             loss=bandwidth.loss,
             queue_s=bandwidth.queue_s,
             rtt_s=self._down.rtt_s or bandwidth.rtt_s,
-            bps=None,
+            bps=bandwidth.scarce_bps,
             silent_s=bandwidth.silent_s(now_s),
         )
         return self._grader.grade(link, now_s)

@@ -134,8 +134,9 @@ class Call:
         world = self.world
         world.every(AUDIO_S, self._sound)
         world.every(1 / FPS, self._frame)
-        world.every(0.005, self._tick)
-        world.every(0.1, self._allocate)
+        world.every(0.005, self._pace)
+        world.every(0.02, self._tick)
+        world.every(0.2, self._allocate)
         world.every(report_every_s, self._report)
 
     # ---- the bridge
@@ -187,11 +188,13 @@ class Call:
     def _video(self, size: int) -> None:
         self._send(size, lambda: self.pictures.append(self.world.now_s), repairable=True)
 
+    def _pace(self) -> None:
+        for size in self.pacer.due(self.world.now_s):
+            self._video(size)
+
     def _tick(self) -> None:
         now_s = self.world.now_s
         self.pacer.rate(self.bandwidth.estimate_bps)
-        for size in self.pacer.due(now_s):
-            self._video(size)
         owed = self.bandwidth.probe_due(now_s)
         while owed >= PADDING_BYTES:
             self._send(PADDING_BYTES)

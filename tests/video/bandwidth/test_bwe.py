@@ -127,6 +127,15 @@ def test_no_padding_before_the_link_is_known_or_when_nothing_is_wanted() -> None
     assert bandwidth.probe_due(now_s + 0.05) > 0
 
 
+def test_the_estimate_limits_only_what_is_wanted() -> None:
+    bandwidth = Bandwidth()
+    scarce: list[float | None] = []
+    for wanted_bps in (0, START_BPS + 1, 0):
+        bandwidth.want(wanted_bps)
+        scarce.append(bandwidth.scarce_bps)
+    assert scarce == [None, START_BPS, None]
+
+
 def test_a_new_path_is_judged_by_itself() -> None:
     bandwidth = Bandwidth()
     now_s = steady(bandwidth, 3)
