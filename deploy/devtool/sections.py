@@ -15,7 +15,9 @@ from deploy.devtool import left_out
 from deploy.devtool.place import OWN, ROOT, VENV_BIN, run, say
 from deploy.devtool.web import WEB, environment, node_folder
 
-ORDER = ("guards", "protocol", "core", "ports", "relay", "client", "journeys", "web", "faults", "deploy")
+ORDER = (
+    "guards", "protocol", "core", "ports", "relay", "video", "client", "journeys", "web", "faults", "deploy",
+)  # fmt: skip
 ON_BOTH_CORES = frozenset({"guards", "protocol", "core", "ports", "relay", "client"})
 """Sections whose tests share nothing between processes. The others start processes of their own and measure them; what
 `--fast` keeps of those bears a busy neighbour."""

@@ -18,7 +18,6 @@ from leeside_protocol.video.signalling import GoneWhy, PausedWhy
 from leeside_server.core.video import Closed, Expelled, Heard, Spoken
 from leeside_server.log import get_logger
 from leeside_server.video import room as r
-from leeside_server.video.bwe import Bandwidth
 from leeside_server.video.dtls import Buffers, Certificate
 from leeside_server.video.forward import Downlink, Uplink
 from leeside_server.video.layer import Layer, Track
@@ -83,7 +82,8 @@ class Bridge:
         self._wall = wall
         self._certificate = Certificate()
         self._kept: dict[bytes, Kept] = {}
-        self._pacing: dict[Peer, None] = {}
+        self._waiting: list[Peer] = []
+        """Whose packets wait for their time."""
         self._shared_s = self._graded_s = clock()
 
     @property
@@ -170,6 +170,7 @@ class Bridge:
             if kept is not None:
                 room.restore(kept.restricted, kept.by, kept.admitted)
             hall = self.halls[name] = Hall(name, epoch, room)
+            self._keep(hall)
         hall.epoch = max(hall.epoch, epoch)
         return hall
 
@@ -224,9 +225,8 @@ class Bridge:
             # The plane must not be changed while it speaks.
             self._later(0, lambda: self._perform(hall, hall.room.violated(device, track.kind, self._clock())))
 
-        link = Bandwidth()
-        down = Downlink(peer, self.buffers.outward, _ssrcs(), link.feedback)
-        peer.join(Uplink(peer, _nothing, unsealed), down, Receiver(link, down, paused))
+        down = Downlink(peer, self.buffers.outward, _ssrcs(), peer.bandwidth.feedback, peer.pacer)
+        peer.join(Uplink(peer, _nothing, unsealed), down, Receiver(peer.bandwidth, down, paused))
         hall.peers[device] = peer
         self.counts.joins += 1
         self._offer(hall, peer)
@@ -275,7 +275,6 @@ class Bridge:
         peer = hall.peers.pop(device, None)
         if peer is None:
             return
-        self._pacing.pop(peer, None)
         self.counts.faulty += peer.up.faults + peer.down.faults
         peer.up.close()
         for slot in peer.down.slots.values():
@@ -310,9 +309,7 @@ class Bridge:
 
     def _keep(self, hall: Hall) -> None:
         room = hall.room
-        everybody = (*room.members.values(), *room.waiting.values())
-        devices = tuple((member.device, member.ticket.node, member.generation) for member in everybody)
-        self._say(Kept(hall.name, hall.epoch, room.restricted, room.by, tuple(room.admitted), devices))
+        self._say(Kept(hall.name, hall.epoch, room.restricted, room.by, tuple(room.admitted)))
 
     def _forget(self, hall: Hall) -> None:
         for device in list(hall.peers):
@@ -328,17 +325,14 @@ class Bridge:
         for slot in peer.down.slots.values():
             slot.ask_key(now_s)
 
-    def held(self, peer: Peer) -> None:
-        """Packets of this peer wait for their time."""
-        if not self._pacing:
-            self._later(PACE_S, self._pace)
-        self._pacing[peer] = None
-
     def _pace(self) -> None:
-        for peer in list(self._pacing):
-            if not peer.pace(self._clock()):
-                self._pacing.pop(peer, None)
-        if self._pacing:
+        """Let those packets leave that waited long enough; again in 5 ms while any do."""
+        now_s = self._clock()
+        self._waiting = [peer for peer in self._waiting if peer.ready]
+        for peer in self._waiting:
+            peer.down.due(now_s)
+        self._waiting = [peer for peer in self._waiting if peer.down.waits]
+        if self._waiting:
             self._later(PACE_S, self._pace)
 
     # ---- time
@@ -358,6 +352,10 @@ class Bridge:
             except Exception:  # noqa: BLE001 - a room's fault must not be the others'
                 self.counts.faulty += 1
                 _log.error("room_failed", exc_info=True)
+        if not self._waiting:
+            peers = (peer for hall in self.halls.values() for peer in hall.peers.values())
+            self._waiting = [peer for peer in peers if peer.down.waits]
+            self._pace()
 
     def _pass(self, hall: Hall, now_s: float, *, share: bool, grade: bool) -> None:
         for peer in list(hall.peers.values()):

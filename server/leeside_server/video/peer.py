@@ -12,17 +12,17 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from leeside_protocol.ids import DeviceId
-from leeside_protocol.video.formats import OPUS, RED, VP8_RTX
-from leeside_server.video.bwe import START_BPS
+from leeside_server.video.bwe import START_BPS, Bandwidth
 from leeside_server.video.dtls import Buffers, Certificate, Dtls, Fingerprint, HandshakeFailed, Srtp
 from leeside_server.video.forward import Downlink, Uplink
 from leeside_server.video.life import Life, State
 from leeside_server.video.metrics import Counts
-from leeside_server.video.pacer import Pacer, Urgency
+from leeside_server.video.pacer import Pacer
 from leeside_server.video.quality import Grader, Link
 from leeside_server.video.receiver import Receiver
 from leeside_server.video.room import Member
 from leeside_server.video.sdp import SSRCS, Candidate, DownLine, Offer, write_offer
+from leeside_server.video.slot import Held
 from leeside_server.video.stunlite import BindingRequest
 from leeside_server.video.udp import Path, Port
 
@@ -34,7 +34,6 @@ RESTART_S: Final = 1.0
 RTCP_SSRCS: Final = 2 * SSRCS
 """Names that a peer's reports may come under: each costs memory in libsrtp."""
 
-_URGENCY: Final = {OPUS: Urgency.AUDIO, RED: Urgency.AUDIO, VP8_RTX: Urgency.REPAIR}
 _ssrc: Final = struct.Struct("!I")
 
 
@@ -47,10 +46,6 @@ class Owner(Protocol):
 
     def live(self, peer: Peer) -> None:
         """Keys and a path are there: media may flow."""
-        ...
-
-    def held(self, peer: Peer) -> None:
-        """Packets wait for their time: call `Peer.pace` every few milliseconds until it says that none do."""
         ...
 
 
@@ -75,6 +70,10 @@ class Peer:
         """Keys and a path are there: what is sent goes out."""
         self.answered = False
         self.version = 1
+        self.bandwidth: Final = Bandwidth()
+        self.pacer: Final[Pacer[Held]] = Pacer(START_BPS)
+        self.next_seq: Final = self.bandwidth.next_seq
+        """The next number of this transport, for every packet that leaves."""
         self.up: Uplink
         self.down: Downlink
         self.receiver: Receiver
@@ -93,7 +92,6 @@ class Peer:
         self._srtp: Srtp | None = None
         self._dtls: Final = Dtls(certificate, buffers, self._send_plain, self._farewell)
         self._fingerprints: tuple[Fingerprint, ...] = ()
-        self._pacer: Pacer[tuple[bytes, int]] = Pacer(START_BPS)
         self._up_grader = Grader()
         self._said: tuple[int, int, bool] | None = None
         self._second = 0
@@ -166,7 +164,7 @@ class Peer:
             self._path = path
         elif request.nominates and current and path is not self._path:
             self._path = path
-            self.receiver.bandwidth.path_changed(now_s)
+            self.bandwidth.path_changed(now_s)
         if current and request.nominates and self._before is not None:
             self._port.unname(self._before[0])
             self._before = None
@@ -236,36 +234,15 @@ class Peer:
 
     # ---- what the plane sends
 
-    def next_seq(self) -> int:
-        """The next number of this transport."""
-        return self.receiver.bandwidth.next_seq()
-
     def send_rtp(self, length: int, transport_seq: int) -> None:
-        """Send the packet in the outward buffer: now, or when the pace allows."""
-        outward = self._buffers.outward
-        urgency = _URGENCY.get(outward[1] & 0x7F, Urgency.VIDEO)
-        now_s = self._clock()
-        if self._pacer.passes(urgency, length, now_s):
-            self._leave(length, transport_seq, now_s)
-        elif self._pacer.hold(urgency, length, (bytes(outward[:length]), transport_seq), now_s):
-            self._owner.held(self)
-
-    def pace(self, now_s: float) -> bool:
-        """Send what may leave now. False: nothing waits any more."""
-        for packet, transport_seq in self._pacer.due(now_s):
-            length = len(packet)
-            self._buffers.outward[:length] = packet
-            self._leave(length, transport_seq, now_s)
-        return self._pacer.held_bytes > 0
-
-    def _leave(self, length: int, transport_seq: int, now_s: float) -> None:
+        """Protect the packet in the outward buffer, and send it."""
         srtp, path = self._srtp, self._path
         if srtp is None or path is None:
             return
         closed = srtp.close_rtp(length)
         if closed >= 0:
             self._counts.packets_out += 1
-            self.receiver.bandwidth.sent(transport_seq, closed, now_s)
+            self.bandwidth.sent(transport_seq, closed, self._clock())
             path.send(self._buffers.outward_view[:closed])
 
     def send_rtcp(self, packet: bytes) -> None:
@@ -281,7 +258,7 @@ class Peer:
 
     def share(self, member: Member, others: Mapping[DeviceId, Member], most_lines: int, now_s: float) -> None:
         """Share its link out among what it is shown."""
-        self._pacer.rate(self.receiver.bandwidth.estimate_bps)
+        self.pacer.rate(self.bandwidth.estimate_bps)
         self.receiver.share(member, others, most_lines, now_s)
 
     # ---- how it is

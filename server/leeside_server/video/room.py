@@ -233,7 +233,7 @@ class Room:
             return [Tell(ticket.node, DeviceId(ticket.device), busy)]
         self._empty_since_s = None
         told = waiter.told
-        effects: list[Effect] = [self._welcome(waiter, now_ms, waiting=True), Keep()]
+        effects: list[Effect] = [self._welcome(waiter, now_ms, waiting=True)]
         return effects + [self._tell(who, s.Waiting(who.generation, told)) for who in self._admitters()]
 
     def _enter(self, member: Member, now_ms: int) -> list[Effect]:
@@ -247,7 +247,6 @@ class Room:
             effects += [
                 self._tell(member, s.Waiting(member.generation, each.told)) for each in self.waiting.values()
             ]
-        effects.append(Keep())
         return effects
 
     def _come_back(self, member: Member, ticket: Ticket, join: s.Join, now_ms: int) -> list[Effect]:
@@ -258,7 +257,6 @@ class Room:
             effects += [
                 self._tell(member, s.Waiting(member.generation, each.told)) for each in self.waiting.values()
             ]
-        effects.append(Keep())
         return effects
 
     def _placed(self, member: Member) -> list[Effect]:
@@ -311,7 +309,7 @@ class Room:
         while len(self.admitted) > ADMITTED:
             del self.admitted[next(iter(self.admitted))]
         waiter.since_ms = now_ms
-        return self._enter(waiter, now_ms)
+        return [Keep(), *self._enter(waiter, now_ms)]
 
     def _restrict(self, member: Member, signal: s.Restrict) -> list[Effect]:
         if not member.ticket.admits:
@@ -347,8 +345,9 @@ class Room:
         else:
             effects += [Shut(device)]
             hearers = list(self.members.values())
-        if why is GoneWhy.REMOVED:
-            self.admitted.pop(device, None)
+        if why is GoneWhy.REMOVED and device in self.admitted:
+            del self.admitted[device]
+            effects.append(Keep())
         if member is None:
             return []
         for other in hearers:
@@ -359,7 +358,6 @@ class Room:
             effects.append(self._tell(other, s.Gone(other.generation, device, why)))
         if why in (GoneWhy.REMOVED, GoneWhy.ENDED):
             effects.append(self._tell(member, s.Gone(member.generation, device, why)))
-        effects.append(Keep())
         if not self.members and not self.waiting:
             self._empty_since_s = now_s
         return effects

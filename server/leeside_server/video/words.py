@@ -42,16 +42,14 @@ class Drain(msgspec.Struct, frozen=True, array_like=True, tag=19):
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True, tag=21):
-    """Both ways: what a room must not forget when its worker dies. The worker says it at each change. The supervisor tells
-    those `devices` (device, node, generation) to join again, and gives the newest of it to the worker that has the room
-    next, before anything else about it."""
+    """Both ways: what a room must not forget when its worker dies. The worker says it at each change, and when it takes a
+    room; the supervisor gives the newest to the worker that has the room next, before anything else about it."""
 
     room: bytes
     epoch: int
     restricted: bool = False
     by: bytes = b""
     admitted: Annotated[tuple[bytes, ...], Meta(max_length=64)] = ()
-    devices: Annotated[tuple[tuple[bytes, bytes, int], ...], Meta(max_length=64)] = ()
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=18):

@@ -56,6 +56,7 @@ class Worker:
         self._reader = reader
         self._writer = writer
         self._group = asyncio.TaskGroup()
+        self._drained = asyncio.Event()
         self._lag_s = 0.0
         self._cpu = 0.0
 
@@ -73,14 +74,26 @@ class Worker:
             try:
                 bridge.port.listen(loop)
                 self._say(Ready(bridge.port.number))
-                ticking = self._group.create_task(self._tick(bridge))
-                loading = self._group.create_task(self._load(bridge))
-                await self._hear(bridge)
-                ticking.cancel()
-                loading.cancel()
+                work = [self._tick(bridge), self._load(bridge)]
+                rest = [self._group.create_task(each) for each in work]
+                await self._until_done(bridge)
+                for task in rest:
+                    task.cancel()
                 await bridge.close()
             finally:
                 bridge.port.close()
+
+    async def _until_done(self, bridge: Bridge) -> None:
+        """Until the supervisor is gone, or everybody who was here is elsewhere."""
+        hearing = asyncio.ensure_future(self._hear(bridge))
+        drained = asyncio.ensure_future(self._drained.wait())
+        try:
+            await asyncio.wait((hearing, drained), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            drained.cancel()
+            hearing.cancel()
+        if hearing.done():
+            hearing.result()
 
     def _say(self, word: FromWorker) -> None:
         if self._writer.transport.get_write_buffer_size() > WAITING_BYTES:
@@ -91,19 +104,9 @@ class Worker:
         self._group.create_task(_guarded(work))
 
     async def _hear(self, bridge: Bridge) -> None:
-        drained_s: float | None = None
-        loop = asyncio.get_running_loop()
-        while True:
-            timeout_s = None if drained_s is None else max(0.0, drained_s - loop.time())
-            try:
-                async with asyncio.timeout(timeout_s):
-                    word = await read_to_worker(self._reader)
-            except TimeoutError:
-                return
-            if word is None:
-                return
+        while (word := await read_to_worker(self._reader)) is not None:
             if isinstance(word, Drain):
-                drained_s = drained_s or loop.time() + DRAINED_S
+                asyncio.get_running_loop().call_later(DRAINED_S, self._drained.set)
             _take(bridge, word)
 
     async def _tick(self, bridge: Bridge) -> None:
@@ -114,6 +117,8 @@ class Worker:
             await asyncio.sleep(max(0.0, due_s - loop.time()))
             self._lag_s = max(self._lag_s, loop.time() - due_s)
             bridge.tick()
+            if bridge.draining and not bridge.peers:
+                self._drained.set()
 
     async def _load(self, bridge: Bridge) -> None:
         before_s, used_s = time.monotonic(), time.process_time()

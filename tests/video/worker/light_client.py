@@ -39,7 +39,7 @@ class LightClient(asyncio.DatagramProtocol):
     """One transport. `say` hands a signal to the bridge; `heard` are the signals that came back, `got` the RTP packets."""
 
     def __init__(self, say: Callable[[s.ClientSignal], None], *, ssrc: int = 11, generation: int = 1) -> None:
-        self._say = say
+        self.say = say
         self.ssrc = ssrc
         self.generation = generation
         self.heard: list[s.BridgeSignal] = []
@@ -65,7 +65,7 @@ class LightClient(asyncio.DatagramProtocol):
     # ---- signals
 
     def join(self, **more: bool) -> None:
-        self._say(s.Join(self.generation, **more))
+        self.say(s.Join(self.generation, **more))
 
     def hear(self, body: bytes) -> None:
         signal = s.decode_bridge_signal(body)
@@ -77,7 +77,7 @@ class LightClient(asyncio.DatagramProtocol):
             self.host = _found(r"a=candidate:1 1 udp \d+ (\S+) ", signal.sdp)
             self.port = int(_found(r"a=candidate:1 1 udp \d+ \S+ (\d+) ", signal.sdp))
             fingerprint = _found(r"a=fingerprint:sha-256 (\S+)", signal.sdp)
-            self._say(
+            self.say(
                 s.Answer(
                     self.generation,
                     signal.version,
@@ -155,9 +155,12 @@ class LightClient(asyncio.DatagramProtocol):
     async def close(self) -> None:
         for task in self.tasks:
             task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.dtls.stop()
         if self.socket is not None:
             self.socket.close()
+            # Its socket is closed in the loop's next turn.
+            await asyncio.sleep(0)
 
 
 def _found(pattern: str, text: str) -> str:

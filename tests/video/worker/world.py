@@ -40,6 +40,7 @@ class World:
     def __init__(self, settings: Configure, group: asyncio.TaskGroup) -> None:
         self.said: list[FromWorker] = []
         self.clients: dict[bytes, LightClient] = {}
+        self.everyone: list[LightClient] = []
         self.group = group
         loop = asyncio.get_running_loop()
         self.bridge = Bridge(settings, self._hear, self._spawn, loop.call_later, loop.time, _wall_ms)
@@ -63,6 +64,7 @@ class World:
             lambda signal: self.bridge.spoken(Spoken(1, allowed, s.encode_signal(signal))), **more
         )
         self.clients[device] = client
+        self.everyone.append(client)
         return client
 
     async def joined(self, device: bytes, part: Part = Part.RESPONDER, **more: Any) -> LightClient:
@@ -90,7 +92,7 @@ async def bridge(settings: Configure | None = None) -> AsyncIterator[World]:
             yield world
         finally:
             ticking.cancel()
-            for client in world.clients.values():
+            for client in world.everyone:
                 await client.close()
             await world.bridge.close()
             world.bridge.port.close()

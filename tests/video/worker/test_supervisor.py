@@ -1,0 +1,159 @@
+"""Real workers in processes of their own: started, spoken with over the nodes' port, killed, hung, drained."""
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from leeside_protocol.ids import DeviceId
+from leeside_protocol.video import signalling as s
+from leeside_protocol.video.signalling import Part
+from leeside_server.adapters.clock import SystemClock
+from leeside_server.adapters.memory_bridges import MemoryBridges
+from leeside_server.core.video import ADMITS, NEVER_RESTRICTED, Heard, Spoken, Ticket, WordSeal
+from leeside_server.ports import Placement
+from leeside_server.video.settings import VideoSettings
+from leeside_server.video.supervisor import Supervisor
+from tests.video.worker.light_client import LightClient
+from tests.video.worker.world import FAR_MS, until
+
+pytestmark = pytest.mark.slow
+
+ROOM = b"r" * 16
+NODE = b"n" * 8
+ANA = b"a" * 16
+BEN = b"b" * 16
+EVE = b"e" * 16
+
+
+class Node:
+    """What a node does for its clients: asks where the room is at each join, and moves them when a worker is gone."""
+
+    def __init__(self, bridges: MemoryBridges, seal: WordSeal) -> None:
+        self.bridges = bridges
+        self.seal = seal
+        self.clock = SystemClock()
+        self.placement: Placement | None = None
+        self.clients: dict[bytes, LightClient] = {}
+        self.everyone: list[LightClient] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.gone = 0
+
+    def heard(self, data: bytes) -> None:
+        word = self.seal.open(NODE, data, self.clock.now_ms())
+        assert isinstance(word, Heard)
+        if self.placement is not None and word.epoch < self.placement.epoch:
+            return
+        client = self.clients.get(word.device)
+        if client is not None:
+            client.hear(word.body)
+
+    def worker_gone(self, _worker: bytes) -> None:
+        self.gone += 1
+        for client in list(self.clients.values()):
+            client.heard.append(s.Migrate(client.generation))
+
+    def client(self, device: bytes, part: Part = Part.RESPONDER, **more: Any) -> LightClient:
+        ticket = Ticket(ROOM, DeviceId(device), part, part in ADMITS, part in NEVER_RESTRICTED, NODE, FAR_MS)
+
+        def say(said: s.ClientSignal) -> None:
+            task = asyncio.ensure_future(self._say(ticket, said))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+        client = self.clients[device] = LightClient(say, **more)
+        self.everyone.append(client)
+        return client
+
+    async def _say(self, ticket: Ticket, said: s.ClientSignal) -> None:
+        if isinstance(said, s.Join):
+            self.placement = await self.bridges.place(ROOM)
+        assert self.placement is not None
+        word = Spoken(self.placement.epoch, ticket, s.encode_signal(said))
+        worker = self.placement.worker
+        await self.bridges.say(worker, self.seal.seal(worker, word, self.clock.now_ms()))
+
+    async def joined(self, device: bytes, part: Part = Part.RESPONDER, **more: Any) -> LightClient:
+        client = self.client(device, part, **more)
+        client.join()
+        async with asyncio.timeout(30):
+            await client.secured.wait()
+        return client
+
+
+@asynccontextmanager
+async def supervised(workers: int = 1, port: int = 0) -> AsyncIterator[tuple[Supervisor, Node]]:
+    clock = SystemClock()
+    bridges = MemoryBridges(clock)
+    seal = WordSeal(bytes(32), secrets.token_bytes)
+    node = Node(bridges, seal)
+    await bridges.start(node.worker_gone)
+    await bridges.listen(NODE, node.heard)
+    supervisor = Supervisor(VideoSettings(port=port, workers=workers), bridges, seal, clock)
+    running = asyncio.ensure_future(supervisor.run())
+    try:
+        async with asyncio.timeout(60):
+            await supervisor.ready()
+        yield supervisor, node
+    finally:
+        for client in node.everyone:
+            await client.close()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def talk(one: LightClient, other: LightClient) -> None:
+    """Until each has heard the other."""
+    before = len(one.got), len(other.got)
+    async with asyncio.timeout(20):
+        while len(one.got) <= before[0] or len(other.got) <= before[1]:
+            one.sound()
+            other.sound()
+            await asyncio.sleep(0.02)
+
+
+async def test_a_worker_in_its_own_process_carries_a_call() -> None:
+    async with supervised() as (supervisor, node):
+        ana, ben = await node.joined(ANA), await node.joined(BEN, Part.PSYCHIATRIST, ssrc=41)
+        await talk(ana, ben)
+        (post,) = supervisor.posts
+        assert post.pid != os.getpid()
+        assert set(post.rooms) == {ROOM}
+
+
+async def test_a_killed_worker_is_replaced_and_its_people_come_back() -> None:
+    async with supervised() as (supervisor, node):
+        ana, ben = await node.joined(ANA), await node.joined(BEN, Part.PSYCHIATRIST, ssrc=41)
+        eve = node.client(EVE, Part.INTERPRETER, ssrc=61)
+        eve.join()
+        await until(lambda: bool(ana.told(s.Waiting)))
+        ben.say(s.Admit(ben.generation, DeviceId(EVE)))
+        await until(lambda: bool(eve.told(s.Offer)))
+        ben.say(s.Restrict(ben.generation, restricted=True))
+        await until(lambda: bool(ana.told(s.Restricted)))
+        await talk(ana, ben)
+        (post,) = supervisor.posts
+        assert post.pid is not None
+        began_s = time.monotonic()
+        os.kill(post.pid, signal.SIGKILL)
+        await until(lambda: bool(ana.told(s.Migrate) and ben.told(s.Migrate)))
+        await until(lambda: bool(post.worker))
+        again = [
+            await node.joined(ANA, generation=2),
+            await node.joined(BEN, Part.PSYCHIATRIST, ssrc=41, generation=2),
+        ]
+        await talk(*again)
+        assert time.monotonic() - began_s < 10
+        eve = node.client(EVE, Part.INTERPRETER, ssrc=61, generation=2)
+        eve.join()
+        await until(lambda: bool(eve.told(s.Offer)))
+        (welcome,) = eve.told(s.Welcome)
+        assert not welcome.waiting
+        assert welcome.restricted
+        assert supervisor.figures.crashes == 1
