@@ -125,12 +125,16 @@ class Member:
 
     def take(self, ticket: Ticket, join: s.Join) -> None:
         """Its newest join. Mutes are the new client's to say."""
-        self.ticket = ticket
+        self.describe(ticket, join)
         self.generation = join.generation
-        self.person = join.person and ticket.part is Part.RESPONDER
-        self.signs = join.signs and ticket.part is Part.INTERPRETER
         self.audio_muted = self.video_muted = False
         self.lines.clear()
+
+    def describe(self, ticket: Ticket, join: s.Join) -> None:
+        """Who it is, and what its camera shows."""
+        self.ticket = ticket
+        self.person = join.person and ticket.part is Part.RESPONDER
+        self.signs = join.signs and ticket.part is Part.INTERPRETER
 
     @property
     def told(self) -> Participant:
@@ -211,9 +215,7 @@ class Room:
             if join.generation < member.generation:
                 return []
             if join.generation == member.generation:
-                member.ticket = ticket
-                again: list[Effect] = [self._welcome(member, now_ms), Reoffer(device, anew=False)]
-                return again + [self._slot(member, other) for other in self._others(device)]
+                return self._repeat(member, ticket, join, now_ms)
             return self._come_back(member, ticket, join, now_ms)
         waiter = self.waiting.get(device)
         if waiter is not None and join.generation < waiter.generation:
@@ -221,6 +223,17 @@ class Room:
         if not ticket.admits and device not in self.admitted:
             return self._wait(waiter, ticket, join, now_ms)
         return self._enter(Member(ticket, join, now_ms), now_ms)
+
+    def _repeat(self, member: Member, ticket: Ticket, join: s.Join, now_ms: int) -> list[Effect]:
+        """The same join again: its answers may be lost. What its camera shows may have changed, and the others hear that."""
+        before = member.told
+        member.describe(ticket, join)
+        others = self._others(member.device)
+        effects: list[Effect] = [self._welcome(member, now_ms), Reoffer(member.device, anew=False)]
+        effects += [self._slot(member, other) for other in others]
+        if member.told != before:
+            effects += [self._slot(other, member) for other in others]
+        return effects
 
     def _wait(self, waiter: Member | None, ticket: Ticket, join: s.Join, now_ms: int) -> list[Effect]:
         if waiter is not None:

@@ -106,11 +106,12 @@ def _media(offer: Offer, kind: MediaKind, mid: str, down: DownLine | None) -> It
     yield from _sound() if kind is MediaKind.AUDIO else _pictures()
     if down is not None:
         # Both halves of a pair are one stream, which the client plays in step.
-        yield f"a=msid:seat{f.DOWN_MIDS.index(mid) // 2} {mid}"
+        yield f"a=msid:{cname_of(mid)} {mid}"
         if down.repair:
             yield f"a=ssrc-group:FID {down.ssrc} {down.repair}"
-            yield f"a=ssrc:{down.repair} cname:bridge"
-        yield f"a=ssrc:{down.ssrc} cname:bridge"
+        # Browsers take the first for the picture, whatever the group says.
+        for ssrc in (down.ssrc, down.repair) if down.repair else (down.ssrc,):
+            yield f"a=ssrc:{ssrc} cname:{cname_of(mid)}"
     elif kind is MediaKind.VIDEO:
         for rid in f.LAYERS:
             yield f"a=rid:{rid} recv"
@@ -141,6 +142,11 @@ def _pictures() -> Iterator[str]:
         yield f"a=rtcp-fb:{f.VP8} {feedback}"
     yield f"a=rtpmap:{f.VP8_RTX} rtx/{f.VIDEO_HZ}"
     yield f"a=fmtp:{f.VP8_RTX} apt={f.VP8}"
+
+
+def cname_of(mid: str) -> str:
+    """The name that the streams of a pair report under."""
+    return f"seat{f.DOWN_MIDS.index(mid) // 2}"
 
 
 # ---- the answer

@@ -49,6 +49,11 @@ def test_the_pair_of_a_seat_is_played_in_step() -> None:
     assert streams == [f"a=msid:seat{place // 2} {mid}" for place, mid in enumerate(DOWN_MIDS)]
 
 
+def test_the_picture_is_named_before_its_repairs() -> None:
+    named = [line.split(" ")[0] for line in offer().split("\r\n") if line.startswith("a=ssrc:")]
+    assert named[:3] == ["a=ssrc:100", "a=ssrc:101", "a=ssrc:201"]
+
+
 def test_the_camera_may_send_three_sizes() -> None:
     text = offer()
     assert text.count("a=simulcast:recv q;h;f") == 1
