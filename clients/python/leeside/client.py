@@ -164,6 +164,11 @@ class Leeside:
             finally:
                 board.close()
 
+    @property
+    def inside(self) -> Switchboard:
+        """What the parts of this library stand on that are not always there (`leeside.media`). Programs need none of it."""
+        return self._inside
+
     # ---- the link
 
     @property

@@ -58,6 +58,11 @@ class IceRoute:
         self._reader: asyncio.Task[None] | None = None
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_PACKETS)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the other side still answers, as ICE sees it (RFC 7675)."""
+        return self._reader is not None and not self._reader.done()
+
     async def gather(self) -> tuple[str, str]:
         """Find this side's candidates, for a connection or its restart; user fragment and password for the answer.
         Raises `NoPath`."""

@@ -1,0 +1,114 @@
+"""This device's own picture and sound: drawn from a source when it is time, encoded, sealed, and given to the path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from leeside.media.codecs import SOUND_SAMPLES, PictureEncoder, SoundEncoder
+from leeside.media.keys import CallKeys
+from leeside.media.leg import Leg
+from leeside.media.sources import Source
+from leeside_protocol.sealing.errors import SealingError
+from leeside_protocol.video.formats import AUDIO_HZ, VIDEO_HZ, MediaKind
+
+SOUND_S: Final = SOUND_SAMPLES / AUDIO_HZ
+REPORT_S: Final = 1.0
+PICTURE_BPS: Final = 250_000
+_BEHIND_S: Final = 0.2
+"""A machine that is behind by more leaves out what should have been."""
+
+
+class Speaking:
+    """Sends what a source gives, for as long as `may` says so; `leg` is where to. Every frame is sealed, or is not sent."""
+
+    def __init__(
+        self,
+        source: Source,
+        keys: CallKeys,
+        leg: Callable[[], Leg | None],
+        may: Callable[[], bool],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.pictures = self.sounds = self.withheld = 0
+        """Frames that were sent, and that could not be sealed."""
+        self.muted: set[MediaKind] = set()
+        self._source = source
+        self._keys = keys
+        self._leg = leg
+        self._may = may
+        self._now_ms = now_ms
+        self._to: Leg | None = None
+        self._began_s = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        picture_s = 1 / self._source.rate
+        next_sound_s = next_picture_s = next_report_s = loop.time()
+        while True:
+            await asyncio.sleep(max(0.001, min(next_sound_s, next_picture_s) - loop.time()))
+            now_s = loop.time()
+            leg = self._leg()
+            if leg is None or leg.up is None or not leg.live or not self._may():
+                next_sound_s = next_picture_s = now_s + SOUND_S
+                continue
+            if leg is not self._to:
+                self._begin(leg, now_s)
+            if now_s >= next_sound_s:
+                self._sound(leg, next_sound_s)
+                next_sound_s = _next(next_sound_s, SOUND_S, now_s)
+            if now_s >= next_picture_s:
+                self._picture(leg, next_picture_s)
+                next_picture_s = _next(next_picture_s, picture_s, now_s)
+            if now_s >= next_report_s:
+                next_report_s = now_s + REPORT_S
+                leg.up.report(self._now_ms() / 1000, now_s - self._began_s)
+
+    def _begin(self, leg: Leg, now_s: float) -> None:
+        """New streams: their clocks, their coders and their keys are new, too."""
+        self._to, self._began_s = leg, now_s
+        self._pictures = PictureEncoder(
+            self._source.width, self._source.height, rate=self._source.rate, bps=PICTURE_BPS
+        )
+        self._sounds = SoundEncoder()
+        self._keys.begin()
+
+    def _sound(self, leg: Leg, at_s: float) -> None:
+        at = max(0, round((at_s - self._began_s) * AUDIO_HZ))
+        sound = self._source.sound()
+        if MediaKind.AUDIO in self.muted or leg.up is None:
+            return
+        for frame in self._sounds.encode(sound, at):
+            sealed = self._seal(MediaKind.AUDIO, frame)
+            if sealed is not None:
+                self.sounds += 1
+                leg.up.sound(sealed, at)
+
+    def _picture(self, leg: Leg, at_s: float) -> None:
+        picture = self._source.picture()
+        if MediaKind.VIDEO in self.muted or leg.up is None:
+            return
+        at = max(0, round((at_s - self._began_s) * VIDEO_HZ))
+        key, leg.up.key_wanted = leg.up.key_wanted, False
+        frame = self._pictures.encode(picture, at, key=key)
+        sealed = self._seal(MediaKind.VIDEO, frame) if frame else None
+        if sealed is None:
+            # What is built on this one would show nothing.
+            leg.up.key_wanted |= key or bool(frame)
+            return
+        self.pictures += 1
+        leg.up.picture(sealed, at)
+
+    def _seal(self, media: MediaKind, frame: bytes) -> bytes | None:
+        try:
+            return self._keys.seal(media, frame, self._now_ms())
+        except SealingError:
+            self.withheld += 1
+            return None
+
+
+def _next(due_s: float, every_s: float, now_s: float) -> float:
+    following_s = due_s + every_s
+    return following_s if now_s - following_s < _BEHIND_S else now_s
