@@ -298,7 +298,7 @@ class Downlink:
         return self._pacer is not None and self._pacer.held_bytes > 0
 
     def pad(self) -> int:
-        """Send one packet of padding; its bytes, or 0 when there is no picture yet to send it beside."""
+        """Send one packet of padding beside a picture that is shown or will be; its bytes, or 0 when there is none."""
         for slot in self.slots.values():
             if slot.track is not None and (size := slot.pad()):
                 return size

@@ -28,6 +28,8 @@ REORDER_S: Final = 0.010
 ASK_GAP: Final = 500
 """More lost in a row than this are not asked for: a key frame says it in fewer."""
 MISSING: Final = 1_000
+BEFORE_FIRST: Final = 64
+"""A stream's first packet may be overtaken by so many."""
 KEY_THROTTLE_S: Final = 0.300
 KEY_REPEAT_S: Final = 0.500
 SILENT_S: Final = 1.0
@@ -99,10 +101,13 @@ class Layer:
                 if at > newest + 1:
                     self._miss(newest + 1, at, now_s)
                 self._newest = at
-            elif self._missing.pop(at, None) is None:
-                return  # It came before, or nobody waits for it any more.
-            else:
+            elif self._missing.pop(at, None) is not None:
                 self.recovered += 1
+            elif self._first - BEFORE_FIRST <= at < self._first:
+                self._miss(at + 1, self._first, now_s)
+                self._first = at
+            else:
+                return  # It came before, or nobody waits for it any more.
         self._octets += len(payload)
         self._heard_s = now_s
         if not repaired:

@@ -341,8 +341,8 @@ class Slot:
 
     def pad(self) -> int:
         """Send a packet of padding on the repair stream, which is not seen: it only measures the link. How many bytes
-        it had; 0: no picture was sent yet, or nothing can be sent."""
-        if self.kind is not MediaKind.VIDEO or self._sent_s is None or not self._outlet.ready:
+        it had; 0: nothing can be sent."""
+        if self.kind is not MediaKind.VIDEO or not self._outlet.ready:
             return 0
         end = HEAD_BYTES + PADDING_BYTES
         self._out[HEAD_BYTES:end] = _PADDING
