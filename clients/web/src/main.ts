@@ -5,6 +5,7 @@
 import { mount, unmount } from 'svelte';
 import { readFragment, type Enrolment, type SignIn } from './model/fragment';
 import { Awake } from './model/awake.svelte';
+import { LazyCall } from './model/call/lazy-call.svelte';
 import { Safety } from './model/safety.svelte';
 import { Sharing } from './model/sharing.svelte';
 import { World } from './model/world.svelte';
@@ -86,7 +87,14 @@ async function begin(target: Element): Promise<void> {
     const sharing = new Sharing(engine, world, handset);
     const safety = new Safety(engine, handset);
     const awake = new Awake(handset, world);
-    mount(App, { target, props: { engine, world, handset, sharing, safety, awake, enrolment, signIn } });
+    const call = new LazyCall(
+        () => Promise.reject(new Error('no media')),
+        () => world.clock.nowMs,
+    );
+    mount(App, {
+        target,
+        props: { engine, world, handset, sharing, safety, awake, call, enrolment, signIn },
+    });
     void handset.install();
     clearNotices();
     // An enrolment link opened in this very tab begins anew with it; a device at work stays what it is.

@@ -18,6 +18,15 @@ export function fakeHandset(change: Partial<Handset> = {}): Handset {
         passkey: () => Promise.resolve(null),
         provePerson: () => Promise.resolve(true),
         agencySignIn: () => undefined,
+        captioner: () =>
+            Promise.resolve({
+                state: () => Promise.resolve('here'),
+                listen: (_tracks, _language, ears) => {
+                    ears.heard('It is me, from March. What did he take today?', true);
+                    ears.heard('And does he', false);
+                    return () => undefined;
+                },
+            }),
         push: () => Promise.resolve('off'),
         subscribePush: () => Promise.resolve(null),
         unsubscribePush: () => Promise.resolve(),

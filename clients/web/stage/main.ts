@@ -17,6 +17,7 @@ import GuestPage from '~/views/guest/GuestPage.svelte';
 import OtherTab from '~/views/start/OtherTab.svelte';
 import Unfit from '~/views/start/Unfit.svelte';
 import { bestLanguage, speak, t, useWords } from '~/words/words.svelte';
+import { FakeCall } from './fake-call.svelte';
 import { FakeEngine } from './fake-engine';
 import { fakeHandset } from './fake-handset';
 import { nightMs, type Scene } from './scene';
@@ -36,6 +37,7 @@ window.scenes = scenes.map(({ name, path = '', taps = [], wide = false }) => ({ 
 /** Every screen and word beforehand: a picture must not show that something is on its way. */
 const screens = import.meta.glob([
     '../src/views/{admin/Admin,chat/Chat,dispatcher/Dispatcher,responder/Responder,responder/StatusSheet}.svelte',
+    '../src/views/call/{CallAround,CallPage}.svelte',
     '../src/views/consult/{AskSheet,ConsultPage,RingBars,RingScreen}.svelte',
     '../src/views/psychiatrist/Psychiatrist.svelte',
     '../src/views/supervisor/{Figures,Ladders,Rotas,Supervisor}.svelte',
@@ -54,6 +56,7 @@ const areas = [
     'duty',
     'supervisor',
     'guest',
+    'call',
 ] as const;
 
 /** Something stands, and nothing has moved for a moment: a slow machine is not pictured while it is still opening. */
@@ -94,7 +97,11 @@ async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
         const enrolment = scene.enrolment ?? null;
         const signIn = scene.signIn ?? null;
         const awake = new Awake(handset, world);
-        mount(App, { target, props: { engine, world, handset, sharing, safety, awake, enrolment, signIn } });
+        const call = new FakeCall(scene.call?.());
+        mount(App, {
+            target,
+            props: { engine, world, handset, sharing, safety, awake, call, enrolment, signIn },
+        });
     }
     await settled(target);
     const direction = asked.get('dir');

@@ -1,4 +1,5 @@
 /** What stands on the stage: a state of the world under a name, the screen that shows it, and what is tapped first. */
+import type { CallView } from '~/model/call/call';
 import type { ChannelId, EngineEvent, Row, Snapshot } from '~/model/engine';
 import type { Enrolment, SignIn } from '~/model/fragment';
 import type { GuestState } from '~/model/guest/visit';
@@ -54,6 +55,8 @@ export interface Scene {
     readonly otherTab?: boolean;
     /** The page of a guest, in place of the client. */
     readonly guest?: GuestState;
+    /** Made when it is shown: pictures are drawn then. */
+    readonly call?: () => Partial<CallView>;
     /** `history` never answers, or fails. */
     readonly history?: 'never' | 'fails';
     readonly oncall?: OnCallScene;

@@ -2,6 +2,7 @@
  * What a screen may ask of the device that it is shown on: sound, place, telephone-like things. `platform/` has the real
  * one, the stage a pretended one. Nothing here throws unless it says so; what the device cannot do is answered, not hidden.
  */
+import type { Captioner } from './captions.svelte';
 import type { DeviceId, Fix } from './engine';
 
 export type PlaceTrouble =
@@ -56,6 +57,9 @@ export interface Handset {
     provePerson(): Promise<boolean>;
     /** Go to the agency's own sign-in, for this device; without one, for a code that enrolls a new one. The page is left. */
     agencySignIn(device: DeviceId | null): void;
+
+    /** What is said in a call, as words, on this device alone. */
+    captioner(): Promise<Captioner>;
 
     // -- being woken, and newer versions
     push(): Promise<PushState>;

@@ -1,4 +1,5 @@
 /** The real device under the screens: settings, sound, place, passkeys, push. See the port for what each promises. */
+import type { Captioner } from '~/model/captions.svelte';
 import type { DeviceId, Fix } from '~/model/engine';
 import type { Handset, PlaceTrouble, PushState, Setting } from '~/model/handset';
 import { lastPlace, watchPlace } from './place';
@@ -90,6 +91,11 @@ export class BrowserHandset implements Handset {
 
     agencySignIn(device: DeviceId | null): void {
         location.assign(`/v1/oidc/start${device === null ? '' : `?device=${device}`}`);
+    }
+
+    async captioner(): Promise<Captioner> {
+        const { BrowserCaptioner } = await import('./captions');
+        return new BrowserCaptioner();
     }
 
     push(): Promise<PushState> {

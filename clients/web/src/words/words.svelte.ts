@@ -7,6 +7,7 @@
  */
 import { IntlMessageFormat } from 'intl-messageformat';
 import type admin from './en/admin.json';
+import type call from './en/call.json';
 import type chat from './en/chat.json';
 import type consult from './en/consult.json';
 import type desk from './en/desk.json';
@@ -26,7 +27,8 @@ type Words = typeof shared &
     typeof consult &
     typeof duty &
     typeof supervisor &
-    typeof guest;
+    typeof guest &
+    typeof call;
 export type Key = keyof Words;
 export type Area =
     | 'shared'
@@ -38,7 +40,8 @@ export type Area =
     | 'consult'
     | 'duty'
     | 'supervisor'
-    | 'guest';
+    | 'guest'
+    | 'call';
 export type Values = Readonly<Record<string, string | number>>;
 
 export const languages = ['en', 'es'] as const;

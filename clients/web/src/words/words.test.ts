@@ -17,6 +17,7 @@ const areas = [
     'duty',
     'supervisor',
     'guest',
+    'call',
     'push',
 ] as const;
 
@@ -96,6 +97,9 @@ const loadedWith: Readonly<Record<string, readonly string[]>> = {
     'chat/': ['shared', 'start', 'chat'],
     'responder/': ['shared', 'start', 'chat', 'consult', 'responder'],
     'consult/': ['shared', 'start', 'chat', 'consult'],
+    // A guest's page knows nothing else.
+    'call/': ['shared', 'call'],
+    'guest/': ['shared', 'start', 'guest', 'call'],
     'psychiatrist/': ['shared', 'start', 'chat', 'consult', 'responder', 'duty'],
     'supervisor/': ['shared', 'start', 'chat', 'consult', 'responder', 'desk', 'supervisor'],
     'dispatcher/': ['shared', 'start', 'chat', 'desk'],

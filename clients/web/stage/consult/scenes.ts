@@ -17,7 +17,7 @@ const room = a.channelId(701);
 const side = a.channelId(702);
 const operations = a.channelId(1);
 
-function person(n: number, roles: Me['roles']): Me {
+export function person(n: number, roles: Me['roles']): Me {
     return {
         agency: '0a'.repeat(16) as never,
         agencyLabel: 'Lakeside Crisis Response',
@@ -40,7 +40,7 @@ const offline = {
     freshMs: minutesAgo(3),
 } as const;
 
-function active(me: Me, change: Partial<Snapshot> = {}): Snapshot {
+export function active(me: Me, change: Partial<Snapshot> = {}): Snapshot {
     return a.snapshot({
         standing: { kind: 'active', me },
         link: { state: 'online', sinceMs: minutesAgo(60), clockOffsetMs: 0, freshMs: nightMs },
@@ -143,7 +143,7 @@ const accepted: ConsultView = {
     tried: [tried(81, 'paged', 0, nair), tried(14, 'accepted', 0, nair)],
     may: ['cancel', 'end'],
 };
-const inSession: ConsultView = {
+export const inSession: ConsultView = {
     ...accepted,
     state: 'in_session',
     joinedMs: secondsAgo(4),
@@ -239,7 +239,7 @@ const talk: readonly Row[] = [
     text(32, 5, 30, 'It is me. What did he take today, and how much does he weigh?'),
     text(33, 1, 25, 'Nothing since the 14th. About 80 kg.'),
 ];
-const rows = (...more: readonly Row[]) => new Map([[room, [...talk, ...more]]]);
+export const rows = (...more: readonly Row[]) => new Map([[room, [...talk, ...more]]]);
 
 const responderScenes: readonly Scene[] = [
     { ...ask('home', null), path: '' },
@@ -364,7 +364,12 @@ const night: OnCallScene = {
     spans,
     phones,
 };
-const theirs = (change: Partial<ConsultView>): ConsultView => ({ ...asked, mine: false, may: [], ...change });
+export const theirs = (change: Partial<ConsultView>): ConsultView => ({
+    ...asked,
+    mine: false,
+    may: [],
+    ...change,
+});
 const ringing = theirs({
     step: 0,
     ringing: true,
@@ -380,7 +385,7 @@ const softly = {
     language: '',
     may: ['accept', 'decline', 'hold'],
 } as const;
-const hers = theirs({ ...inSession, mine: false, may: ['leave', 'end'] });
+export const hers = theirs({ ...inSession, mine: false, may: ['leave', 'end'] });
 
 function duties(
     name: string,

@@ -1,4 +1,5 @@
 /** The desk on a stage: `?scene=busy&theme=dark&language=es&view=dispatcher`. Nothing here is part of the product. */
+import { FakeCall } from '../fake-call.svelte';
 import { mount } from 'svelte';
 import type { Handset } from '~/model/handset';
 import { Awake } from '~/model/awake.svelte';
@@ -49,6 +50,7 @@ if (target) {
                 sharing: new Sharing(engine, world, handset),
                 safety: new Safety(engine, handset),
                 awake: new Awake(handset, world),
+                call: new FakeCall(),
             },
             view: asked.get('view') ?? 'dispatcher',
             path: asked.get('path')?.split('/') ?? [],

@@ -1,6 +1,7 @@
 /** What every view is given from above: the engine to ask, the world to show, the device it is shown on. */
 import { createContext } from 'svelte';
 import type { Awake } from '~/model/awake.svelte';
+import type { CallModel } from '~/model/call/call';
 import type { Engine } from '~/model/engine';
 import type { Handset } from '~/model/handset';
 import type { Safety } from '~/model/safety.svelte';
@@ -14,6 +15,8 @@ export interface Held {
     readonly sharing: Sharing;
     readonly safety: Safety;
     readonly awake: Awake;
+    /** The one call of this page, whatever screen is shown. */
+    readonly call: CallModel;
 }
 
 export const [held, hold] = createContext<Held>();
