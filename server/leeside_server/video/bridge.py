@@ -34,6 +34,8 @@ from leeside_server.video.words import Configure, Emptied, FromWorker, Kept, Loa
 SHARE_S: Final = 0.2
 """How often every receiver's link is shared out anew."""
 GRADE_S: Final = 1.0
+REOFFER_S: Final = 3.0
+"""An offer without an answer is said again: signals may be lost."""
 PACE_S: Final = 0.005
 """How often packets that wait are looked at."""
 SHED_LINES: Final = 360
@@ -239,7 +241,7 @@ class Bridge:
 
     def _reoffer(self, hall: Hall, effect: r.Reoffer) -> None:
         peer = hall.peers.get(effect.device)
-        if peer is None:
+        if peer is None or (not effect.anew and peer.life.state in (State.LIVE, State.STALE)):
             return
         if effect.anew:
             peer.restart()
@@ -367,6 +369,8 @@ class Bridge:
                 self.counts.lost += 1
                 self._perform(hall, hall.room.remove(peer.device, GoneWhy.LOST, now_s))
                 continue
+            elif peer.life.state is State.OFFERED and now_s - peer.offered_s >= REOFFER_S:
+                self._offer(hall, peer)
             if not peer.ready:
                 continue
             peer.up.due(now_s)

@@ -69,6 +69,7 @@ class Peer:
         self.ready = False
         """Keys and a path are there: what is sent goes out."""
         self.answered = False
+        self.offered_s = 0.0
         self.version = 1
         self.bandwidth: Final = Bandwidth()
         self.pacer: Final[Pacer[Held]] = Pacer(START_BPS)
@@ -87,7 +88,7 @@ class Peer:
         self._ufrag, self._password = _credentials()
         self._before: tuple[bytes, bytes] | None = None
         """The credentials of the path before, until the new one is used."""
-        self._offered_s = clock()
+        self._renewed_s = clock()
         self._path: Path | None = None
         self._srtp: Srtp | None = None
         self._dtls: Final = Dtls(certificate, buffers, self._send_plain, self._farewell)
@@ -108,7 +109,8 @@ class Peer:
 
     def offer(self, candidates: Sequence[Candidate], down: Sequence[DownLine]) -> str:
         """The offer that stands, as SDP."""
-        self.life.offered(self._clock())
+        self.offered_s = self._clock()
+        self.life.offered(self.offered_s)
         return write_offer(
             Offer(
                 session=self._session,
@@ -124,7 +126,7 @@ class Peer:
     def restart(self) -> bool:
         """Make new credentials for a new path; the keys stay. False: the newest are not used yet, and stand."""
         now_s = self._clock()
-        if self._before is not None and now_s - self._offered_s < RESTART_S:
+        if self._before is not None and now_s - self._renewed_s < RESTART_S:
             return False
         if self._before is not None:
             # The newest path was never used: the one before it may still be.
@@ -133,7 +135,7 @@ class Peer:
             self._before = (self._ufrag, self._password)
         self._ufrag, self._password = _credentials()
         self._port.name(self._ufrag, self)
-        self._offered_s = now_s
+        self._renewed_s = now_s
         self.version += 1
         self._counts.restarts += 1
         return True

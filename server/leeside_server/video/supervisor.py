@@ -153,7 +153,8 @@ class Supervisor:
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
-        """Keep every post manned, until cancelled."""
+        """Keep every post manned, until cancelled. May be run again when it failed."""
+        self._spares, self._room_for_spare = asyncio.Queue(), asyncio.Semaphore(1)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._prepare())

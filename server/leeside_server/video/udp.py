@@ -135,7 +135,6 @@ class Port:
         """Read and deal with what has come on this socket."""
         inward = self._buffers.inward
         receive = face.socket.recvfrom_into
-        known = face.known
         clock = self._clock
         for _ in range(BATCH):
             try:
@@ -145,25 +144,29 @@ class Port:
             except OSError:
                 # What an earlier datagram of ours met on its way; it says nothing of the next one.
                 continue
-            first = inward[0] if length else 0
             # The estimate of a link rests on when each packet came.
-            now_s = clock()
-            try:
-                if 127 < first < 192:
-                    endpoint = known.get(address)
-                    if endpoint is None or length > PACKET_BYTES:
-                        self._counts.strange += 1
-                    else:
-                        endpoint.media(length, now_s)
-                elif first < 4:
-                    self._binding(face, address, length, now_s)
-                elif 19 < first < 64 and (endpoint := known.get(address)) is not None:
-                    endpoint.handshake(bytes(inward[:length]))
-                else:
+            self.taken(face, length, address, clock())
+
+    def taken(self, face: Face, length: int, address: Address, now_s: float) -> None:
+        """Deal with the datagram in the inward buffer, which came from there. Never raises."""
+        inward = self._buffers.inward
+        first = inward[0] if length else 0
+        try:
+            if 127 < first < 192:
+                endpoint = face.known.get(address)
+                if endpoint is None or length > PACKET_BYTES:
                     self._counts.strange += 1
-            except Exception:  # noqa: BLE001
-                self._counts.faulty += 1
-                _log.error("datagram_failed", exc_info=True)
+                else:
+                    endpoint.media(length, now_s)
+            elif first < 4:
+                self._binding(face, address, length, now_s)
+            elif 19 < first < 64 and (endpoint := face.known.get(address)) is not None:
+                endpoint.handshake(bytes(inward[:length]))
+            else:
+                self._counts.strange += 1
+        except Exception:  # noqa: BLE001
+            self._counts.faulty += 1
+            _log.error("datagram_failed", exc_info=True)
 
     def _binding(self, face: Face, address: Address, length: int, now_s: float) -> None:
         inward = self._buffers.inward

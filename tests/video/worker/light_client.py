@@ -62,6 +62,12 @@ class LightClient(asyncio.DatagramProtocol):
     def fingerprint(self) -> str:
         return next(each.value for each in self.certificate.getFingerprints() if each.algorithm == "sha-256")
 
+    @property
+    def address(self) -> tuple[str, int]:
+        assert self.socket is not None
+        address: tuple[str, int] = self.socket.get_extra_info("sockname")
+        return address
+
     # ---- signals
 
     def join(self, **more: bool) -> None:
@@ -143,13 +149,14 @@ class LightClient(asyncio.DatagramProtocol):
 
     # ---- media
 
-    def sound(self, payload: bytes = SEALED, *, ssrc: int | None = None) -> bytes:
-        """Send a packet of sound; as it was sent."""
+    def sound(self, payload: bytes = SEALED, *, ssrc: int | None = None, sends: bool = True) -> bytes:
+        """A packet of sound as it is sent; not sent unless `sends`."""
         self.sequence += 1
         head = struct.pack("!BBHLL", 0x90, OPUS, self.sequence, 960 * self.sequence, ssrc or self.ssrc)
         packet = head + b"\xbe\xde\x00\x01" + bytes([EXT_MID << 4, ord("0"), 0, 0]) + payload
         protected: bytes = self.inner._tx_srtp.protect(packet)
-        self.write(protected)
+        if sends:
+            self.write(protected)
         return protected
 
     async def close(self) -> None:

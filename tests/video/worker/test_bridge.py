@@ -1,8 +1,24 @@
 """Clients and the bridge over the loopback's UDP: joining, media, new paths, and what hostile ones are refused."""
 
+import asyncio
+import gc
+import random
+import tracemalloc
+from pathlib import Path
+
+from aiortc import RTCCertificate, RTCDtlsTransport
+
+from leeside_protocol.errors import WireError
+from leeside_protocol.ids import DeviceId
 from leeside_protocol.video import signalling as s
+from leeside_protocol.video.formats import MediaKind
 from leeside_protocol.video.signalling import Part
+from leeside_server.video.dtls import Dtls, Srtp
+from leeside_server.video.layer import Track
 from leeside_server.video.life import State
+from leeside_server.video.peer import PACKETS_A_SECOND, Peer
+from leeside_server.video.slot import Slot
+from tests.video.worker.light_client import LightClient
 from tests.video.worker.world import ROOM, bridge, until
 
 ANA = b"a" * 16
@@ -23,3 +39,194 @@ async def test_two_clients_join_and_hear_each_other() -> None:
         assert (slot.participant.device, slot.audio_mid, slot.video_mid) == (ANA, "a", "b")
         assert all(packet[-3:] == b"LS\x01" for packet in ben.got)
         assert world.bridge.counts.faulty == 0
+
+
+async def test_a_path_is_made_anew_on_the_same_keys() -> None:
+    async with bridge() as world:
+        ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        await heard(ana, ben)
+        before = ana.ufrag
+        await ana.move()
+        ana.say(s.RestartIce(ana.generation))
+        await until(lambda: ana.ufrag != before and ana.bound.is_set())
+        await heard(ana, ben)
+        assert ana.offers == 2
+        assert world.bridge.counts.joins == 2
+        # What named the path before is nobody's now.
+        strange = world.bridge.counts.strange
+        ana.bind(ufrag=before)
+        await until(lambda: world.bridge.counts.strange > strange)
+
+
+async def test_a_silent_peer_is_offered_a_new_path_and_keeps_its_seat() -> None:
+    async with bridge() as world:
+        ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        await heard(ana, ben)
+        before = ana.ufrag
+        await ana.move()
+        await until(lambda: ana.ufrag != before and ana.bound.is_set())
+        assert world.bridge.counts.stale >= 1
+        await heard(ana, ben)
+        assert not ben.told(s.Gone)
+
+
+async def test_who_leaves_is_gone_and_their_address_is_a_strangers() -> None:
+    async with bridge() as world:
+        ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        ben.say(s.Leave(ben.generation))
+        await until(lambda: bool(ana.told(s.Gone)))
+        await until(lambda: len(world.bridge.port._named) == 1)
+        strange = world.bridge.counts.strange
+        ben.sound()
+        await until(lambda: world.bridge.counts.strange > strange)
+
+
+async def test_who_joins_anew_is_heard_in_the_same_place() -> None:
+    async with bridge() as world:
+        ana, _ = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        again = await world.joined(BEN, ssrc=61, generation=2)
+        await heard(ana, again)
+        assert [(slot.audio_mid, slot.video_mid) for slot in ana.told(s.Slot)] == [("a", "b"), ("a", "b")]
+        assert len(world.bridge.halls[ROOM].peers) == 2
+
+
+async def test_a_muted_sound_is_passed_on_to_nobody() -> None:
+    async with bridge() as world:
+        ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        await heard(ana, ben)
+        ana.say(s.Mute(ana.generation, MediaKind.AUDIO, muted=True))
+        passed = len(ben.got)
+        came = world.bridge.counts.packets_in
+        for _ in range(20):
+            ana.sound()
+        await until(lambda: world.bridge.counts.packets_in >= came + 20)
+        assert len(ben.got) == passed
+        ana.say(s.Mute(ana.generation, MediaKind.AUDIO, muted=False))
+        await heard(ana, ben)
+
+
+async def test_media_that_are_not_sealed_are_dropped_and_told() -> None:
+    async with bridge() as world:
+        ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        await heard(ana, ben)
+        passed = len(ben.got)
+        for _ in range(5):
+            ana.sound(b"plain" * 9)
+        await until(lambda: bool(ana.told(s.Violation) and ben.told(s.Violation)))
+        assert ben.told(s.Violation)[0] == s.Violation(1, DeviceId(ANA), MediaKind.AUDIO)
+        assert len(ben.got) == passed
+
+
+# ---- hostile ones
+
+
+async def test_an_answer_that_does_not_fit_costs_the_seat() -> None:
+    async with bridge() as world:
+        client = world.client(ANA)
+        client.hear = client.heard.append  # type: ignore[assignment, method-assign]
+        client.join()
+        client.say(s.Answer(1, 1, "v=0\r\n" + "a=x\r\n" * 3_000))
+        last = s.decode_bridge_signal(client.heard[-1])  # type: ignore[arg-type]
+        assert last == s.Denied(1, WireError.INVALID)
+        assert not world.bridge.halls[ROOM].peers
+
+
+async def test_another_certificate_than_the_answers_is_refused() -> None:
+    async with bridge() as world:
+        client = world.client(ANA)
+        client.certificate = RTCCertificate.generateCertificate()
+        client.join()
+        await until(lambda: world.bridge.counts.handshakes_failed == 1)
+        await until(lambda: not world.bridge.halls[ROOM].peers)
+
+
+async def test_a_peer_may_send_so_much_and_of_so_many_streams() -> None:
+    async with bridge() as world:
+        ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        await heard(ana, ben)
+        flooded = world.bridge.counts.flooded
+        for number in range(100):
+            ana.sound(ssrc=1_000 + number)
+        await until(lambda: world.bridge.counts.flooded >= flooded + 90)
+        # The bound on packets, by a clock of the test's own.
+        port, inward = world.bridge.port, world.bridge.buffers.inward
+        flooded = world.bridge.counts.flooded
+        for _ in range(PACKETS_A_SECOND + 50):
+            packet = ana.sound(sends=False)
+            inward[: len(packet)] = packet
+            port.taken(port._faces[0], len(packet), ana.address, 5_000_000.5)
+        assert world.bridge.counts.flooded == flooded + 50
+        assert world.bridge.counts.faulty == 0
+
+
+async def test_a_hundred_thousand_datagrams_of_strangers_change_nothing() -> None:
+    draw = random.Random(7)
+    async with bridge() as world:
+        ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        await heard(ana, ben)
+        faces = list(world.bridge.port._faces)
+        kinds = [bytes([first]) + draw.randbytes(draw.randint(0, 1_400)) for first in range(256)] * 4
+        kinds += [b"", b"\x00", b"\x16", b"\x80\x6f" + bytes(10)]
+
+        def flood(count: int) -> None:
+            inward = world.bridge.buffers.inward
+            for number in range(count):
+                data = kinds[number % len(kinds)]
+                inward[: len(data)] = data
+                world.bridge.port.taken(faces[0], len(data), ("192.0.2.9", number % 60_000), 0.0)
+
+        flood(10_000)
+        gc.collect()
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        flood(100_000)
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert after - before < 64 * 1024
+        assert world.bridge.counts.faulty == 0
+        assert world.bridge.counts.strange >= 110_000
+        await heard(ana, ben)
+
+
+async def test_joins_and_leaves_leave_nothing_behind() -> None:
+    async with bridge() as world:
+        ana = await world.joined(ANA)
+
+        async def come_and_go(times: int) -> None:
+            for _ in range(times):
+                ben = await world.joined(BEN, ssrc=41)
+                await heard(ana, ben)
+                ben.say(s.Leave(ben.generation))
+                await ben.close()
+            await until(lambda: len(world.bridge.port._named) == 1)
+
+        await come_and_go(3)
+        gc.collect()
+        before = fds(), living()
+        await come_and_go(12)
+        gc.collect()
+        assert fds() == before[0]
+        assert living() == before[1]
+
+
+async def heard(one: LightClient, other: LightClient) -> None:
+    """Until each has heard the other once more."""
+    before = len(one.got), len(other.got)
+    async with asyncio.timeout(20):
+        while len(one.got) <= before[0] or len(other.got) <= before[1]:
+            one.sound()
+            other.sound()
+            await asyncio.sleep(0.01)
+
+
+def fds() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def living() -> dict[str, int]:
+    kinds = (Peer, Srtp, Dtls, Slot, Track)
+    found = {kind.__name__: sum(type(each) is kind for each in gc.get_objects()) for kind in kinds}
+    found["servers"] = sum(
+        each._role == "server" for each in gc.get_objects() if type(each) is RTCDtlsTransport
+    )
+    return found
