@@ -91,8 +91,12 @@ def serve(config: Path | None, roles: str | None) -> None:
     # waiting.
     gc.disable()
     try:
-        from leeside_server.compose import serve as run_server
         from leeside_server.machine import raise_open_files
+
+        if "relay" in settings.server.roles:
+            from leeside_server.compose import serve as run_server
+        else:
+            from leeside_server.bridging import serve_bridge as run_server
 
         raise_open_files()
         run(run_server(settings, signals.serving))

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, Callable
-from typing import Final
 
 from leeside_protocol.ids import AgencyId
 from leeside_server.adapters.blobs_files import FileBlobs
@@ -18,6 +17,7 @@ from leeside_server.adapters.clock import SystemClock
 from leeside_server.adapters.memory import MemoryBus, MemoryGateway, MemoryLatest, MemoryPresence, MemoryPush
 from leeside_server.adapters.sqlite import SqliteStore
 from leeside_server.adapters.webhook import Webhook
+from leeside_server.bridging import SECRET_FILE, open_bridges, supervised, supervisor_of, turn_settings
 from leeside_server.config import Config
 from leeside_server.errors import NotReachable, Problem, StartRefused
 from leeside_server.log import get_logger
@@ -50,9 +50,6 @@ from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.tokens import load_secret
 from leeside_server.relay.vapid import load_vapid_key
 from leeside_server.relay.web import WebSettings, web_routes
-
-SECRET_FILE: Final = "server-secret"  # noqa: S105
-"""In the data folder: what signing keys and hints are sealed with; the same file on every node of a cluster."""
 
 _log = get_logger("leeside.serve")
 
@@ -105,6 +102,9 @@ async def started(config: Config) -> AsyncGenerator[Node]:
             stack.push_async_callback(push.close)
             gateway = open_gateway(config, clock)
             stack.push_async_callback(gateway.close)
+            bridges = open_bridges(config, clock)
+            if bridges is not None:
+                stack.push_async_callback(bridges.close)
             node = Node(
                 relay_settings(config),
                 store=store,
@@ -114,11 +114,16 @@ async def started(config: Config) -> AsyncGenerator[Node]:
                 blobs=blobs,
                 push=push,
                 gateway=gateway,
+                bridges=bridges,
                 clock=clock,
                 secret=secret,
             )
             await node.start()
             stack.push_async_callback(node.close)
+            if bridges is not None and "video" in config.server.roles:
+                supervisor = supervisor_of(config, bridges, secret, clock)
+                node.metrics.registry.register(supervisor.figures)
+                await stack.enter_async_context(supervised(supervisor))
             yield node
     except StoreRefused as refused:
         raise StartRefused(
@@ -192,6 +197,7 @@ def relay_settings(config: Config) -> RelaySettings:
         trusted_proxies=server.proxy_networks,
         proxies_only=not (server.tls or server.loopback),
         probe_hours=config.paging.probe_hours,
+        turn=turn_settings(config),
     )
 
 
@@ -216,6 +222,8 @@ def http_settings(config: Config) -> HttpSettings:
         tls=config.server.tls,
         blob_bytes=limits.blob_bytes,
         incident_days=config.retention.incident_days,
+        video="video" in config.server.roles or config.video.elsewhere,
+        video_phone=config.video.phone,
         body_deadline_s=limits.body_deadline_s,
         requests_per_source=limits.requests_per_source,
         requests_per_device=limits.requests_per_device,

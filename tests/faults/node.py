@@ -50,6 +50,17 @@ class PagingBy:
 
 
 @dataclass(frozen=True, slots=True)
+class VideoBy:
+    """The bridge that a node holds as well: where media come to, on free ports; and the TURN server beside it."""
+
+    listen: tuple[str, ...] = (HOST,)
+    workers: int = 1
+    phone: str = ""
+    turn_urls: tuple[str, ...] = ()
+    turn_secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSettings:
     """Which store and bus a node uses. Empty texts mean the embedded ones."""
 
@@ -62,6 +73,7 @@ class NodeSettings:
     """From where else pages may open sockets: a server between them and this node."""
     sign_in_by: SignInBy | None = None
     paging_by: PagingBy | None = None
+    video_by: VideoBy | None = None
 
 
 def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -> Path:
@@ -73,6 +85,7 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
         f'data_dir = "{data}"',
         f"public_origins = {json.dumps([f'http://localhost:{port}', f'http://{HOST}:{port}', *settings.origins])}",
         "drain_s = 5.0",
+        f"roles = {json.dumps(['relay'] if settings.video_by is None else ['relay', 'video'])}",
         "[limits]",
         # The whole agency comes from one address here, and all of it at once.
         *(
@@ -116,6 +129,20 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
             f'webhook_url = "{reach.gateway_url}"',
             f'webhook_secret_file = "{_secret(folder, "webhook-secret", reach.secret)}"',
         ]
+    if video := settings.video_by:
+        lines += [
+            "[video]",
+            f"listen = {json.dumps(video.listen)}",
+            "port = 0",
+            f"workers = {video.workers}",
+            f'phone = "{video.phone}"',
+        ]
+        if video.turn_urls:
+            lines += [
+                "[turn]",
+                f"urls = {json.dumps(video.turn_urls)}",
+                f'secret_file = "{_secret(folder, "turn-secret", video.turn_secret)}"',
+            ]
     path = folder / "leeside.toml"
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.faults.node import Node, NodeFailed, NodeSettings
+from tests.faults.node import Node, NodeFailed, NodeSettings, VideoBy
 from tests.support.services import PostgresServer, RedisServer, redis_running
 from tests.support.town import Town, now_ms, open_town
 
@@ -74,7 +74,9 @@ class Stage:
         for node in self.nodes:
             if not node.alive:
                 await node.start()
-            while (told := await node.readiness())["http"] != "200" or "degraded" in told.values():
+            while (told := await node.readiness())["http"] != "200" or not {"degraded", "down"}.isdisjoint(
+                told.values()
+            ):
                 assert now_ms() < deadline_ms, f"a node is not ready: {told}"
                 await asyncio.sleep(0.02)
 
@@ -113,12 +115,12 @@ def one_node(folder: Path, settings: NodeSettings = NodeSettings()) -> Generator
 
 
 @contextmanager
-def two_nodes(folder: Path, postgres: PostgresServer) -> Generator[Stage]:
-    """Two nodes on a database of this PostgreSQL and a Redis of their own."""
+def two_nodes(folder: Path, postgres: PostgresServer, video_by: VideoBy | None = None) -> Generator[Stage]:
+    """Two nodes on a database of this PostgreSQL and a Redis of their own; with a bridge each where `video_by` says so."""
     dsn = postgres.create_database()
     try:
         with redis_running() as redis:
-            settings = NodeSettings(dsn, redis.url)
+            settings = NodeSettings(dsn, redis.url, video_by=video_by)
             # One data folder: nodes of a cluster share the server's own keys.
             nodes = tuple(Node(folder / f"node{n}", folder / "data", settings) for n in (1, 2))
             with _running(Stage(folder, nodes, postgres, dsn, redis)) as stage:

@@ -54,8 +54,11 @@ def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
             return JSONResponse(
                 {"status": "unavailable", "store": "ok", "clockwork": "stalled"}, status_code=503
             )
-        bus = "degraded" if node.degraded else "ok"
-        return JSONResponse({"status": "ok", "store": "ok", "bus": bus})
+        said = {"status": "ok", "store": "ok", "bus": "degraded" if node.degraded else "ok"}
+        if node.calls.offered:
+            # Consults go on without: whoever asks for readiness must not take messaging away because of it.
+            said["video"] = "ok" if node.calls.workers else "down"
+        return JSONResponse(said)
 
     async def metrics(_request: Request) -> Response:
         return Response(node.metrics.text(), media_type="text/plain; version=0.0.4")

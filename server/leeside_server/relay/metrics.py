@@ -74,7 +74,11 @@ class Metrics:
         )
         self.consult_alarms = self._counter("consult_alarms", "Alarms of consults that nobody answered.")
         self.video_calls = self._gauge("video_calls", "Calls that a device of this node is in.")
-        self.video_workers = self._gauge("video_workers", "Workers of the video bridge that this node finds.")
+        self.video_workers = self._gauge(
+            "video_found_workers", "Workers of the video bridge that this node finds."
+        )
+        self.video_open = self._gauge("video_found_open", "Those of them that take new rooms.")
+        self.video_rooms = self._gauge("video_found_rooms", "Rooms of all workers that this node finds.")
         self.video_signals = Counter(
             "leeside_video_signals",
             "Signals of calls, by what became of them.",
@@ -82,7 +86,7 @@ class Metrics:
             registry=self.registry,
         )
         self.video_words_refused = self._counter(
-            "video_words_refused", "Words about calls that no node of ours wrote, or too long ago."
+            "video_words_strange", "Words about calls that no node of ours wrote, or too long ago."
         )
         self.refused = Counter("leeside_refused", "Requests refused.", ("error",), registry=self.registry)
         self.closed = Counter("leeside_closed", "Sockets closed by us.", ("code",), registry=self.registry)

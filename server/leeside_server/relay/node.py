@@ -102,6 +102,7 @@ class Node:
         self.blobs = blobs
         self.push = push
         self.gateway = gateway
+        self.bridges = bridges
         self.clock = clock
         self.random = random
         self.id = random(NODE_BYTES)

@@ -146,8 +146,16 @@ class Calls:
         self._calls: dict[tuple[AgencyId, ConsultId], _Call] = {}
         self._rooms: dict[bytes, _Call] = {}
 
+        self.workers = 0
+        """Workers that were found at the last look."""
+
     def __len__(self) -> int:
         return len(self._calls)
+
+    @property
+    def offered(self) -> bool:
+        """Whether this server has video at all."""
+        return self._bridges is not None
 
     async def start(self) -> None:
         """Begin to hear workers."""
@@ -345,10 +353,15 @@ class Calls:
             return
         await self._judge(tuple(self._calls.values()), changed_only=True)
         try:
-            living = {place.worker for place in await self._bridges.workplaces()}
+            places = await self._bridges.workplaces()
         except BridgesUnavailable:
             return
-        self._node.metrics.video_workers.set(len(living))
+        living = {place.worker for place in places}
+        self.workers = len(living)
+        metrics = self._node.metrics
+        metrics.video_workers.set(len(living))
+        metrics.video_rooms.set(sum(place.rooms for place in places))
+        metrics.video_open.set(sum(place.open and place.load < 1.0 for place in places))
         for call in tuple(self._calls.values()):
             found = call.placement is None or call.placement.worker in living
             call.missed = 0 if found else call.missed + 1
