@@ -62,9 +62,9 @@ class Ear:
 
     ready: bool = True
     out: bytearray = field(default_factory=lambda: bytearray(2_048))
-    heard: list[Heard] = field(default_factory=list)
-    control: list[bytes] = field(default_factory=list)
-    reports: list[TwccReport] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list[Heard])
+    control: list[bytes] = field(default_factory=list[bytes])
+    reports: list[TwccReport] = field(default_factory=list[TwccReport])
     sequence: int = 0
 
     def next_seq(self) -> int:
@@ -131,8 +131,8 @@ class Camera:
     picture: int = 0
     audio_sequence: int = 500
     audio_timestamp: int = 48_000
-    sent: list[bytes] = field(default_factory=list)
-    frames: list[bytes] = field(default_factory=list)
+    sent: list[bytes] = field(default_factory=list[bytes])
+    frames: list[bytes] = field(default_factory=list[bytes])
 
     def frame(
         self, *, key: bool = False, size: int = 3_000, sealed: bool = True, step: int = 3_000
@@ -144,7 +144,7 @@ class Camera:
         data = body + (SEALED if sealed else b"")
         self.frames.append(data)
         payloads = split_vp8(data, self.picture)
-        packets = []
+        packets: list[bytes] = []
         for place, payload in enumerate(payloads):
             packets.append(self.packet(payload, marker=place == len(payloads) - 1))
         return packets

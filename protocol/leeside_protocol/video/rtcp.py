@@ -71,7 +71,7 @@ def compound(data: bytes) -> list[Part] | None:
         if at + 4 > length:
             return None
         first, kind, words = _head.unpack_from(data, at)
-        end = at + 4 + 4 * words
+        end: int = at + 4 + 4 * words
         if first & 0xC0 != 0x80 or end > length:
             return None
         body_end = end

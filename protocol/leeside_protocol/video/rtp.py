@@ -8,11 +8,11 @@ which packets need, and the frame's clear bytes say anything.
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from leeside_protocol.video.formats import EXT_MID, EXT_ORIENTATION, EXT_TRANSPORT_SEQ
 
-Buffer = bytes | bytearray | memoryview
+Buffer: TypeAlias = "bytes | bytearray | memoryview[int]"
 
 RTP_HEADER_BYTES: Final = 12
 RTP_PACKET_BYTES: Final = 1_472
@@ -56,10 +56,16 @@ class RtpHeader:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.marker_type = self.sequence = self.timestamp = self.ssrc = 0
-        self.start = self.end = 0
-        self.transport_seq = self.orientation = -1
-        self._from = self._to = 0
+        self.marker_type: int = 0
+        self.sequence: int = 0
+        self.timestamp: int = 0
+        self.ssrc: int = 0
+        self.start: int = 0
+        self.end: int = 0
+        self.transport_seq: int = -1
+        self.orientation: int = -1
+        self._from: int = 0
+        self._to: int = 0
         self._two_bytes = False
 
     @property
@@ -79,7 +85,7 @@ class RtpHeader:
         first, self.marker_type, self.sequence, self.timestamp, self.ssrc = _unpack_fixed(buffer)
         if first & 0xC0 != _VERSION:
             return False
-        start = RTP_HEADER_BYTES + ((first & 0x0F) << 2)
+        start: int = RTP_HEADER_BYTES + ((first & 0x0F) << 2)
         self.transport_seq = self.orientation = -1
         self._from = self._to = 0
         if first & _EXTENSION:

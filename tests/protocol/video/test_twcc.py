@@ -155,7 +155,7 @@ class TestWriting:
 
     def test_reports_are_numbered(self) -> None:
         arrivals = Arrivals()
-        numbers = []
+        numbers: list[int] = []
         for place in range(300):
             arrivals.add(place, 1.0)
             (packet,) = arrivals.reports(2)

@@ -160,7 +160,7 @@ class TestFaults:
                 raise OSError
 
         plane = Plane()
-        uplink = Uplink(Breaking(), lambda *_: None, lambda _: None)
+        uplink = Uplink(Breaking(), lambda _track, _layer: None, lambda _track: None)
         camera = Camera(uplink)
         camera.send(camera.frame(), 1.0)
         (layer,) = uplink.tracks["1"].layers.values()
