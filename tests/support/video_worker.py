@@ -165,9 +165,11 @@ class VideoWorker:
         """Its counts as they are after this moment."""
         # What it says next may have been counted before this moment, and what follows that was not.
         for _ in range(2):
-            before = self.load
-            await until(lambda before=before: self.load is not before)
+            await self._newer_than(self.load)
         return self.counts
+
+    async def _newer_than(self, before: Load | None) -> None:
+        await until(lambda: self.load is not before)
 
     def memory_bytes(self) -> int:
         """What it holds in memory now."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import pytest
@@ -25,6 +26,7 @@ from leeside.media.path import NoPath
 from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.video.formats import OPUS
 from leeside_protocol.video.signalling import (
+    SDP_CHARS,
     Answer,
     Denied,
     Gone,
@@ -371,6 +373,11 @@ HOSTILE_SDP: Final = {
 }
 
 
+def was_told(seat: Seat) -> bool:
+    """Whether somebody heard that there is no seat for them."""
+    return any(isinstance(signal, Denied | Gone) for signal in seat.heard)
+
+
 async def test_an_answer_that_is_none_ends_a_seat_and_nothing_else() -> None:
     async with beside_a_calm_room() as worker:
         for what, sdp in HOSTILE_SDP.items():
@@ -383,7 +390,7 @@ async def test_an_answer_that_is_none_ends_a_seat_and_nothing_else() -> None:
             mallory.say(Join(1))
             offer = await mallory.next(Offer)
             mallory.say(Answer(1, offer.version, sdp))
-            await until(lambda seat=mallory: any(isinstance(signal, Denied | Gone) for signal in seat.heard))
+            await until(partial(was_told, mallory))
 
 
 async def test_bodies_that_are_no_signals_change_nothing() -> None:
