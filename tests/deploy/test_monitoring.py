@@ -13,6 +13,7 @@ from leeside_protocol.errors import CloseCode, WireError
 from leeside_server.config import DEFAULT_PORT
 from leeside_server.core.paging import Result
 from leeside_server.relay.metrics import Metrics
+from leeside_server.video.metrics import WHY_DROPPED, Figures
 
 FOLDER: Final = ROOT / "deploy/monitoring"
 GUIDE: Final = ROOT / "docs/operators-guide.md"
@@ -32,6 +33,8 @@ def counted() -> set[str]:
     metrics.refused.labels("stale").inc()
     metrics.closed.labels("slow").inc()
     metrics.page_attempts.labels("push", "taken").inc()
+    # What a node counts that holds the bridge as well.
+    metrics.registry.register(Figures(list))
     names = re.findall(r"^(leeside_\w+)", metrics.text().decode(), re.MULTILINE)
     return {name for name in names if not name.endswith("_created")}
 
@@ -47,7 +50,13 @@ def test_every_label_value_is_one_that_a_node_sets() -> None:
     closes = {code.label for code in CloseCode}
     for rule in alerts():
         for label, values in re.findall(r"(\w+)!?=~?\"([^\"]*)\"", rule["expr"]):
-            known = {"error": refusals, "code": closes, "job": {"leeside"}, "result": {*Result}}[label]
+            known = {
+                "error": refusals,
+                "code": closes,
+                "job": {"leeside"},
+                "result": {*Result},
+                "why": {*WHY_DROPPED},
+            }[label]
             assert set(values.split("|")) <= known, rule["alert"]
 
 

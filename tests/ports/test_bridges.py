@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import cast
 
 import pytest
-from redis import Redis
 
 from leeside_server.adapters.memory_bridges import MemoryBridges
 from leeside_server.adapters.redis_bridges import RedisBridges
-from leeside_server.adapters.redis_connection import RedisPlace
+from leeside_server.adapters.redis_connection import Command, RedisPipe, RedisPlace
 from leeside_server.ports import (
     ROOM_LEASE_S,
     WORKER_LEASE_S,
@@ -31,22 +29,27 @@ NODE = b"node-aaa"
 class Scene:
     """A set of bridges, the time they go by, and the workers they said were gone."""
 
-    def __init__(self, bridges: Bridges, clock: FakeClock, redis: Redis | None = None) -> None:
+    def __init__(self, bridges: Bridges, clock: FakeClock, redis: RedisPipe | None = None) -> None:
         self.bridges = bridges
         self.clock = clock
         self.redis = redis
         self.gone: list[bytes] = []
 
-    def pass_time(self, seconds: float) -> None:
+    async def pass_time(self, seconds: float) -> None:
         """Let leases run, without waiting for them: those of Redis by taking the time off each."""
         self.clock.advance(seconds)
         if self.redis is None:
             return
-        for key in cast("list[bytes]", self.redis.keys("*")):
-            left_ms = self.redis.pttl(key)
-            if left_ms >= 0:
-                # Nothing left deletes it, as time would.
-                self.redis.pexpire(key, max(0, left_ms - round(seconds * 1_000)))
+        (keys,) = await self.redis.call([("KEYS", "*")])
+        left_ms = await self.redis.call([("PTTL", key) for key in keys]) if keys else []
+        # Nothing left deletes it, as time would; -1 is a key without an end.
+        shorter: list[Command] = [
+            ("PEXPIRE", key, max(0, left - round(seconds * 1_000)))
+            for key, left in zip(keys, left_ms, strict=True)
+            if left >= 0
+        ]
+        if shorter:
+            await self.redis.call(shorter)
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.services)])
@@ -56,12 +59,13 @@ async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
         made = Scene(MemoryBridges(clock), clock)
     else:
         url = str(request.getfixturevalue("redis_url"))
-        made = Scene(RedisBridges(RedisPlace(url), "here", clock), clock, Redis.from_url(url))
+        place = RedisPlace(url)
+        made = Scene(RedisBridges(place, "here", clock), clock, RedisPipe(place))
     await made.bridges.start(made.gone.append)
     yield made
     await made.bridges.close()
     if made.redis is not None:
-        made.redis.close()
+        await made.redis.close()
 
 
 class TestPlacing:
@@ -104,10 +108,10 @@ class TestPlacing:
     async def test_a_worker_that_is_silent_is_gone(self, scene: Scene) -> None:
         await scene.bridges.announce(Workplace(FIRST))
         old = await scene.bridges.place(ROOM)
-        scene.pass_time(WORKER_LEASE_S - 0.5)
+        await scene.pass_time(WORKER_LEASE_S - 0.5)
         assert [place.worker for place in await scene.bridges.workplaces()] == [FIRST]
         await scene.bridges.announce(Workplace(SECOND))
-        scene.pass_time(1.0)
+        await scene.pass_time(1.0)
         new = await scene.bridges.place(ROOM)
         assert new.worker == SECOND
         assert new.epoch > old.epoch
@@ -140,7 +144,7 @@ class TestKeeping:
         await scene.bridges.announce(Workplace(FIRST))
         placed = await scene.bridges.place(ROOM)
         for _ in range(4):
-            scene.pass_time(ROOM_LEASE_S / 2)
+            await scene.pass_time(ROOM_LEASE_S / 2)
             assert await scene.bridges.keep(FIRST, {ROOM: placed.epoch}) == frozenset()
             await scene.bridges.announce(Workplace(FIRST))
         assert await scene.bridges.place(ROOM) == placed
@@ -148,14 +152,14 @@ class TestKeeping:
     async def test_a_room_that_is_not_kept_is_free(self, scene: Scene) -> None:
         await scene.bridges.announce(Workplace(FIRST))
         placed = await scene.bridges.place(ROOM)
-        scene.pass_time(ROOM_LEASE_S + 1)
+        await scene.pass_time(ROOM_LEASE_S + 1)
         await scene.bridges.announce(Workplace(FIRST))
         assert (await scene.bridges.place(ROOM)).epoch > placed.epoch
 
     async def test_who_comes_back_late_is_told_what_was_lost(self, scene: Scene) -> None:
         await scene.bridges.announce(Workplace(FIRST))
         old = await scene.bridges.place(ROOM)
-        scene.pass_time(WORKER_LEASE_S + 1)
+        await scene.pass_time(WORKER_LEASE_S + 1)
         await scene.bridges.announce(Workplace(SECOND))
         new = await scene.bridges.place(ROOM)
         assert await scene.bridges.keep(FIRST, {ROOM: old.epoch}) == {ROOM}
@@ -165,7 +169,7 @@ class TestKeeping:
     async def test_a_lease_that_ended_unseen_is_taken_up_again(self, scene: Scene) -> None:
         await scene.bridges.announce(Workplace(FIRST))
         placed = await scene.bridges.place(ROOM)
-        scene.pass_time(ROOM_LEASE_S + 1)
+        await scene.pass_time(ROOM_LEASE_S + 1)
         assert await scene.bridges.keep(FIRST, {ROOM: placed.epoch}) == frozenset()
         await scene.bridges.announce(Workplace(FIRST))
         assert await scene.bridges.place(ROOM) == Placement(FIRST, placed.epoch)
@@ -273,9 +277,14 @@ class TestTwoProcesses:
 
     async def test_what_is_no_announcement_is_nobody(self, pair: Pair, redis_url: str) -> None:
         await pair.there.announce(Workplace(SECOND))
-        with Redis.from_url(redis_url) as redis:
-            redis.set(b"leeside:bridges:{bridges}:worker:planted1", b"no announcement")
-            redis.zadd("leeside:bridges:{bridges}:workers", {b"planted1": 0})
+        pipe = RedisPipe(RedisPlace(redis_url))
+        await pipe.call(
+            [
+                ("SET", "leeside:bridges:{bridges}:worker:planted1", "no announcement"),
+                ("ZADD", "leeside:bridges:{bridges}:workers", 0, "planted1"),
+            ]
+        )
+        await pipe.close()
         assert [place.worker for place in await pair.here.workplaces()] == [SECOND]
 
 

@@ -73,6 +73,7 @@ class Metrics:
             "Times that a fault of ours kept a consult from moving: its people may be waiting.",
         )
         self.consult_alarms = self._counter("consult_alarms", "Alarms of consults that nobody answered.")
+        self.video_offered = self._gauge("video_offered", "1 where this server has video.")
         self.video_calls = self._gauge("video_calls", "Calls that a device of this node is in.")
         self.video_workers = self._gauge(
             "video_found_workers", "Workers of the video bridge that this node finds."

@@ -146,6 +146,7 @@ class Calls:
         self._calls: dict[tuple[AgencyId, ConsultId], _Call] = {}
         self._rooms: dict[bytes, _Call] = {}
 
+        node.metrics.video_offered.set(bridges is not None)
         self.workers = 0
         """Workers that were found at the last look."""
 

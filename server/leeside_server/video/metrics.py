@@ -43,7 +43,7 @@ class Counts(msgspec.Struct):
     """Peers that went silent and never came back."""
 
 
-_WHY_DROPPED: Final = ("strange", "refused", "flooded", "unsent", "faulty", "unsealed")
+WHY_DROPPED: Final = ("strange", "refused", "flooded", "unsent", "faulty", "unsealed")
 
 
 class Figures(Collector):
@@ -86,7 +86,7 @@ class Figures(Collector):
         dropped = CounterMetricFamily(
             "leeside_video_dropped", "Datagrams and packets that were dropped, by why.", labels=("why",)
         )
-        for why in _WHY_DROPPED:
+        for why in WHY_DROPPED:
             dropped.add_metric((why,), getattr(counts, why))
         yield dropped
         yield _counter("joins", "Transports that were offered.", counts.joins)
