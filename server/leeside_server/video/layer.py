@@ -55,6 +55,8 @@ class Layer:
         self.flowing: list[Slot] = []
         self.waiting: list[Slot] = []
         self.sender: rtcp.SenderInfo | None = None
+        self.loss = 0.0
+        """The share that did not come at once, by the newest report."""
         self.lost = self.recovered = self.asked = self.keys_asked = self.unsealed = 0
 
         self._video = track.kind is MediaKind.VIDEO
@@ -231,6 +233,11 @@ class Layer:
             self.alive = alive
             self.track.changed(self, now_s)
 
+    @property
+    def jitter_s(self) -> float:
+        """How unevenly its packets come."""
+        return self._jitter / self.track.hz
+
     def report(self, now_s: float) -> rtcp.ReportBlock | None:
         """How this stream arrives, since the report before (RFC 3550, A.3)."""
         if self._newest is None:
@@ -241,6 +248,7 @@ class Layer:
         interval = expected - before_expected
         lost = interval - (self._received - before_received)
         fraction = min(255, (lost << 8) // interval) if interval > 0 and lost > 0 else 0
+        self.loss = fraction / 256
         last_report = delay = 0
         if self.sender is not None:
             last_report = rtcp.middle(self.sender.ntp)

@@ -268,7 +268,12 @@ class Peer:
     def grade(self, now_s: float) -> tuple[int, int, bool] | None:
         """How its link is, up and down, and whether no picture fits: when that changed."""
         silent_s = now_s - self.life.heard_s if self.life.state is State.STALE else 0.0
-        up = self._up_grader.grade(Link(silent_s=silent_s), now_s)
+        layers = [
+            layer for track in self.up.tracks.values() for layer in track.layers.values() if layer.alive
+        ]
+        loss = max((layer.loss for layer in layers), default=0.0)
+        jitter_s = max((layer.jitter_s for layer in layers), default=0.0)
+        up = self._up_grader.grade(Link(loss=loss, queue_s=jitter_s, silent_s=silent_s), now_s)
         said = up, self.receiver.grade(now_s), self.receiver.audio_only
         if said == self._said:
             return None
