@@ -173,7 +173,7 @@ class Supervisor:
         """Take no new rooms, and let those that are here go elsewhere; returns when they have, or after `within_s`."""
         self._ending = True
         for post in self.posts:
-            await self._drain(post)
+            await self.let_go(post)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._until(lambda: not any(post.worker for post in self.posts))
@@ -310,9 +310,10 @@ class Supervisor:
         calm = any(other.load is not None and other.lags == 0 and other.load.open for other in others)
         if post.lags >= LAGS and calm and not post.draining:
             _log.warning("worker_lags", lag_ms=0 if load is None else load.lag_ms)
-            await self._drain(post)
+            await self.let_go(post)
 
-    async def _drain(self, post: Post) -> None:
+    async def let_go(self, post: Post) -> None:
+        """Let the people of this worker go elsewhere; it ends when they have, or after a minute."""
         process = post.process
         if process is None or post.draining or not post.worker:
             return

@@ -1,15 +1,18 @@
 """Real workers in processes of their own: started, spoken with over the nodes' port, killed, hung, drained."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from leeside_protocol.ids import DeviceId
 from leeside_protocol.video import signalling as s
@@ -18,6 +21,7 @@ from leeside_server.adapters.clock import SystemClock
 from leeside_server.adapters.memory_bridges import MemoryBridges
 from leeside_server.core.video import ADMITS, NEVER_RESTRICTED, Heard, Spoken, Ticket, WordSeal
 from leeside_server.ports import Placement
+from leeside_server.video import supervisor as supervising
 from leeside_server.video.settings import VideoSettings
 from leeside_server.video.supervisor import Supervisor
 from tests.video.worker.light_client import LightClient
@@ -157,3 +161,89 @@ async def test_a_killed_worker_is_replaced_and_its_people_come_back() -> None:
         assert not welcome.waiting
         assert welcome.restricted
         assert supervisor.figures.crashes == 1
+
+
+async def test_a_worker_that_hangs_is_ended_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "SILENT_S", 2.5)
+    async with supervised() as (supervisor, node):
+        (post,) = supervisor.posts
+        first = post.worker
+        assert post.pid is not None
+        os.kill(post.pid, signal.SIGSTOP)
+        await until(lambda: node.gone == 1, 30)
+        await until(lambda: post.worker not in {b"", first}, 30)
+        ana, ben = await node.joined(ANA), await node.joined(BEN, ssrc=41)
+        await talk(ana, ben)
+
+
+async def test_a_drained_worker_lets_its_people_go_to_another_before_it_ends() -> None:
+    async with supervised(workers=2) as (supervisor, node):
+        ana, ben = await node.joined(ANA), await node.joined(BEN, ssrc=41)
+        await talk(ana, ben)
+        (full,) = [post for post in supervisor.posts if post.rooms]
+        worker = full.worker
+        await supervisor.let_go(full)
+        await until(lambda: bool(ana.told(s.Migrate) and ben.told(s.Migrate)))
+        # Both go on where they were until both are elsewhere: media first, goodbye after.
+        await talk(ana, ben)
+        again = [await node.joined(ANA, generation=2), await node.joined(BEN, ssrc=41, generation=2)]
+        await talk(*again)
+        await talk(ana, ben)
+        for client in (ana, ben):
+            await client.close()
+        await until(lambda: full.worker not in {b"", worker}, 30)
+        await talk(*again)
+        assert supervisor.figures.crashes == 0
+
+
+async def test_words_of_strangers_reach_no_worker() -> None:
+    async with supervised() as (supervisor, node):
+        (post,) = supervisor.posts
+        foreign = WordSeal(b"\x01" * 32, secrets.token_bytes)
+        word = Spoken(1, Ticket(ROOM, DeviceId(ANA), Part.RESPONDER, True, True, NODE, FAR_MS), b"")
+        now_ms = node.clock.now_ms()
+        for data in (
+            b"",
+            b"\x00" * 40,
+            foreign.seal(post.worker, word, now_ms),
+            node.seal.seal(NODE, word, now_ms),
+        ):
+            await node.bridges.say(post.worker, data)
+        assert supervisor.figures.words_refused == 4
+        await until(lambda: post.load is not None)
+        assert post.rooms == {}
+
+
+async def test_workers_stand_on_ports_in_a_row() -> None:
+    first = free_ports(2)
+    async with supervised(workers=2, port=first) as (supervisor, _):
+        assert [post.udp_port for post in supervisor.posts] == [first, first + 1]
+
+
+async def test_what_workers_counted_stands_in_the_servers_metrics_also_when_they_end() -> None:
+    registry = CollectorRegistry()
+    async with supervised() as (supervisor, node):
+        registry.register(supervisor.figures)
+        await node.joined(ANA)
+        (post,) = supervisor.posts
+        await until(lambda: registry.get_sample_value("leeside_video_joins_total") == 1)
+        assert registry.get_sample_value("leeside_video_peers") == 1
+        assert post.pid is not None
+        os.kill(post.pid, signal.SIGKILL)
+        await until(lambda: registry.get_sample_value("leeside_video_worker_crashes_total") == 1)
+        assert registry.get_sample_value("leeside_video_joins_total") == 1
+        assert registry.get_sample_value("leeside_video_dropped_total", {"why": "faulty"}) == 0
+
+
+def free_ports(count: int) -> int:
+    """The first of so many UDP ports in a row that nobody has now."""
+    for first in range(42_000, 60_000, count):
+        with contextlib.ExitStack() as taken:
+            try:
+                for port in range(first, first + count):
+                    one = taken.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                    one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no free ports")
