@@ -28,6 +28,8 @@ from leeside.bodies import (
     Attachment,
     BodyError,
     CheckIn,
+    Consent,
+    ConsentWithdrawn,
     Content,
     ContextWanted,
     Duress,
@@ -414,6 +416,17 @@ class Leeside:
             raise BodyError
         self._check(channel)
         return self._answer(channel, Acknowledged(message, text))
+
+    # ---- consent to a call (spec 09, "Bodies")
+
+    async def record_consent(self, channel: ChannelId, consent: Consent) -> Sent:
+        """Write down what a person agreed to, in a consult's channel: nobody sends media before. `Sent.id` is what
+        `withdraw_consent` names."""
+        return self._write(channel, consent, urgency=Urgency.ROUTINE)
+
+    async def withdraw_consent(self, channel: ChannelId, consent: MessageId) -> Sent:
+        """It is over: media reach none but the team, the psychiatrist and the interpreter from then on."""
+        return self._write(channel, ConsentWithdrawn(consent), urgency=Urgency.IMPORTANT)
 
     # ---- position
 

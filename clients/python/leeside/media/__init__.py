@@ -17,8 +17,20 @@ except ImportError as error:
     raise ImportError("calls need more than the library itself: pip install 'leeside[video]'") from error
 
 from leeside.media.call import Call, CallRefused, Phase
+from leeside.media.outsider import Outsider
 from leeside.media.seen import Seen
 from leeside.media.showing import Sink
 from leeside.media.sources import FilePlayer, Pattern, Source, SourceError
 
-__all__ = ["Call", "CallRefused", "FilePlayer", "Pattern", "Phase", "Seen", "Sink", "Source", "SourceError"]
+__all__ = [
+    "Call",
+    "CallRefused",
+    "FilePlayer",
+    "Outsider",
+    "Pattern",
+    "Phase",
+    "Seen",
+    "Sink",
+    "Source",
+    "SourceError",
+]

@@ -48,6 +48,8 @@ CONSENT_S: Final = 0.5
 COMMITS_S: Final = 1.0
 _QUEUE: Final = 256
 
+Tap = Callable[[DeviceId, Frame], None]
+
 
 class Phase(StrEnum):
     """Where a call is."""
@@ -81,6 +83,7 @@ class Call:
         *,
         join: s.Join,
         relay_only: bool,
+        tap: Tap | None,
     ) -> None:
         self.phase = Phase.JOINING
         self.refused: WireError | None = None
@@ -96,6 +99,7 @@ class Call:
         self._team = client.member.hex() in (consult.member, consult.accepted_by)
         self._join = join
         self._relay_only = relay_only
+        self._tap = tap
         self._told: asyncio.Queue[VideoTold | Refused] = asyncio.Queue(_QUEUE)
         self._leg: Leg | None = None
         self._next: Leg | None = None
@@ -131,19 +135,20 @@ class Call:
         person: bool = False,
         signs: bool = False,
         relay_only: bool = False,
+        tap: Tap | None = None,
     ) -> AsyncGenerator[Call]:
         """Be in the call of an accepted consult until the block ends. It goes on by itself through lost links, a moved room
         and the death of a worker; `wait_for` tells when it is live.
 
         `source` None: nothing is sent. `person`: the picture is of the person in crisis. `relay_only`: media take a TURN
-        relay even where there is a shorter way. Raises `ApiError`, `ChannelUnknown`; a refusal stands in `phase` and
+        relay even where there is a shorter way. `tap` sees every frame as it came, sealed. Raises `ApiError`, `ChannelUnknown`; a refusal stands in `phase` and
         `refused`, and is raised by `wait_for`.
         """
         inside = client.inside
         found = await inside.api.consult(consult)
         # Higher than that of any attempt before, of this program or another run of it.
         first = s.Join(inside.connection.server_now_ms(), person, signs)
-        call = cls(client, found, source, sink, join=first, relay_only=relay_only)
+        call = cls(client, found, source, sink, join=first, relay_only=relay_only, tap=tap)
         inside.connection.hear_call(consult, call._on_told)
         try:
             for work in (call._hear(), call._tend(), call._watch(), call._keeper.run()):
@@ -413,6 +418,8 @@ class Call:
         device = leg.places.get(frame.mid)
         if leg is not self._leg or device is None or leg.down is None:
             return
+        if self._tap is not None:
+            self._tap(device, frame)
         goes_on = self._showing.take(device, frame, _now_s())
         if frame.media is MediaKind.VIDEO:
             leg.down.want_key(frame.mid, wanted=not goes_on)

@@ -56,7 +56,7 @@ class PictureDecoder:
     """VP8 to pictures, in their order."""
 
     def __init__(self) -> None:
-        self._context: VideoCodecContext = av.CodecContext.create("vp8", "r")
+        self._context: VideoCodecContext = av.CodecContext.create("libvpx", "r")
         self._context.thread_count = 1
 
     def decode(self, frame: bytes) -> list[VideoFrame]:

@@ -1,0 +1,263 @@
+"""Calls through the real bridge, on one node and on two: sealed from end to end, and repaired when something breaks.
+
+Each peer is the client library's own, with real ICE, DTLS, SRTP and codecs. What the bridge has after SRTP is tried by an
+`Outsider` beside a peer: payloads are forwarded as they are.
+"""
+
+# ruff: noqa: SLF001  (a wrong key is put where only the library puts one)
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from leeside.bodies import Consent, ConsentBy, ConsentMethod
+from leeside.client import Leeside
+from leeside.media import Call, Outsider, Pattern, Phase
+from leeside.media.keys import CallKeys
+from leeside_protocol import oncall as o
+from leeside_protocol.ids import ChannelId, ConsultId, DeviceId, UnitId
+from leeside_protocol.sealing.errors import SealingCode
+from leeside_protocol.video.formats import MediaKind
+from leeside_protocol.video.signalling import Part
+from leeside_protocol.words import Discipline, Role
+from tests.faults.node import NodeSettings, VideoBy
+from tests.support.stage import EACH, Stage, one_node, two_nodes
+from tests.support.town import Person, Town, now_ms, open_town, texts, until
+
+pytestmark = pytest.mark.slow
+
+CALL_S = 60.0
+"""Far more than anything here takes, on two cores that others use."""
+SHOWN = 10
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(scope="module", params=EACH)
+def video_stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage]:
+    """Nodes that hold the bridge, too."""
+    folder = tmp_path_factory.mktemp("video")
+    if request.param == "one":
+        with one_node(folder, NodeSettings(video_by=VideoBy())) as stage:
+            yield stage
+    else:
+        with two_nodes(folder, request.getfixturevalue("postgres_server"), VideoBy()) as stage:
+            yield stage
+
+
+@pytest.fixture
+async def town(video_stage: Stage, tmp_path: Path) -> AsyncGenerator[Town]:
+    await video_stage.ready()
+    node = video_stage.node(0)
+    async with open_town(node.url, node.codes, tmp_path / "people") as found:
+        yield found
+
+
+@dataclass
+class Scene:
+    """An accepted consult with a consent in force: Ana and Ben of the unit, Dr Nair, who came."""
+
+    stage: Stage
+    town: Town
+    ana: Person
+    ben: Person
+    priya: Person
+    consult: ConsultId
+    channel: ChannelId
+    phone: Leeside
+    laptop: Leeside
+
+
+@asynccontextmanager
+async def accepted(stage: Stage, town: Town, *, consented: bool = True) -> AsyncGenerator[Scene]:
+    """The scene, with Ana's client on the first node and Dr Nair's on the second."""
+    ana = await town.enrol("ana", Role.RESPONDER, Discipline.CLINICIAN)
+    ben = await town.enrol("ben", Role.RESPONDER, Discipline.PEER_SPECIALIST)
+    priya = await town.enrol("priya", Role.PSYCHIATRIST)
+    sofia = await town.enrol("sofia", Role.SUPERVISOR)
+    unit: UnitId = await town.unit(ana, ben)
+    async with sofia.desk(town.url) as office:
+        await office.create_ladder(o.NewLadder("nights", (o.LadderStep((), (priya.member.hex(),)),)))
+    async with ana.open(stage.url(0)) as phone, priya.open(stage.url(1)) as laptop:
+        asked = await phone.consults.request("He hears voices.", unit=unit)
+        consult, channel = ConsultId(bytes.fromhex(asked.id)), ChannelId(bytes.fromhex(asked.channel))
+        await until(lambda: consult in laptop.consults.known, "it rang")
+        await laptop.consults.accept(consult)
+        if consented:
+            await (await phone.record_consent(channel, agreed())).wait(timeout_s=CALL_S)
+        yield Scene(stage, town, ana, ben, priya, consult, channel, phone, laptop)
+
+
+@asynccontextmanager
+async def talking(
+    stage: Stage, town: Town, *, consented: bool = True
+) -> AsyncGenerator[tuple[Scene, Call, Call]]:
+    """The scene with both in the call: Ana, then Dr Nair. Both send."""
+    async with (
+        accepted(stage, town, consented=consented) as scene,
+        Call.join(scene.phone, scene.consult, source=Pattern()) as near,
+        Call.join(scene.laptop, scene.consult, source=Pattern()) as far,
+    ):
+        yield scene, near, far
+
+
+def agreed() -> Consent:
+    return Consent(
+        ConsentBy.PERSON,
+        "picture and sound",
+        "a consult with a psychiatrist",
+        tuple(Part),
+        now_ms() + HOUR_MS,
+        ConsentMethod.SPOKEN,
+    )
+
+
+def workers(stage: Stage) -> list[int]:
+    """The processes that forward, of every node."""
+    found: list[int] = []
+    for node in stage.nodes:
+        for listed in Path(f"/proc/{node.pid}/task").glob("*/children"):
+            children = [int(pid) for pid in listed.read_text().split()]
+            found += [
+                p for p in children if b"leeside_server.video" in Path(f"/proc/{p}/cmdline").read_bytes()
+            ]
+    return found
+
+
+def shows(device: DeviceId, more_than: int = SHOWN) -> Callable[[Call], bool]:
+    """That so many pictures and sounds of a device were decoded."""
+
+    def holds(call: Call) -> bool:
+        seen = call.seen.get(device)
+        return seen is not None and seen.pictures_decoded > more_than and seen.sounds_decoded > more_than
+
+    return holds
+
+
+async def test_three_see_and_hear_each_other_and_the_bridge_nobody(video_stage: Stage, town: Town) -> None:
+    outsider = Outsider()
+    async with (
+        accepted(video_stage, town) as scene,
+        scene.ben.open(video_stage.url(1)) as tablet,
+    ):
+        consult = scene.consult
+        async with (
+            Call.join(scene.phone, consult, source=Pattern(), person=True) as near,
+            Call.join(scene.laptop, consult, source=Pattern(), tap=outsider) as far,
+        ):
+            await near.wait_for(shows(scene.priya.device), CALL_S)
+            await far.wait_for(shows(scene.ana.device), CALL_S)
+            async with Call.join(tablet, consult, source=Pattern()) as third:
+                for call, others in (
+                    (near, (scene.priya, scene.ben)),
+                    (far, (scene.ana, scene.ben)),
+                    (third, (scene.ana, scene.priya)),
+                ):
+                    for other in others:
+                        before = call.seen[other.device].pictures_decoded if other.device in call.seen else 0
+                        await call.wait_for(shows(other.device, before + SHOWN), CALL_S)
+                assert far.participants[scene.ana.device].person
+                # Who came has a new epoch, and so had everybody before.
+                await far.wait_for(lambda call: call.epoch == third.epoch == near.epoch, CALL_S)
+            await near.wait_for(lambda call: scene.ben.device not in call.participants, CALL_S)
+            for call in (near, far):
+                for seen in call.seen.values():
+                    wrong = set(seen.dropped) - {SealingCode.E_UNKNOWN_EPOCH}
+                    assert not wrong, f"dropped: {dict(seen.dropped)}"
+                    assert seen.alarm is None
+        assert outsider.frames > 2 * SHOWN
+        assert outsider.decoded == 0
+        # Messaging goes on beside it.
+        await scene.phone.send(scene.channel, "thank you")
+        await until(lambda: "thank you" in texts(scene.laptop, scene.channel), "the message came")
+
+
+async def test_a_wrong_key_shows_nothing(video_stage: Stage, town: Town) -> None:
+    async with talking(video_stage, town) as (scene, near, far):
+        # Everything is right but the call that the keys are of.
+        wrong = CallKeys(lambda: near._channel.sealed, scene.ana.device, bytes(16), os.urandom)
+        near._showing._keys = wrong
+        await far.wait_for(shows(scene.ana.device), CALL_S)
+        await near.wait_for(lambda call: bool(call.seen), CALL_S)
+        seen = near.seen[scene.priya.device]
+        await near.wait_for(lambda _: seen.dropped[SealingCode.E_AEAD] > SHOWN, CALL_S)
+        assert seen.pictures_decoded == seen.sounds_decoded == 0
+        assert seen.alarm is SealingCode.E_AEAD
+
+
+async def test_who_is_removed_in_mid_call_opens_nothing_of_the_new_epoch(
+    video_stage: Stage, town: Town
+) -> None:
+    async with (
+        talking(video_stage, town) as (scene, near, far),
+        scene.ben.open(video_stage.url(0)) as tablet,
+        Call.join(tablet, scene.consult) as removed,
+    ):
+        await removed.wait_for(shows(scene.priya.device), CALL_S)
+        await scene.laptop.openings.remove(scene.channel, [scene.ben.device])
+        await far.wait_for(lambda call: scene.ben.device not in call.participants, CALL_S)
+        epoch = scene.laptop.inside.channel(scene.channel).epoch
+        await near.wait_for(lambda call: call.epoch >= epoch, CALL_S)
+        assert removed.epoch < epoch
+        await removed.wait_for(lambda call: call.phase is Phase.OVER, CALL_S)
+        shown = near.seen[scene.priya.device].pictures_decoded
+        await near.wait_for(shows(scene.priya.device, shown + SHOWN), CALL_S)
+
+
+async def test_nothing_is_sent_before_consent_and_the_team_goes_on_after_a_withdrawal(
+    video_stage: Stage, town: Town
+) -> None:
+    async with talking(video_stage, town, consented=False) as (scene, near, far):
+        for call in (near, far):
+            await call.wait_for(lambda one: one.phase is Phase.LIVE and bool(one.participants), CALL_S)
+        assert [call.speaking.sounds for call in (near, far) if call.speaking is not None] == [0, 0]
+        consent = await scene.phone.record_consent(scene.channel, agreed())
+        await near.wait_for(shows(scene.priya.device), CALL_S)
+        epoch = near.epoch
+        await scene.phone.withdraw_consent(scene.channel, consent.id)
+        await far.wait_for(lambda call: call.restricted, CALL_S)
+        await near.wait_for(lambda call: call.epoch > epoch, CALL_S)
+        shown = near.seen[scene.priya.device].pictures_decoded
+        await near.wait_for(shows(scene.priya.device, shown + SHOWN), CALL_S)
+        await scene.phone.record_consent(scene.channel, agreed())
+        await far.wait_for(lambda call: not call.restricted, CALL_S)
+
+
+async def test_a_worker_killed_in_mid_call_is_replaced_and_messages_notice_nothing(
+    video_stage: Stage, town: Town
+) -> None:
+    async with talking(video_stage, town) as (scene, near, far):
+        pairs = ((near, scene.priya.device), (far, scene.ana.device))
+        for call, other in pairs:
+            await call.wait_for(shows(other), CALL_S)
+        since_ms = scene.phone.link.since_ms
+        killed = workers(video_stage)
+        assert killed
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        shown = [call.seen[other].pictures_decoded for call, other in pairs]
+        for (call, other), before in zip(pairs, shown, strict=True):
+            await call.wait_for(shows(other, before + SHOWN), CALL_S)
+        assert scene.phone.link.since_ms == since_ms
+        await scene.phone.send(scene.channel, "still here")
+        await until(lambda: "still here" in texts(scene.laptop, scene.channel), "the message came")
+
+
+async def test_a_muted_picture_stays_away_and_sound_goes_on(video_stage: Stage, town: Town) -> None:
+    async with talking(video_stage, town) as (scene, near, far):
+        await near.wait_for(shows(scene.priya.device), CALL_S)
+        await far.mute(MediaKind.VIDEO)
+        heard = near.seen[scene.priya.device].sounds_decoded
+        await near.wait_for(lambda call: call.seen[scene.priya.device].sounds_decoded > heard + 50, CALL_S)
+        shown = near.seen[scene.priya.device].pictures_decoded
+        heard = near.seen[scene.priya.device].sounds_decoded
+        await near.wait_for(lambda call: call.seen[scene.priya.device].sounds_decoded > heard + 50, CALL_S)
+        assert near.seen[scene.priya.device].pictures_decoded == shown
+        await far.mute(MediaKind.VIDEO, muted=False)
+        await near.wait_for(shows(scene.priya.device, shown + SHOWN), CALL_S)
