@@ -28,6 +28,7 @@ from leeside_server.errors import ConfigInvalid
 from leeside_server.findings import Finding, Report, Verdict
 from leeside_server.machine import examine_machine
 from leeside_server.ports import StoreRefused, StoreUnavailable
+from leeside_server.video_checks import examine_video
 from leeside_server.web_files import examine_web
 
 SLOW_REDIS_US: Final = 5_000.0
@@ -47,6 +48,7 @@ async def examine(config: Config) -> Report:
     if config.bus.kind == "redis":
         findings += [finding async for finding in _redis(config)]
     findings += await asyncio.to_thread(examine_web, config)
+    findings += await asyncio.to_thread(examine_video, config)
     return Report(tuple(findings))
 
 

@@ -24,6 +24,10 @@ def certified(folder: Path) -> Config:
     return Config(server=ServerSection(tls_cert=cert, tls_key=key, data_dir=folder / "data"))
 
 
+def nothing(_name: str) -> None:
+    """No package is found."""
+
+
 def with_secret(folder: Path, content: bytes) -> Path:
     path = folder / "secret"
     path.write_bytes(content)
@@ -92,7 +96,7 @@ class TestSecrets:
     def test_a_bridge_without_its_packages_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         video = Config(server=ServerSection(roles=("relay", "video")))
         assert list(places.problems(video)) == []
-        monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+        monkeypatch.setattr(importlib.util, "find_spec", nothing)
         (problem,) = places.problems(video)
         assert "not installed" in problem.wrong
         assert list(places.problems(Config())) == []
