@@ -139,7 +139,7 @@ class Uplink:
             sequence = buffer[start] << 8 | buffer[start + 1]
             start += 2
         layer.receive(
-            sequence, marker_type, head.timestamp, head.orientation, bytes(buffer[start:end]), now_s, repair
+            sequence, marker_type, head.timestamp, head.orientation, buffer[start:end], now_s, repair
         )
 
     def bind(self, mid: str, ssrc: int, repair_ssrc: int | None, now_s: float) -> None:

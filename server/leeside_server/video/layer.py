@@ -14,7 +14,7 @@ from leeside_protocol.video import rtcp
 from leeside_protocol.video.formats import AUDIO_HZ, LAYERS, OPUS, RED, VIDEO_HZ, VP8, MediaKind
 from leeside_protocol.video.frames import is_sealed
 from leeside_protocol.video.rtp import ahead16, begins_key_frame
-from leeside_server.video.seal import MISSES, Packet, SealGate
+from leeside_server.video.seal import MISSES, PLAIN, TURN_BYTES, Packet, SealGate
 
 if TYPE_CHECKING:
     from leeside_server.video.slot import Slot
@@ -86,7 +86,7 @@ class Layer:
         marker_type: int,
         timestamp: int,
         orientation: int,
-        payload: bytes,
+        payload: bytearray | bytes,
         now_s: float,
         repaired: bool = False,
     ) -> None:
@@ -140,7 +140,7 @@ class Layer:
     def _forward(self, packet: Packet, now_s: float) -> None:
         self._ring[packet.at & self._mask] = packet
         started: list[Slot] | None = None
-        if self.waiting and packet.payload and (not self._video or begins_key_frame(packet.payload)):
+        if self.waiting and packet.first == PLAIN and (not self._video or _begins_key(packet)):
             started, self.waiting = self.waiting, []
             self._key_wanted = False
             for slot in started:
@@ -279,7 +279,7 @@ class Layer:
         """What was passed on of an unsealed frame is neither sent again nor from a receiver's pacer."""
         for kept in self._ring:
             if kept is not None and kept.timestamp == timestamp:
-                kept.payload = b""
+                kept.empty()
 
     def _violate(self, misses: int, now_s: float) -> None:
         """A frame was not sealed, and was dropped. The pictures after it need a key frame, sealed again."""
@@ -339,6 +339,10 @@ class Track:
         if fitting:
             return max(fitting, key=_lines)
         return min(layers, key=_lines, default=None)
+
+
+def _begins_key(packet: Packet) -> bool:
+    return begins_key_frame(memoryview(packet.body)[TURN_BYTES:])
 
 
 def _lines(layer: Layer) -> int:

@@ -38,7 +38,7 @@ class Pacer(Generic[T]):
     packet's transport sequence number and send time are those of the moment of sending."""
 
     def __init__(self, bps: float) -> None:
-        self._bytes_per_s = bps * HEADROOM / 8
+        self.rate(bps)
         self._room = float(LEAST_BURST_BYTES)
         self._filled_s = 0.0
         self._repairs: deque[tuple[float, int, T]] = deque()
@@ -50,15 +50,21 @@ class Pacer(Generic[T]):
     def rate(self, bps: float) -> None:
         """The link's estimate changed."""
         self._bytes_per_s = bps * HEADROOM / 8
+        self._most = max(float(LEAST_BURST_BYTES), self._bytes_per_s * BURST_S)
 
     def passes(self, urgency: Urgency, size: int, now_s: float) -> bool:
         """Whether a packet may leave at once; it is then paid for. Sound always may. False: `hold` it."""
-        self._fill(now_s)
+        room = (
+            self._room + (now_s - self._filled_s) * self._bytes_per_s
+        )  # As `_fill`, without a call a packet.
+        room = min(room, self._most)
+        self._filled_s = now_s
         if urgency is not Urgency.AUDIO and (
-            self._room <= 0 or self._repairs or (urgency is Urgency.VIDEO and self._video)
+            room <= 0 or self._repairs or (urgency is Urgency.VIDEO and self._video)
         ):
+            self._room = room
             return False
-        self._room -= size
+        self._room = room - size
         return True
 
     def hold(self, urgency: Urgency, size: int, item: T, now_s: float) -> bool:
@@ -90,6 +96,5 @@ class Pacer(Generic[T]):
         self.held_bytes = 0
 
     def _fill(self, now_s: float) -> None:
-        most = max(LEAST_BURST_BYTES, self._bytes_per_s * BURST_S)
-        self._room = min(most, self._room + (now_s - self._filled_s) * self._bytes_per_s)
+        self._room = min(self._most, self._room + (now_s - self._filled_s) * self._bytes_per_s)
         self._filled_s = now_s

@@ -23,11 +23,20 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+from leeside_protocol.video.formats import EXT_ORIENTATION
 from leeside_protocol.video.frames import is_sealed
 
 TRUST_S: Final = 2.0
 MISSES: Final = 3
 """Unsealed frames in a row before it is told: a single one is dropped and forgotten."""
+
+PLAIN: Final = 0x90
+PADDED: Final = 0xB0
+"""First bytes of the packets that we send: version 2, an extension, and padding."""
+TURN_BYTES: Final = 3
+_UPRIGHT: Final = bytes(TURN_BYTES)
+_TURNED: Final = tuple(bytes([EXT_ORIENTATION << 4, turn, 0]) for turn in range(256))
+_EMPTY: Final = _UPRIGHT + b"\x01"
 
 _FRAMES: Final = 64
 """Frames of a stream that are remembered: two seconds of them, so that a packet sent again finds its frame."""
@@ -36,17 +45,30 @@ _HELD: Final = 512
 
 
 class Packet:
-    """A packet of a publisher, as it is kept: `at` is its unwrapped sequence number, `orientation` -1 when it has none.
-    Its payload ends before any padding; an empty one is padding alone, and keeps the sequence whole."""
+    """A packet of a publisher, as it is kept. `at`: its unwrapped sequence number; `body`: what goes to every receiver
+    behind a head of its own, which ends with the three bytes that turn the picture, then the payload without padding.
 
-    __slots__ = ("at", "marker_type", "orientation", "payload", "timestamp")
+    One without a payload keeps the sequence whole: it goes on as a packet of one byte of padding (`first` says so).
+    """
 
-    def __init__(self, at: int, marker_type: int, timestamp: int, orientation: int, payload: bytes) -> None:
+    __slots__ = ("at", "body", "first", "marker_type", "timestamp")
+
+    def __init__(
+        self, at: int, marker_type: int, timestamp: int, orientation: int, payload: bytearray | bytes
+    ) -> None:
         self.at = at
         self.marker_type = marker_type
         self.timestamp = timestamp
-        self.orientation = orientation
-        self.payload = payload
+        if payload:
+            self.first = PLAIN
+            self.body = (_UPRIGHT if orientation < 0 else _TURNED[orientation]) + payload
+        else:
+            self.empty()
+
+    def empty(self) -> None:
+        """Forget what it carried."""
+        self.first = PADDED
+        self.body = _EMPTY
 
 
 class _Fate(IntEnum):
@@ -109,7 +131,7 @@ class SealGate:
 
     def _finish(self, frame: _Frame, packet: Packet, now_s: float) -> list[Packet]:
         held = self._release(frame)
-        if not is_sealed(packet.payload):
+        if not is_sealed(packet.body):
             frame.fate = _Fate.DROPPED
             self.misses += 1
             self._trusted_until_s = None

@@ -15,7 +15,6 @@ from leeside_protocol.video import rtcp
 from leeside_protocol.video.formats import (
     AUDIO_HZ,
     EXT_MID,
-    EXT_ORIENTATION,
     EXT_TRANSPORT_SEQ,
     RTX_OF,
     VIDEO_HZ,
@@ -26,7 +25,7 @@ from leeside_protocol.video.rtp import ahead16, ahead32
 from leeside_protocol.video.signalling import PausedWhy
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer, Urgency
-from leeside_server.video.seal import Packet
+from leeside_server.video.seal import PADDED, PLAIN, TURN_BYTES, Packet
 
 ALL_LINES: Final = 4_320
 HISTORY: Final = 8
@@ -36,15 +35,12 @@ STEP_S: Final = 10.0
 """Publishers' clocks that lead further than this from what was sent are not believed."""
 REPORTS: Final = 8
 
-HEAD_BYTES: Final = 24
-"""Fixed header, extension head, mid, transport sequence, orientation, and a byte of filling."""
-_head: Final = struct.Struct("!BBHLL7sHBBx")
+HEAD_BYTES: Final = 21
+"""Fixed header, extension head, mid, transport sequence. The extension ends with the first bytes of `Packet.body`."""
+_head: Final = struct.Struct("!BBHLL7sH")
 _pack_head: Final = _head.pack_into
 _pack_number: Final = struct.Struct("!H").pack_into
-_PLAIN: Final = 0x90
-_PADDED: Final = 0xB0
-_ORIENTATION: Final = EXT_ORIENTATION << 4
-_PADDING: Final = bytes(PADDING_BYTES - 1) + bytes([PADDING_BYTES])
+_PADDING: Final = bytes(TURN_BYTES + PADDING_BYTES - 1) + bytes([PADDING_BYTES])
 
 
 class Outlet(Protocol):
@@ -278,35 +274,33 @@ class Slot:
             self._newest = number
             self._timestamp = timestamp
             self._sent_s = now_s
-        if self._pacer is not None:
-            size = HEAD_BYTES + len(packet.payload)
-            if not self._pacer.passes(Urgency.VIDEO, size, now_s):
-                self._pacer.hold(
-                    Urgency.VIDEO, size, Held(self, packet, number, timestamp, repairs=False), now_s
-                )
-                return
-        self.send(packet, number, timestamp)
+        pacer = self._pacer
+        if pacer is not None and not pacer.passes(Urgency.VIDEO, HEAD_BYTES + len(packet.body), now_s):
+            held = Held(self, packet, number, timestamp, repairs=False)
+            pacer.hold(Urgency.VIDEO, HEAD_BYTES + len(packet.body), held, now_s)
+        else:
+            self.send(packet, number, timestamp)
 
     def send(self, packet: Packet, number: int, timestamp: int) -> None:
         """Write a packet with this (unwrapped) number and timestamp, and let it go."""
-        payload = packet.payload
-        first = _PLAIN
-        if not payload:
-            first, payload = _PADDED, b"\x01"
-        end = HEAD_BYTES + len(payload)
-        self._out[HEAD_BYTES:end] = payload
-        self.packets += 1
-        self.octets += len(payload)
+        out = self._out
+        body = packet.body
         transport_seq = self._next_seq()
-        orientation = packet.orientation
-        if orientation < 0:
-            element = orientation = 0
-        else:
-            element = _ORIENTATION
         _pack_head(
-            self._out, 0, first, packet.marker_type, number & 0xFFFF, timestamp, self.ssrc, self._prefix,
-            transport_seq, element, orientation,
-        )  # fmt: skip
+            out,
+            0,
+            packet.first,
+            packet.marker_type,
+            number & 0xFFFF,
+            timestamp,
+            self.ssrc,
+            self._prefix,
+            transport_seq,
+        )
+        end = HEAD_BYTES + len(body)
+        out[HEAD_BYTES:end] = body
+        self.packets += 1
+        self.octets += len(body) - TURN_BYTES
         self._send_rtp(end, transport_seq)
 
     def resend(self, number: int, now_s: float) -> bool:
@@ -317,12 +311,12 @@ class Slot:
         if period is None or at > self._newest:
             return False
         packet = period.layer.kept(at - period.shift)
-        if packet is None or not packet.payload:
+        if packet is None or packet.first != PLAIN:
             return False
         timestamp = packet.timestamp + period.timestamp_shift & 0xFFFF_FFFF
         self.resent += 1
         pacer = self._pacer
-        size = HEAD_BYTES + 2 + len(packet.payload)
+        size = HEAD_BYTES + 2 + len(packet.body)
         if self.kind is MediaKind.AUDIO:
             self.send(packet, at, timestamp)
         elif pacer is None or pacer.passes(Urgency.REPAIR, size, now_s):
@@ -332,31 +326,42 @@ class Slot:
         return True
 
     def send_repair(self, packet: Packet, number: int, timestamp: int) -> None:
-        """Write a packet that was sent before, on the repair stream."""
-        _pack_number(self._out, HEAD_BYTES, number & 0xFFFF)
-        end = HEAD_BYTES + 2 + len(packet.payload)
-        self._out[HEAD_BYTES + 2 : end] = packet.payload
+        """Write a packet that was sent before, on the repair stream (RFC 4588): its number, then what it carried."""
+        if packet.first != PLAIN:
+            return
+        body = packet.body
         marker_type = packet.marker_type & 0x80 | RTX_OF[packet.marker_type & 0x7F]
-        self._write_repair(_PLAIN, marker_type, timestamp, packet.orientation, end)
+        payload = HEAD_BYTES + TURN_BYTES
+        self._out[HEAD_BYTES:payload] = body[:TURN_BYTES]
+        _pack_number(self._out, payload, number & 0xFFFF)
+        end = HEAD_BYTES + 2 + len(body)
+        self._out[payload + 2 : end] = body[TURN_BYTES:]
+        self._write_repair(PLAIN, marker_type, timestamp, end)
 
     def pad(self) -> int:
         """Send a packet of padding on the repair stream, which is not seen: it only measures the link. How many bytes
         it had; 0: nothing can be sent."""
         if self.kind is not MediaKind.VIDEO or not self._outlet.ready:
             return 0
-        end = HEAD_BYTES + PADDING_BYTES
+        end = HEAD_BYTES + len(_PADDING)
         self._out[HEAD_BYTES:end] = _PADDING
-        self._write_repair(_PADDED, VP8_RTX, self._timestamp, -1, end)
+        self._write_repair(PADDED, VP8_RTX, self._timestamp, end)
         return end
 
-    def _write_repair(self, first: int, marker_type: int, timestamp: int, orientation: int, end: int) -> None:
+    def _write_repair(self, first: int, marker_type: int, timestamp: int, end: int) -> None:
         self._repair_newest = self._repair_newest + 1 & 0xFFFF
         transport_seq = self._next_seq()
-        element, value = (0, 0) if orientation < 0 else (_ORIENTATION, orientation)
         _pack_head(
-            self._out, 0, first, marker_type, self._repair_newest, timestamp, self.repair_ssrc, self._prefix,
-            transport_seq, element, value,
-        )  # fmt: skip
+            self._out,
+            0,
+            first,
+            marker_type,
+            self._repair_newest,
+            timestamp,
+            self.repair_ssrc,
+            self._prefix,
+            transport_seq,
+        )
         self._send_rtp(end, transport_seq)
 
     # ---- reports

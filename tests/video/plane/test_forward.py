@@ -39,3 +39,32 @@ def test_a_key_frame_is_asked_for_when_somebody_begins_to_look() -> None:
     plane.uplink.due(3.9)
     assert plane.asked(206, 1) == []
     plane.sane()
+
+
+def test_redundant_sound_passes_as_it_is() -> None:
+    plane = Plane()
+    plane.attach()
+    plane.camera.send(plane.camera.sound(), 1.0)
+    sound = bytearray(plane.camera.sound())
+    sound[1] = 0x80 | 63
+    plane.camera.send(bytes(sound), 1.02)
+    plain, red = plane.ear.of(plane.sound)
+    assert (plain.payload_type, plain.marker) == (111, False)
+    assert (red.payload_type, red.marker) == (63, True)
+    assert (red.sequence, red.timestamp - plain.timestamp) == (plain.sequence + 1, 960)
+    assert red.payload == plain.payload
+    plane.sane()
+
+
+def test_nothing_of_the_publishers_header_passes_but_what_a_receiver_needs() -> None:
+    plane = Plane()
+    plane.attach()
+    for packet in plane.camera.frame(key=True):
+        told = (
+            packet[:12] + b"\xde\xad\xbe\xef" + b"\xbe\xde\0\4" + b"\x10\x31\x22\1\2\3\xa3abcd\x70\x02\0\0\0"
+        )
+        plane.camera.send(b"\x91" + told[1:] + packet[12 + 4 + 8 :], 1.0)
+    assert len(plane.ear.frames(plane.picture)) == 1
+    for packet in plane.ear.heard:
+        assert packet.first == 0x90
+        assert sorted(packet.extensions) == [1, 3, 7]
