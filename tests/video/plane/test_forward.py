@@ -65,6 +65,6 @@ def test_nothing_of_the_publishers_header_passes_but_what_a_receiver_needs() -> 
         )
         plane.camera.send(b"\x91" + told[1:] + packet[12 + 4 + 8 :], 1.0)
     assert len(plane.ear.frames(plane.picture)) == 1
-    for packet in plane.ear.heard:
-        assert packet.first == 0x90
-        assert sorted(packet.extensions) == [1, 3, 7]
+    for heard in plane.ear.heard:
+        assert heard.first == 0x90
+        assert sorted(heard.extensions) == [1, 3, 7]
