@@ -25,6 +25,7 @@ from leeside_protocol.video.rtp import ahead16, ahead32
 from leeside_protocol.video.signalling import PausedWhy
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer, Urgency
+from leeside_server.video.pictures import LEVELS, NO_NUMBERS, PICTURES, Numbers, read_numbers, shift_numbers
 from leeside_server.video.seal import PADDED, PLAIN, TURN_BYTES, Packet
 
 ALL_LINES: Final = 4_320
@@ -34,6 +35,8 @@ PADDING_BYTES: Final = 255
 STEP_S: Final = 10.0
 """Publishers' clocks that lead further than this from what was sent are not believed."""
 REPORTS: Final = 8
+LOOK_BACK: Final = 8
+"""Packets looked through for the picture sent last: the newest may be padding, or lost."""
 
 HEAD_BYTES: Final = 21
 """Fixed header, extension head, mid, transport sequence. The extension ends with the first bytes of `Packet.body`."""
@@ -75,12 +78,15 @@ class SlotState(IntEnum):
 
 
 class Period(NamedTuple):
-    """While a slot showed one layer without a pause: its numbers from `first` on are the layer's with `shift` added."""
+    """While a slot showed one layer without a pause: its numbers from `first` on are the layer's with `shift` added, and so
+    are the timestamps and the two numbers of its pictures."""
 
     first: int
     shift: int
     timestamp_shift: int
     layer: Layer
+    pictures: int = 0
+    levels: int = 0
 
 
 class Held(NamedTuple):
@@ -146,6 +152,9 @@ class Slot:
         self._sent_s: float | None = None
         self._repair_newest = 0
         self._history: deque[Period] = deque(maxlen=HISTORY)
+        self._numbers = NO_NUMBERS
+        """Of the picture sent last, before the layer that sent it was left."""
+        self._renumbers = False
         self._reports: dict[int, float] = {}
 
     @property
@@ -217,6 +226,7 @@ class Slot:
             layer.ask_key(now_s)
 
     def _leave(self) -> None:
+        self._remember()
         if self.layer is not None and self in self.layer.flowing:
             self.layer.flowing.remove(self)
         if self.pending is not None and self in self.pending.waiting:
@@ -225,6 +235,7 @@ class Slot:
 
     def lose_key(self) -> None:
         """The layer shown goes on only with its next key frame. The layer moves the slot from `flowing` to `waiting`."""
+        self._remember()
         if self.pending is not None and self in self.pending.waiting:
             self.pending.waiting.remove(self)
         self.pending = self.layer
@@ -233,6 +244,7 @@ class Slot:
     def start(self, layer: Layer, packet: Packet, now_s: float) -> None:
         """The layer's key frame begins with `packet`: from here on it is shown, without a step in what was sent."""
         shift = self._clock_shift(layer, packet.timestamp, now_s)
+        self._remember()
         if self.layer is not None and self in self.layer.flowing:
             self.layer.flowing.remove(self)
         self.layer = layer
@@ -241,9 +253,44 @@ class Slot:
         self._since = packet.at
         self._shift = self._newest + 1 - packet.at
         self._timestamp_shift = shift
-        self._history.append(Period(self._newest + 1, self._shift, shift, layer))
+        pictures, levels = self._picture_shifts(packet)
+        self._renumbers = self._renumbers or pictures != 0 or levels != 0
+        self._history.append(Period(self._newest + 1, self._shift, shift, layer, pictures, levels))
         if layer.sender is not None:
             self.report(layer.sender, now_s)
+
+    def _remember(self) -> None:
+        """Which picture was sent last: the next layer's go on from there."""
+        if self.layer is None or not self._history or self.kind is not MediaKind.VIDEO:
+            return
+        period = self._history[-1]
+        for at in range(self._newest, max(period.first, self._newest - LOOK_BACK) - 1, -1):
+            packet = period.layer.kept(at - period.shift)
+            if packet is not None and packet.first == PLAIN:
+                picture, level = read_numbers(packet.body, TURN_BYTES)
+                self._numbers = Numbers(
+                    -1 if picture < 0 else (picture + period.pictures) % PICTURES,
+                    -1 if level < 0 else (level + period.levels) % LEVELS,
+                )
+                return
+
+    def _picture_shifts(self, packet: Packet) -> tuple[int, int]:
+        """What is added to the numbers of a layer's pictures that begin with this packet."""
+        before = self._numbers
+        if before == NO_NUMBERS:
+            return 0, 0
+        picture, level = read_numbers(packet.body, TURN_BYTES)
+        return (
+            0 if picture < 0 or before.picture < 0 else before.picture + 1 - picture,
+            0 if level < 0 or before.level < 0 else before.level + 1 - level,
+        )
+
+    def _renumber(self, number: int, at: int, end: int) -> None:
+        """Shift the numbers of the picture in the packet that is about to leave; its descriptor is at `at`."""
+        for period in reversed(self._history):
+            if number >= period.first:
+                shift_numbers(self._out, at, end, period.pictures, period.levels)
+                return
 
     def _clock_shift(self, layer: Layer, timestamp: int, now_s: float) -> int:
         """What is added to the layer's timestamps: by the publisher's clock between two layers of one picture, else by
@@ -299,6 +346,8 @@ class Slot:
         )
         end = HEAD_BYTES + len(body)
         out[HEAD_BYTES:end] = body
+        if self._renumbers:
+            self._renumber(number, HEAD_BYTES + TURN_BYTES, end)
         self.packets += 1
         self.octets += len(body) - TURN_BYTES
         self._send_rtp(end, transport_seq)
@@ -336,6 +385,8 @@ class Slot:
         _pack_number(self._out, payload, number & 0xFFFF)
         end = HEAD_BYTES + 2 + len(body)
         self._out[payload + 2 : end] = body[TURN_BYTES:]
+        if self._renumbers:
+            self._renumber(number, payload + 2, end)
         self._write_repair(PLAIN, marker_type, timestamp, end)
 
     def pad(self) -> int:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from leeside_protocol.video import rtcp
 from leeside_protocol.video.signalling import PausedWhy
+from leeside_server.video.pictures import PICTURES, read_numbers
 from leeside_server.video.slot import SlotState
 from tests.support.video_plane import Camera, Ear, Plane
 
@@ -58,12 +59,15 @@ class Simulcast:
 
 
 def whole_and_rising(plane: Plane) -> None:
-    """What a receiver relies on: numbers without a step, timestamps that never go back, one timestamp a frame."""
+    """What a receiver relies on: numbers without a step, of packets and of pictures, timestamps that never go back, one
+    timestamp a frame."""
     heard = sorted(plane.ear.of(plane.picture), key=lambda packet: packet.sequence)
     assert [packet.sequence for packet in heard] == list(range(1, len(heard) + 1))
     assert all(
         (later.timestamp - before.timestamp) & 0xFFFFFFFF < 90_000 * 10 for before, later in pairwise(heard)
     )
+    pictures = [read_numbers(packet.payload).picture for packet in heard if packet.payload]
+    assert all((later - before) % PICTURES in (0, 1) for before, later in pairwise(pictures))
     frames = plane.ear.frames(plane.picture)
     assert len({timestamp for timestamp, _ in frames}) == len(frames)
 
