@@ -26,7 +26,18 @@ from tests.faults.node import NodeFailed
 from tests.faults.outcome import Findings, Impossible
 from tests.support.services import ServerFailed
 
-NAMES: Final = ("kill9", "powercut", "redis", "postgres", "diskfull", "slow", "garbage", "storm", "consult")
+NAMES: Final = (
+    "kill9",
+    "powercut",
+    "redis",
+    "postgres",
+    "diskfull",
+    "slow",
+    "garbage",
+    "storm",
+    "consult",
+    "video",
+)
 EXIT_BROKEN, EXIT_USAGE, EXIT_IMPOSSIBLE = 1, 2, 78
 RESULTS: Final = ROOT / "docs" / "results"
 
