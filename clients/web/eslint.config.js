@@ -80,4 +80,23 @@ export default ts.config(
     layer('model', ['views', 'platform']),
     layer('platform', ['views'], { page: true }),
     layer('views', ['link', 'sealing', 'platform'], { page: true }),
+    {
+        // A transform set in the wrong task is ignored in silence, and plaintext goes out: one file does it (attach.ts).
+        files: ['src/**/*.{ts,svelte}', 'stage/**/*.{ts,svelte}'],
+        ignores: ['src/platform/call/attach.ts'],
+        rules: {
+            'no-restricted-syntax': [
+                'error',
+                ...[
+                    "AssignmentExpression[left.property.name='transform']",
+                    "AssignmentExpression[left.property.value='transform']",
+                    'CallExpression[callee.property.name=/^(addTrack|addStream|addTransceiver|replaceTrack|createEncodedStreams)$/]',
+                    "NewExpression[callee.name='RTCRtpScriptTransform']",
+                ].map((selector) => ({
+                    selector,
+                    message: 'Media leave by attachE2ee and sendBehind of platform/call/attach alone.',
+                })),
+            ],
+        },
+    },
 );

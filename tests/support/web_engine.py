@@ -29,6 +29,7 @@ _LISTENING: Final = """\
     window.Worker = class extends Own {
         constructor(...given) {
             super(...given);
+            if (given[1]?.name !== 'engine') return;
             const engine = this;
             engine.addEventListener('message', ({ data }) => {
                 const answer = waiting.get(data?.id);

@@ -88,7 +88,7 @@ async function begin(target: Element): Promise<void> {
     const safety = new Safety(engine, handset);
     const awake = new Awake(handset, world);
     const call = new LazyCall(
-        () => Promise.reject(new Error('no media')),
+        async () => (await import('./call')).callOf(engine, world),
         () => world.clock.nowMs,
     );
     mount(App, {

@@ -189,6 +189,10 @@ export class FakeEngine implements Engine {
     enrolmentLink = (): ReturnType<Engine['enrolmentLink']> => Promise.reject(failure('offline'));
     approve = (): Promise<void> => this.#do(undefined);
     revoke = (): Promise<void> => this.#do(undefined);
+    videoSend = (): Promise<void> => this.#do(undefined);
+    videoKeys = (): Promise<void> => this.#do(undefined);
+    recordConsent = (): Promise<void> => this.#do(undefined);
+    withdrawConsent = (): Promise<void> => this.#do(undefined);
     pushKey = (): Promise<string> => this.#do('');
     pushSubscribed = (): Promise<void> => this.#do(undefined);
 

@@ -14,6 +14,8 @@
  * - A command that fails rejects with `EngineFailure` as its `name`, and the code in its `message` (see `FailureCode`).
  */
 
+import type { ConsentDraft } from './call/call';
+import type { CallCommands, CallEvent } from './call/commands';
 import type { ConsultView, OnCallCommands, OnCallEvent } from './on-call';
 import type {
     AgencyId,
@@ -211,6 +213,9 @@ export type Row =
       })
     /** The first of a consult's channel: what is asked. */
     | (RowBase & { readonly kind: 'consult'; readonly summary: string; readonly urgency: Urgency })
+    /** What a person agreed to about a call, or why nobody could be asked. */
+    | (RowBase & { readonly kind: 'consent'; readonly consent: ConsentDraft })
+    | (RowBase & { readonly kind: 'consent_withdrawn'; readonly consent: MessageId })
     /** A mark of the incident's timeline (product.md, "Timeline"). */
     | (RowBase & {
           readonly kind: 'timeline';
@@ -449,6 +454,7 @@ export interface Snapshot {
 
 export type EngineEvent =
     | OnCallEvent
+    | CallEvent
     | { readonly kind: 'standing'; readonly standing: Standing }
     | { readonly kind: 'link'; readonly link: Link }
     | { readonly kind: 'store'; readonly store: StoreTrouble }
@@ -506,7 +512,7 @@ export type FailureCode =
 
 // ---- commands
 
-export interface Engine extends OnCallCommands {
+export interface Engine extends OnCallCommands, CallCommands {
     /** Begin; `listen` is called with every batch that follows the snapshot. Once per engine. */
     start(listen: (events: readonly EngineEvent[]) => void): Promise<Snapshot>;
     /** Close sockets and stores, keep everything. For a tab that gives way to another. */

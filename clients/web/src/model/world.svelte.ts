@@ -32,6 +32,8 @@ import type {
     UnitId,
     UnitView,
 } from './engine';
+import type { ConsentView } from './call/call';
+import type { CallEvent } from './call/commands';
 import type { ConsultId, ConsultView, DutyView, GuestView, OnCallEvent, OnCallView } from './on-call';
 import { RowWindow } from './row-window.svelte';
 import { OVER_MS } from './typing';
@@ -45,6 +47,9 @@ export interface Sound {
     readonly id: MessageId;
     readonly times: number;
 }
+
+/** What the bridge of a call says, or that a signal did not reach it. */
+export type VideoWord = Exclude<CallEvent, { readonly kind: 'consent' }>;
 
 /** A consult rings, or its alarm is up: make a noise now. */
 export type Ring = Extract<OnCallEvent, { readonly kind: 'ring' }>;
@@ -91,6 +96,8 @@ export class World {
     readonly positions = new SvelteMap<DeviceId, PositionView>();
     readonly alarms = new SvelteMap<number, AlarmView>();
     readonly consults = new SvelteMap<ConsultId, ConsultView>();
+    /** The newest consent of consults' channels. */
+    readonly consents = new SvelteMap<ChannelId, ConsentView>();
     /** Of consults whose guests somebody asked for. */
     readonly guests = new SvelteMap<ConsultId, readonly GuestView[]>();
     /** Who is on call now; null: not asked for yet. */
@@ -111,6 +118,7 @@ export class World {
     readonly #windows = new Map<ChannelId, { readonly window: RowWindow; users: number }>();
     readonly #listeners = new Set<(sound: Sound) => void>();
     readonly #ringers = new Set<(ring: Ring) => void>();
+    readonly #callers = new Set<(word: VideoWord) => void>();
     #queue: EngineEvent[] = [];
 
     constructor(engine: Reading, frame: Frame = (work) => queueMicrotask(work), clock = new Clock()) {
@@ -162,6 +170,8 @@ export class World {
                 for (const listen of this.#listeners) listen(event);
             } else if (event.kind === 'ring') {
                 for (const listen of this.#ringers) listen(event);
+            } else if (event.kind === 'video' || event.kind === 'video_refused') {
+                for (const listen of this.#callers) listen(event);
             }
         }
         if (this.#queue.length === 0) this.#frame(() => this.#flush());
@@ -178,6 +188,12 @@ export class World {
     onRing(listen: (ring: Ring) => void): () => void {
         this.#ringers.add(listen);
         return () => this.#ringers.delete(listen);
+    }
+
+    /** Hear of calls at once, as of sounds: a path does not wait for a frame. */
+    onVideo(listen: (word: VideoWord) => void): () => void {
+        this.#callers.add(listen);
+        return () => this.#callers.delete(listen);
     }
 
     /** The rows of a channel, shared by all who look at it; `closeChannel` once for each call. */
@@ -318,8 +334,14 @@ export class World {
             case 'duty':
                 this.duty = event.duty;
                 break;
+            case 'consent':
+                if (event.consent === null) this.consents.delete(event.channel);
+                else this.consents.set(event.channel, event.consent);
+                break;
             case 'ring':
             case 'sound':
+            case 'video':
+            case 'video_refused':
                 break;
             default:
                 event satisfies never;

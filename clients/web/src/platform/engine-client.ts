@@ -1,7 +1,7 @@
 /**
  * The engine as a page has it: in a worker of its own. Which tab may have one, `tab.ts` says; who loses it calls `stop`.
  */
-import { proxy, type Remote, wrap } from 'comlink';
+import { proxy, type Remote, transfer, wrap } from 'comlink';
 
 import type { Engine, EngineEvent, Snapshot } from '~/model/engine';
 
@@ -31,14 +31,16 @@ export function startWorker(): Engine {
         await remote.stop();
         worker.terminate();
     };
-    return commandsOf(remote, { start, stop });
+    const videoKeys: Engine['videoKeys'] = (consult, port) =>
+        remote.videoKeys(consult, transfer(port, [port]));
+    return commandsOf(remote, { start, stop, videoKeys });
 }
 
-/** Every command of the remote engine, but for the two that this side has a part in. */
-function commandsOf(remote: Remote<Engine>, own: Pick<Engine, 'start' | 'stop'>): Engine {
+/** Every command of the remote engine, but for those that this side has a part in. */
+function commandsOf(remote: Remote<Engine>, own: Pick<Engine, 'start' | 'stop' | 'videoKeys'>): Engine {
     return new Proxy(own as Engine, {
         get: (_, name) => {
-            if (name === 'start' || name === 'stop') return own[name];
+            if (name === 'start' || name === 'stop' || name === 'videoKeys') return own[name];
             // An engine is no promise, whoever awaits it.
             if (typeof name !== 'string' || name === 'then') return undefined;
             return remote[name as keyof Engine];

@@ -2,7 +2,8 @@
  * Events on their way to the screen: gathered for a moment, one batch a time, newest value of each thing only.
  *
  * Crossing from a worker costs; a burst of a thousand positions must not. An event is the whole new value of what it names,
- * so of two for one thing the older need not cross. Order is kept between different things by the newest of each.
+ * so of two for one thing the older need not cross. Order is kept between different things by the newest of each. What the
+ * bridge of a call says is no value but a word: each crosses.
  */
 import type { EngineEvent } from '../engine';
 
@@ -11,6 +12,7 @@ export const GATHER_MS = 25;
 
 export class Announcer {
     private readonly waiting = new Map<string, EngineEvent>();
+    private words = 0;
     private due = false;
     private listen: ((events: readonly EngineEvent[]) => void) | null = null;
 
@@ -27,7 +29,7 @@ export class Announcer {
         if (this.listen === null) return;
         if (event.kind === 'reset') this.forget((waiting) => rowOf(waiting) === event.channel);
         if (event.kind === 'channel_gone') this.forget((waiting) => channelOf(waiting) === event.channel);
-        const key = keyOf(event);
+        const key = keyOf(event) ?? `word ${this.words++}`;
         this.waiting.delete(key);
         this.waiting.set(key, event);
         if (this.due) return;
@@ -70,6 +72,7 @@ function channelOf(event: EngineEvent): string | null {
         case 'sound':
         case 'status_gone':
         case 'position_gone':
+        case 'consent':
             return event.channel;
         case 'position':
             return event.position.channel;
@@ -80,7 +83,8 @@ function channelOf(event: EngineEvent): string | null {
     }
 }
 
-function keyOf(event: EngineEvent): string {
+/** What the event is the newest value of; null: of nothing. */
+function keyOf(event: EngineEvent): string | null {
     switch (event.kind) {
         case 'standing':
         case 'link':
@@ -124,6 +128,11 @@ function keyOf(event: EngineEvent): string {
             return `guests ${event.consult}`;
         case 'ring':
             return `ring ${event.consult}`;
+        case 'consent':
+            return `consent ${event.channel}`;
+        case 'video':
+        case 'video_refused':
+            return null;
         case 'on_call':
         case 'duty':
             return event.kind;

@@ -1,5 +1,5 @@
 /** The commands of `Engine`, each handed to what holds its noun; every failure leaves as `EngineFailure`. */
-import { fromBase64Url, toBase64Url } from '~/protocol/bytes';
+import { type Bytes, fromBase64Url, toBase64Url } from '~/protocol/bytes';
 import { REPEAT_S, writeContent } from '~/protocol/bodies';
 import { readText, noteOfText } from './notes';
 import { Urgency } from '~/protocol/words';
@@ -29,7 +29,8 @@ import type {
     UnitId,
     Urgency as UrgencyName,
 } from '../engine';
-import type { OnCallCommands } from '../on-call';
+import type { ConsentDraft } from '../call/call';
+import type { ConsultId, OnCallCommands } from '../on-call';
 import { StoreFull } from '../ports';
 import { Administration } from './administration';
 import { takeAuthority } from './authority';
@@ -364,6 +365,27 @@ export class Commands extends OnCallDoor implements Engine {
 
     setPersonRule(rule: PersonRule): Promise<PersonRule> {
         return this.do(({ proofs }) => proofs.setRule(rule));
+    }
+
+    // -- calls
+
+    videoSend(consult: ConsultId, body: Bytes): Promise<void> {
+        return this.do(({ work }) => {
+            work.video.send(consult, body);
+            return Promise.resolve();
+        });
+    }
+
+    videoKeys(consult: ConsultId, port: MessagePort): Promise<void> {
+        return this.do(({ work }) => work.video.keys(consult, port));
+    }
+
+    recordConsent(consult: ConsultId, draft: ConsentDraft): Promise<void> {
+        return this.do(({ work }) => work.video.recordConsent(consult, draft));
+    }
+
+    withdrawConsent(consult: ConsultId): Promise<void> {
+        return this.do(({ work }) => work.video.withdrawConsent(consult));
     }
 
     // -- push

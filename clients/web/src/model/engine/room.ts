@@ -28,6 +28,7 @@ import { contentOf, pressingS } from './telling';
 import type { Uploads } from './uploads';
 import { type Reading, readAgain } from './reading';
 import type { SaidBook } from './said';
+import type { ConsentBook } from './consents';
 import type { SendingChannel } from './sending';
 import { ReadMarks } from './read-marks';
 import type { Repeats } from './urgent';
@@ -64,6 +65,10 @@ export interface Host {
     readonly incidentStirred: (id: IncidentId) => void;
     /** What is asked in each consult's channel. */
     readonly said: SaidBook;
+    /** What was agreed to in each consult's channel. */
+    readonly consents: ConsentBook;
+    /** A channel has a new epoch. */
+    readonly committed: (id: ChannelId) => void;
     /** Who is in a channel, or what is said in it, changed. */
     readonly roomChanged: (id: ChannelId, subject: RoomInfo['subject']) => void;
 }
@@ -280,6 +285,7 @@ export class Room implements FollowListener, SendingChannel {
     /** The channel's members or keys changed. */
     private committed(hash: string): void {
         this.strays = straysOf(this, this.host);
+        this.host.committed(this.id);
         this.tellView();
         if (!this.follow.caughtUp) return;
         const row = this.pages.memberRows().find((one) => hash.startsWith(one.id));
@@ -314,6 +320,7 @@ export class Room implements FollowListener, SendingChannel {
         await this.answers.clear();
         // Offsets begin again: what was read of the old history says nothing of the new one.
         await this.marks.clear();
+        await this.host.consents.forget(this.id);
         this.last = null;
         this.host.put({ kind: 'reset', channel: this.id });
         this.host.nudge(this.chain.contentLog);
@@ -405,9 +412,27 @@ export class Room implements FollowListener, SendingChannel {
                 await this.asked(content, entry.device);
                 await this.takeRow(reading);
                 break;
+            case 'consent':
+            case 'consent_withdrawn':
+                await this.consented(content, entry);
+                await this.takeRow(reading);
+                break;
             default:
                 await this.takeRow(reading);
         }
+    }
+
+    private async consented(
+        content: ContentOf<'consent'> | ContentOf<'consent_withdrawn'>,
+        entry: Reading['entry'],
+    ): Promise<void> {
+        const { consents } = this.host;
+        if (this.info.purpose !== 'consult') return;
+        await this.life.untilWritten(() =>
+            content.type === 'consent'
+                ? consents.given(this.id, content, entry)
+                : consents.withdrawn(this.id, content.consent, entry.atMs),
+        );
     }
 
     /** What its creator asks for: nobody else's word, and no later one, counts as the request. */

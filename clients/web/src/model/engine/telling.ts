@@ -8,6 +8,7 @@ import { type Content, type ContentType, placeOf } from '~/protocol/bodies';
 import { SERVER_DEVICE, splitKey } from '~/protocol/ids';
 import { Lane, Mark as MARKS, Urgency as URGENCIES } from '~/protocol/words';
 
+import { draftOf } from './consents';
 import type { ChannelId, DeviceId, Mark, MemberId, MessageId, ProgressView, Row, Urgency } from '../engine';
 import type { Reading } from './reading';
 
@@ -162,6 +163,10 @@ function rowOf(
                 readBack: teller.readBacks(envelope.id),
                 progress: progress(),
             };
+        case 'consent':
+            return { ...common, kind: 'consent', consent: draftOf(content) };
+        case 'consent_withdrawn':
+            return { ...common, kind: 'consent_withdrawn', consent: content.consent };
         case 'timeline': {
             const mark = MARK_NAMES.get(content.mark);
             if (mark === undefined) return null;
@@ -223,6 +228,8 @@ const ROW_TYPES: ReadonlySet<ContentType> = new Set([
     'context_wanted',
     'consult',
     'recommendation',
+    'consent',
+    'consent_withdrawn',
 ]);
 
 export function isRow(lane: Lane, content: Content): boolean {

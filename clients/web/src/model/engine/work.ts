@@ -6,13 +6,13 @@
  * Everything ends with the life; what counts is on disk before.
  */
 import type { Api, TokenSource } from '~/link/api';
-import { Connection, type LinkStatus, type Push, type Sink } from '~/link/connection';
+import { Connection, type LinkStatus, type Push, type Sink, type VideoRefused } from '~/link/connection';
 import { ApiError, Offline, Stopped } from '~/link/errors';
 import type { Bytes } from '~/protocol/bytes';
 import { placeOf, type Content, writeContent } from '~/protocol/bodies';
 import { NOWHERE, type Position } from '~/protocol/follow';
-import { address, type ChannelAddress, idOf } from '~/protocol/ids';
-import type { Batch, Online, Refused, Subscribed } from '~/protocol/messages';
+import { address, type ChannelAddress, type ConsultId, idOf } from '~/protocol/ids';
+import type { Batch, Online, Refused, Subscribed, VideoTold } from '~/protocol/messages';
 import { Compartment, Lane, Mark, Urgency } from '~/protocol/words';
 import { WireError } from '~/protocol/errors';
 import { encodeBody } from '~/sealing/opening/body';
@@ -32,6 +32,7 @@ import type {
 } from '../engine';
 import { type Clock, type Dialer, type Draft, type Random, Step, type Stores } from '../ports';
 import { Alarms } from './alarms';
+import { ConsentBook } from './consents';
 import { Consults } from './consults';
 import { Directories } from './directories';
 import { Duty } from './duty';
@@ -52,6 +53,7 @@ import { Sounds } from './sounds';
 import { pressingS } from './telling';
 import { Uploads } from './uploads';
 import { Upkeep } from './upkeep';
+import { VideoWork } from './video';
 
 const STALE_LOOK_MS = 10_000;
 const SENT_WAIT_MS = 30_000;
@@ -85,6 +87,7 @@ export class Work {
     readonly upkeep: Upkeep;
     readonly consults: Consults;
     readonly duty: Duty;
+    readonly video: VideoWork;
     private readonly connection: Connection;
     private readonly lists: Lists;
     private link: Link;
@@ -98,6 +101,7 @@ export class Work {
         readonly incidents: Incidents,
         readonly alarms: Alarms,
         readonly said: SaidBook,
+        readonly consents: ConsentBook,
         connect: (work: () => Work) => Connection,
     ) {
         const { life, stores, random, put, clock } = parts;
@@ -128,12 +132,15 @@ export class Work {
             freshChanged: () => this.tellFresh(),
             incidentStirred: (id) => this.lists.incidentStirred(id),
             said,
+            consents,
+            committed: (id) => this.video.committed(id),
             roomChanged: (id, subject) => this.consults.roomChanged(id, subject),
         };
         this.rooms = new Rooms(host);
         this.upkeep = new Upkeep(this);
         this.consults = new Consults(this);
         this.duty = new Duty(this);
+        this.video = new VideoWork(this);
         this.sending = new Sending(
             life,
             stores.outbox,
@@ -182,11 +189,13 @@ export class Work {
         const people = await People.restore(history, put);
         const incidents = await Incidents.restore(history, put);
         const said = await SaidBook.restore(history);
-        const work = new Work(parts, home, people, incidents, alarms, said, (late) => {
+        const consents = await ConsentBook.restore(history, (channel) => work.video.consentChanged(channel));
+        const work = new Work(parts, home, people, incidents, alarms, said, consents, (late) => {
             const sink: Sink = {
                 onOnline: () => late().online(),
                 onOffline: () => late().offline(),
                 onPush: (push) => late().push(push),
+                onVideo: (told) => late().videoTold(told),
                 onStatus: (status) => late().status(status),
             };
             const sign = (message: Bytes): Promise<Bytes> => keys.identity.signRaw(message);
@@ -219,6 +228,7 @@ export class Work {
         this.uploads.start();
         this.sending.nudgeAll();
         life.onEnd(() => this.connection.stop());
+        for (const channel of this.consents.channels()) this.video.consentChanged(channel);
     }
 
     // ---- looking
@@ -482,6 +492,15 @@ export class Work {
                 this.chore();
                 break;
         }
+    }
+
+    private videoTold(told: VideoTold | VideoRefused): void {
+        this.video.heard(told);
+    }
+
+    /** Say something to the bridge of a consult's call, now or never. Throws `Offline`. */
+    signal(consult: ConsultId, body: Bytes): void {
+        this.connection.signal(consult, body);
     }
 
     private route(log: ChannelAddress, item: Batch | Subscribed | { kind: 'head'; offset: number }): void {

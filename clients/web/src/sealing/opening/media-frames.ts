@@ -1,0 +1,128 @@
+/**
+ * One call's frames on one device: sealed with the newest epoch's key, opened with whose key they should have. Spec 09, "Sealed
+ * frames". It runs in the sealing worker; time is an argument.
+ *
+ * A sender goes over to a new epoch a moment after its keys came, so that the others have theirs too: whoever is not in the new
+ * epoch hears so much longer, and the bridge stops them at once. Until there is a key nothing is sent: a frame is dropped, never
+ * passed on as it is.
+ */
+import type { DeviceId } from '~/protocol/ids';
+import type { MediaKind } from '~/protocol/video';
+import { SealingError } from '../errors';
+import type { Bytes } from '../public/encoding';
+import { type MediaEpoch, type MediaKey, MediaReceiver, mediaSender } from './media';
+
+/** From a new epoch's keys to the first frame sealed with them. */
+export const SWITCH_MS = 400;
+/** Three of a kind within so long are told to the person. */
+export const ALARM_WINDOW_MS = 10_000;
+export const ALARM_FRAMES = 3;
+/** Frames of who had an m-line before may come for so long after it changed hands. */
+export const HANDOVER_MS = 2_000;
+
+export type FrameTrouble = 'unopened' | 'swapped' | 'replayed';
+
+/** What engine and worker hand over: the epoch, and this device's place in its roster (null: it is not in it). */
+export interface KeyedEpoch {
+    readonly media: MediaEpoch;
+    readonly index: number | null;
+}
+
+/** The keys of one call. */
+export class CallKeys {
+    readonly receiver = new MediaReceiver();
+    #newest: KeyedEpoch | null = null;
+    #before: KeyedEpoch | null = null;
+    #sinceMs = 0;
+
+    /** A newer epoch; an older one changes nothing. */
+    take(epoch: KeyedEpoch, nowMs: number): void {
+        if (this.#newest !== null && epoch.media.epoch <= this.#newest.media.epoch) return;
+        this.receiver.startEpoch(epoch.media, nowMs);
+        this.#before = this.#newest;
+        this.#newest = epoch;
+        this.#sinceMs = nowMs;
+    }
+
+    /** What a sender seals with now; null: it has no key. */
+    sending(nowMs: number): KeyedEpoch | null {
+        if (this.#before !== null && nowMs - this.#sinceMs < SWITCH_MS) return this.#before;
+        this.#before = null;
+        return this.#newest;
+    }
+}
+
+/** One track that goes out. */
+export class FrameSealer {
+    /** Frames that came in; the page compares it with what the encoder made. */
+    given = 0;
+    #key: { readonly epoch: MediaEpoch; readonly key: MediaKey } | null = null;
+
+    constructor(
+        private readonly keys: CallKeys,
+        private readonly media: MediaKind,
+    ) {}
+
+    /** The sealed frame; null: there is no key, nothing may go out. */
+    async seal(frame: Bytes, nowMs: number): Promise<Bytes | null> {
+        this.given += 1;
+        const now = this.keys.sending(nowMs);
+        if (now?.index == null) return null;
+        if (this.#key?.epoch !== now.media)
+            this.#key = { epoch: now.media, key: await mediaSender(now.media, now.index) };
+        return await this.#key.key.sealFrame(this.media, frame);
+    }
+}
+
+/** One m-line's frames as they come in. */
+export class FrameOpener {
+    #device: DeviceId | null = null;
+    #placedMs = -HANDOVER_MS;
+    readonly #troubles = new Map<FrameTrouble, number[]>();
+
+    constructor(
+        private readonly keys: CallKeys,
+        private readonly media: MediaKind,
+        private readonly alarmed: (trouble: FrameTrouble) => void,
+    ) {}
+
+    place(device: DeviceId | null, nowMs: number): void {
+        if (this.#device === device) return;
+        this.#device = device;
+        this.#placedMs = nowMs;
+        this.#troubles.clear();
+    }
+
+    /** The codec's frame; null: it does not hold, and is dropped. */
+    async open(frame: Bytes, nowMs: number): Promise<Bytes | null> {
+        // Whose it should be is not said yet.
+        if (this.#device === null) return null;
+        try {
+            return await this.keys.receiver.openFrame(this.media, frame, this.#device, nowMs);
+        } catch (error) {
+            if (!(error instanceof SealingError)) throw error;
+            this.#count(error.code, nowMs);
+            return null;
+        }
+    }
+
+    #count(code: string, nowMs: number): void {
+        const trouble = TROUBLES[code];
+        // Of an epoch whose commit is under way: no alarm.
+        if (trouble === undefined) return;
+        if (trouble === 'swapped' && nowMs - this.#placedMs < HANDOVER_MS) return;
+        const since = nowMs - ALARM_WINDOW_MS;
+        const times = [...(this.#troubles.get(trouble) ?? []).filter((ms) => ms > since), nowMs];
+        if (times.length >= ALARM_FRAMES) {
+            this.#troubles.delete(trouble);
+            this.alarmed(trouble);
+        } else this.#troubles.set(trouble, times);
+    }
+}
+
+const TROUBLES: Readonly<Record<string, FrameTrouble>> = {
+    E_AEAD: 'unopened',
+    E_FORMAT: 'unopened',
+    E_AUTHZ: 'swapped',
+    E_REPLAY: 'replayed',
+};
