@@ -14,7 +14,7 @@ from leeside_server.adapters.clock import SystemClock
 from leeside_server.adapters.memory_bridges import MemoryBridges
 from leeside_server.config import Config
 from leeside_server.core.video import WordSeal
-from leeside_server.errors import Problem, StartRefused
+from leeside_server.errors import NotReachable, Problem, StartRefused
 from leeside_server.log import get_logger
 from leeside_server.places import make_data_dir, read_redis_url, read_turn_secret
 from leeside_server.ports import Bridges, Clock, StoreRefused
@@ -89,6 +89,14 @@ async def serve_bridge(config: Config, on_ready: Callable[[int], None] | None = 
     """
     make_data_dir(config)
     clock = SystemClock()
+    if not (config.server.data_dir / SECRET_FILE).exists():
+        # One of its own would open no word of any node.
+        raise NotReachable(
+            Problem(
+                f"There is no {SECRET_FILE} in {config.server.data_dir} yet.",
+                "A relay makes it at its first start; onto another machine, copy it from one (mode 0600).",
+            )
+        )
     try:
         secret = await asyncio.to_thread(load_secret, config.server.data_dir / SECRET_FILE, os.urandom)
     except StoreRefused as refused:

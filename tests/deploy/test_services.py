@@ -19,12 +19,13 @@ from deploy.devtool.services import POSTGRES, REDIS
 from leeside_protocol.ids import AgencyId, ChannelAddress, DeviceId
 from leeside_server.adapters.clock import SystemClock
 from leeside_server.adapters.postgres import PostgresStore
+from leeside_server.adapters.redis_bridges import RedisBridges
 from leeside_server.adapters.redis_bus import RedisBus
 from leeside_server.adapters.redis_connection import RedisConnection, RedisPlace, Refusal
 from leeside_server.adapters.redis_latest import RedisLatest
 from leeside_server.adapters.redis_presence import RedisPresence
 from leeside_server.core.writes import Audit, Item
-from leeside_server.ports import LatestValue
+from leeside_server.ports import LatestValue, Workplace
 from tests.support.services import (
     HOST,
     POLL_S,
@@ -105,6 +106,7 @@ async def test_nodes_can_do_with_the_shipped_redis_what_they_do_and_nothing_else
         bus = RedisBus(place, "node1", clock)
         await bus.start(lambda topic, data: heard.put_nowait((topic, data)))
         latest, presence = RedisLatest(place, clock), RedisPresence(place, clock)
+        bridges = RedisBridges(place, "node1 video", clock)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not bus.healthy():  # noqa: ASYNC110 - it becomes so across a network, and tells nobody
@@ -122,8 +124,17 @@ async def test_nodes_can_do_with_the_shipped_redis_what_they_do_and_nothing_else
             assert (await other.online(AGENCY, [DEVICE], clock.now_ms())).devices == frozenset({DEVICE})
             await presence.leave("node1")
             await other.close()
+            await bridges.start(lambda _worker: None)
+            await bridges.announce(Workplace(b"worker-1"))
+            room = bytes(16)
+            placed = await bridges.place(room)
+            assert await bridges.keep(b"worker-1", {room: placed.epoch}) == frozenset()
+            assert [found.worker for found in await bridges.workplaces()] == [b"worker-1"]
+            await bridges.release(b"worker-1", room, placed.epoch)
+            await bridges.say(b"a-node-1", b"a word")
+            await bridges.withdraw(b"worker-1")
         finally:
-            for port in (presence, latest, bus):
+            for port in (bridges, presence, latest, bus):
                 await port.close()
         connection = RedisConnection(place)
         await connection.open()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -37,6 +37,7 @@ from leeside_server.core.identity import MemberRow
 from leeside_server.core.notices import Access
 from leeside_server.core.rows import change, create
 from leeside_server.core.video import AnyWord, Closed, Expelled, Heard, Spoken, WordSeal, room_of
+from leeside_server.core.writes import Object
 from leeside_server.ports import BridgesUnavailable, Workplace
 from leeside_server.relay.node import Node
 from leeside_server.relay.reading import find
@@ -539,6 +540,31 @@ class TestWhoLostIt:
         await pair.end_guest(guest, writer)
         expected = Expelled(word.epoch, word.ticket.room, guest.id, GoneWhy.REMOVED)
         assert await self.gone(pair, writer) == [expected]
+
+    async def test_a_right_that_ended_while_it_was_looked_up(
+        self, pair: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        get_many, store = pair.node.store.get_many, pair.node.store
+        late = [True]
+
+        async def slow(names: Sequence[tuple[AgencyId, str, bytes]]) -> Sequence[Object | None]:
+            found = await get_many(names)
+            if late and any(key == pair.consult for _, _, key in names):
+                late.clear()
+                await pair.to_state(ConsultState.PAGING, pair.world.nodes[1], accepted_by=None)
+                # Who is in the call already is judged by the new row, and it is not looked at again for itself.
+                await pair.node.calls.look()
+            return found
+
+        async with pair.socket(pair.asker, pair.doctor) as (phone, desk):
+            await pair.says(phone, Join(1))
+            await pair.worker.spoken(1)
+            monkeypatch.setattr(store, "get_many", slow)
+            await pair.says(desk, Join(1))
+            word = await pair.worker.spoken(2)
+            await pair.node.calls.look()
+            expected = Expelled(word.epoch, word.ticket.room, pair.doctor.id, GoneWhy.REMOVED)
+            assert pair.worker.gone() == [expected]
 
     async def test_a_word_that_was_lost_is_said_again(
         self, pair: Scene, monkeypatch: pytest.MonkeyPatch

@@ -23,7 +23,7 @@ from msgspec import Meta
 
 from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import ID_BYTES, AgencyId, ConsultId, DeviceId, MemberId
-from leeside_protocol.limits import GUEST_S, VIDEO_BODY_BYTES
+from leeside_protocol.limits import VIDEO_BODY_BYTES
 from leeside_protocol.video.signalling import Admit, ClientSignal, GoneWhy, Join, Part, Restrict, TurnServer
 from leeside_protocol.words import ConsultState, Role
 from leeside_server.core.consult_rights import takes_part
@@ -41,8 +41,9 @@ GUEST_PARTS: Final = {
     Role.INTERPRETER: Part.INTERPRETER,
     Role.RECEIVING_FACILITY: Part.RECEIVING_FACILITY,
 }
-TICKET_MS: Final = GUEST_S * 1000
-"""The longest that a ticket lasts; it is renewed with every signal, and ended early by an `Expelled`."""
+TICKET_MS: Final = 12 * 3_600_000
+"""The longest that a member's ticket lasts. It is renewed with every signal, and ended early by an `Expelled`: this is for the
+day on which no node is left that could say so."""
 TURN_S: Final = 600
 ADDRESS_BYTES: Final = 8
 WORD_AGE_MS: Final = 60_000

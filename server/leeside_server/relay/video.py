@@ -270,6 +270,8 @@ class Calls:
         seat = call.seats.get(right.caller.device)
         if seat is None or seat.out:
             seat = call.seats[right.caller.device] = _Seat(socket, right)
+            # The rows it was judged by may have changed since they were read: the next look sees.
+            call.revisions = {}
             if len(call.seats) > SEATS_KEPT:
                 idle = (device for device, other in call.seats.items() if other.socket.closed)
                 del call.seats[next(idle, next(iter(call.seats)))]
