@@ -86,7 +86,7 @@ async function stage(scene: Scene, asked: URLSearchParams): Promise<void> {
             put(guest);
             return { hurry: () => undefined, leave: () => Promise.resolve() };
         };
-        mount(GuestPage, { target, props: { start } });
+        mount(GuestPage, { target, props: { start, call: scene.call ? new FakeCall(scene.call()) : null } });
     } else {
         const engine = new FakeEngine(scene);
         const handset = fakeHandset(scene.handset);

@@ -3,7 +3,7 @@ import type { CallMe, CallPerson, CallView, ConsentView } from '~/model/call/cal
 import * as a from '~/model/sample';
 import { active, hers, inSession, person, rows, theirs } from '../consult/scenes';
 import { minutesAgo, nightMs, type Scene } from '../scene';
-import { streamOf } from './streams';
+import { heardOf, streamOf } from './streams';
 
 const consult = inSession.id;
 const page = `#/consult/${consult}/call`;
@@ -204,7 +204,13 @@ const doctorScenes: readonly Scene[] = [
     doctors('alone', () => doctorSees({ participants: [] })),
     atDesk(doctors('people', () => doctorSees(), { taps: ['.call header .people'] })),
     atDesk(doctors('keys', () => doctorSees(), { taps: ['key:?'] })),
-    atDesk(doctors('captions', () => doctorSees(), { taps: ['key:s'] })),
+    atDesk(
+        doctors(
+            'captions',
+            () => doctorSees({ participants: [onPhone({ stream: heardOf(onPhone().stream) })] }),
+            { taps: ['key:s'] },
+        ),
+    ),
     atDesk(doctors('about', () => doctorSees(), { taps: ['.notes .about'] })),
     doctors('home', () => doctorSees({ waiting: [supervisor()] }), { path: '#/' }),
 ];
@@ -220,7 +226,7 @@ const supervisorScenes: readonly Scene[] = [
             own: streamOf({ hue: 320, skin: '#c99c7a', shirt: '#3c2b4d' }),
         })),
         name: 'call-supervisor-waiting',
-        snapshot: active(overseer, { consults: [theirs({ ...inSession, may: [] })] }),
+        snapshot: active(overseer, { consults: [theirs({ ...inSession, mine: false, may: [] })] }),
     },
     {
         ...team('withdrawn', () =>
@@ -232,8 +238,47 @@ const supervisorScenes: readonly Scene[] = [
             }),
         ),
         name: 'call-supervisor-withdrawn',
-        snapshot: active(overseer, { consults: [theirs({ ...inSession, may: [] })] }),
+        snapshot: active(overseer, { consults: [theirs({ ...inSession, mine: false, may: [] })] }),
     },
 ];
 
-export const scenes: readonly Scene[] = [...teamScenes, ...doctorScenes, ...supervisorScenes];
+const guest = (name: string, call: View, taps: readonly string[] = []): Scene => ({
+    name: `call-guest-${name}`,
+    snapshot: a.snapshot(),
+    guest: {
+        standing: {
+            kind: 'in',
+            present: [
+                { role: 'responder', people: 2 },
+                { role: 'psychiatrist', people: 1 },
+            ],
+            untilMs: nightMs + 4 * 3_600_000,
+        },
+        online: true,
+        nowMs: nightMs,
+    },
+    call,
+    taps,
+});
+const guestSees = (change: Partial<CallView> = {}): Partial<CallView> =>
+    live({
+        me: self(80, { part: 'interpreter', signs: true }),
+        own: streamOf({ hue: 265, skin: '#d9a987', shirt: '#1d2a30', hands: true }),
+        participants: [onPhone({ member: null }), doctor({ member: null }), clinician({ member: null })],
+        consent: null,
+        ...change,
+    });
+const guestScenes: readonly Scene[] = [
+    guest('door', () => ({ consult })),
+    guest('lobby', () => ({ consult }), ['main .primary']),
+    guest('live', () => guestSees()),
+    guest('restricted', () =>
+        guestSees({
+            me: self(81, { part: 'receiving_facility' }),
+            restricted: true,
+            participants: [onPhone({ member: null, stream: null })],
+        }),
+    ),
+];
+
+export const scenes: readonly Scene[] = [...guestScenes, ...teamScenes, ...doctorScenes, ...supervisorScenes];

@@ -58,3 +58,9 @@ export function streamOf(drawing: Drawing): MediaStream {
     setInterval(() => draw(canvas, drawing), 200);
     return stream;
 }
+
+/** The same with a sound in it: silence. */
+export function heardOf(stream: MediaStream | null): MediaStream {
+    const [silence] = new AudioContext().createMediaStreamDestination().stream.getAudioTracks();
+    return new MediaStream([...(stream?.getVideoTracks() ?? []), ...(silence ? [silence] : [])]);
+}

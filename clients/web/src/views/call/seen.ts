@@ -17,6 +17,8 @@ export interface Seen {
     /** Of the team: this device may show the person in crisis. */
     readonly team: boolean;
     readonly interprets: boolean;
+    /** Guests read nothing of the channel: whether somebody consented, the bridge's restriction alone tells them. */
+    readonly readsConsent: boolean;
 }
 
 export const [seen, see] = createContext<Seen>();

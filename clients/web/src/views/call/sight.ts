@@ -41,5 +41,6 @@ export function sightOf({ call, world }: Held, consult: () => ConsultView | unde
             return part() === 'responder';
         },
         interprets: false,
+        readsConsent: true,
     };
 }
