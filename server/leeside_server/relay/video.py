@@ -32,6 +32,7 @@ from leeside_protocol.video.signalling import (
     Join,
     Leave,
     Migrate,
+    RestartIce,
     TurnServer,
     decode_client_signal,
     encode_signal,
@@ -252,7 +253,8 @@ class Calls:
             # Expelled while a place was looked for.
             return
         now_ms = self._node.clock.now_ms()
-        turn = self._turn(call.room, device, now_ms) if joins else ()
+        # Who wants a new path may need new credentials for it: those before last for ten minutes.
+        turn = self._turn(call.room, device, now_ms) if joins or isinstance(signal, RestartIce) else ()
         ticket = ticket_for(call.room, seat.right.caller, seat.right.part, self._node.id, now_ms, turn)
         await self._say(call, Spoken(call.placement.epoch, ticket, message.body))
         if isinstance(signal, Leave):

@@ -200,7 +200,9 @@ class Room:
             case s.Want():
                 return self._want(member, signal)
             case s.RestartIce():
-                return [Reoffer(device, anew=True)]
+                # Credentials of a TURN server last for minutes: a new path may need new ones, and then the node gave some.
+                fresh: list[Effect] = [self._welcome(member, now_ms)] if ticket.turn else []
+                return [*fresh, Reoffer(device, anew=True)]
             case s.Admit():
                 return self._admit(member, signal, now_ms)
             case s.Restrict():

@@ -219,6 +219,9 @@ class Supervisor:
             while (word := await read_from_worker(process.reader)) is not None:
                 post.heard_s = self._clock.monotonic_s()
                 await self._take(post, word)
+        except asyncio.CancelledError:
+            post.draining = True  # It ends because we do.
+            raise
         finally:
             await self._bury(post, worker, process)
 

@@ -114,6 +114,17 @@ def test_what_speaks_of_an_older_generation_is_dropped(signal: s.ClientSignal) -
     assert world.say(ANA, signal) == []
 
 
+def test_a_new_path_is_offered_with_the_credentials_that_came_with_the_wish() -> None:
+    world = World()
+    world.join(ANA)
+    assert world.say(ANA, s.RestartIce(1)) == [r.Reoffer(ANA, anew=True)]
+    server = s.TurnServer(("turn:turn.example.org",), "user", "credential")
+    world.say(ANA, s.RestartIce(1), turn=(server,))
+    (welcome,) = world.told(ANA, s.Welcome)
+    assert welcome.turn == (server,)
+    assert isinstance(world.effects[-1], r.Reoffer)
+
+
 def test_a_seventh_finds_the_room_full_and_a_member_comes_back_all_the_same() -> None:
     world = World()
     team = [DeviceId(bytes([number]) * 16) for number in range(SEATS)]

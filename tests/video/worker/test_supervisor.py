@@ -129,6 +129,8 @@ async def test_a_worker_in_its_own_process_carries_a_call() -> None:
         (post,) = supervisor.posts
         assert post.pid != os.getpid()
         assert set(post.rooms) == {ROOM}
+    # Its end is the supervisor's own doing.
+    assert supervisor.figures.crashes == 0
 
 
 async def test_a_killed_worker_is_replaced_and_its_people_come_back() -> None:
