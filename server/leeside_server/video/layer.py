@@ -318,11 +318,8 @@ class Track:
 
     def add(self, ssrc: int, rid: str, now_s: float) -> Layer:
         """A stream of this track was seen for the first time, or begins anew under another SSRC."""
-        before = self.layers.get(rid)
         layer = self.layers[rid] = Layer(self, ssrc, rid)
         layer.began_s = now_s
-        if before is not None:
-            before.flowing, before.waiting = [], []
         self.changed(layer, now_s)
         return layer
 

@@ -73,6 +73,17 @@ class TestStreams:
         assert plane.uplink.refused == 1
         assert sorted(layer.rid for layer in plane.uplink.tracks["1"].layers.values()) == ["", "f", "h", "q"]
 
+    def test_a_ninth_leaves_nothing_behind(self) -> None:
+        plane = Plane()
+        for place, rid in enumerate((b"q", b"h", b"f")):
+            plane.camera.send(packet(10 + place, rid=rid), 1.0)
+            plane.camera.send(packet(20 + place, payload_type=97, repaired=rid), 1.0)
+        plane.camera.send(packet(40), 1.0)
+        plane.uplink.bind("1", 40, 41, 1.0)
+        plane.camera.send(packet(30, b"0", 111), 1.0)
+        assert plane.uplink.refused == 1
+        assert not plane.uplink.tracks["0"].layers
+
     @pytest.mark.parametrize(
         "data",
         [

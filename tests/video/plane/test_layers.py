@@ -241,7 +241,9 @@ def test_a_sender_that_begins_anew_under_another_number_is_followed() -> None:
     fresh = Camera(plane.uplink, ssrc=77, repair_ssrc=78, sequence=9, timestamp=5, picture=50)
     fresh.send(fresh.frame(key=True), 1.5)
     assert len(plane.ear.frames(plane.picture)) == 1, "not more often than once a second"
-    fresh.send(fresh.frame(key=True), 2.5)
+    fresh.send(fresh.frame(), 2.5)
+    assert plane.picture.state is SlotState.WAIT_KEY
+    fresh.send(fresh.frame(key=True), 2.55)
     fresh.send(fresh.frame(), 2.6)
     assert len(plane.ear.frames(plane.picture)) == 3
     lost = fresh.frame()
@@ -297,6 +299,15 @@ def test_what_turns_the_picture_is_passed_on() -> None:
         turned = packet[:12] + b"\xbe\xde\0\2" + b"\x10\x31\x70\x01" + bytes(4) + packet[12 + 4 + 8 :]
         plane.camera.send(turned, 1.0)
     assert {packet.extensions.get(7) for packet in plane.ear.of(plane.picture)} == {b"\x01"}
+
+
+def test_what_was_shown_is_forgotten_with_whom_it_showed() -> None:
+    plane = Plane()
+    plane.attach()
+    plane.camera.send(plane.camera.frame(key=True), 1.0)
+    plane.picture.detach()
+    plane.picture.attach(Plane().uplink.tracks["1"], 1.1)
+    assert not plane.picture.resend(1, 1.2)
 
 
 def test_close_empties_the_slots_of_others_and_its_own() -> None:

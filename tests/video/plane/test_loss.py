@@ -91,6 +91,10 @@ class TestUpstream:
         assert len(plane.asked(206, 1)) == 1
         plane.camera.send(plane.camera.frame(key=True), 4.2)
         assert len(plane.ear.frames(plane.picture)) == 3
+        (layer,) = plane.uplink.tracks["1"].layers.values()
+        report = layer.report(4.3)
+        assert report is not None
+        assert (report.lost, report.fraction) == (0, 0), "the sender leapt"
 
     def test_what_is_asked_for_in_a_second_is_bounded(self) -> None:
         plane = Plane()
@@ -104,13 +108,30 @@ class TestUpstream:
             plane.uplink.due(1.05 + tick / 100)
             asked += len(nacked(plane.asked(205, 1)))
         assert asked == 1_000
+        for tick in range(400):
+            plane.uplink.due(2.0 + tick / 20)
+        (layer,) = plane.uplink.tracks["1"].layers.values()
+        assert layer.lost == 1_000, "nor is more than that remembered"
+
+    def test_what_was_lost_before_somebody_came_is_not_for_them(self) -> None:
+        plane = Plane()
+        plane.camera.send(plane.camera.frame(key=True), 1.0)
+        first, lost, last = plane.camera.frame()
+        plane.camera.send([first, last], 1.03)
+        plane.attach(1.05)
+        plane.camera.send(plane.camera.frame(key=True), 1.06)
+        plane.camera.send(plane.camera.repair(lost), 1.1)
+        plane.camera.send(plane.camera.frame(), 1.13)
+        assert [packet.sequence for packet in plane.ear.of(plane.picture)] == [1, 2, 3, 4, 5, 6]
+        assert [data for _, data in plane.ear.frames(plane.picture)] == plane.camera.frames[2:]
 
     def test_padding_on_the_repair_stream_goes_nowhere(self) -> None:
         plane = Plane()
         plane.attach()
         plane.camera.send(plane.camera.frame(key=True), 1.0)
         before = len(plane.ear.heard)
-        pad = bytearray(plane.camera.repair(plane.camera.sent[0])[:20]) + bytes(9) + b"\x0a"
+        next_number = struct.pack("!H", plane.camera.sequence)
+        pad = bytearray(plane.camera.repair(plane.camera.sent[0])[:20]) + next_number + bytes(7) + b"\x0a"
         pad[0] |= 0x20
         plane.camera.send(bytes(pad), 1.1)
         assert len(plane.ear.heard) == before

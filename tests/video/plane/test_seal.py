@@ -55,6 +55,13 @@ class TestPicture:
         plane.camera.send(last, 1.0)
         assert len(plane.ear.heard) == len(earlier) + 1
 
+    def test_what_was_held_goes_on_in_order(self) -> None:
+        plane = Plane()
+        plane.attach()
+        *earlier, last = plane.camera.frame(key=True, size=9_000)
+        plane.camera.send([*reversed(earlier), last], 1.0)
+        assert [packet.sequence for packet in plane.ear.heard] == list(range(1, len(earlier) + 2))
+
     def test_frames_of_a_trusted_stream_go_on_as_they_come(self) -> None:
         plane = watched()
         before = len(plane.ear.heard)
