@@ -28,7 +28,7 @@ from leeside_server.errors import ConfigInvalid
 from leeside_server.findings import Finding, Report, Verdict
 from leeside_server.machine import examine_machine
 from leeside_server.ports import StoreRefused, StoreUnavailable
-from leeside_server.video_checks import examine_video
+from leeside_server.video_checks import examine_call, examine_video
 from leeside_server.web_files import examine_web
 
 SLOW_REDIS_US: Final = 5_000.0
@@ -42,13 +42,14 @@ SELECT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), fals
 
 
 async def examine(config: Config) -> Report:
-    """Run every check that this configuration calls for. Takes some seconds at most."""
+    """Run every check that this configuration calls for. Takes some seconds, and with a bridge those of a call."""
     findings = [*await asyncio.to_thread(examine_machine, config)]
     findings += [finding async for finding in _store(config)]
     if config.bus.kind == "redis":
         findings += [finding async for finding in _redis(config)]
     findings += await asyncio.to_thread(examine_web, config)
     findings += await asyncio.to_thread(examine_video, config)
+    findings += await examine_call(config)
     return Report(tuple(findings))
 
 

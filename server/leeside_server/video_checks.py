@@ -1,4 +1,5 @@
-"""Checks of the video bridge's settings on this machine: packages, addresses, ports, TURN. Nothing is sent to anybody."""
+"""Checks of the video bridge on this machine: packages, addresses, ports, TURN; and a real call, through TURN where there is one.
+The call is between two clients of our own in a worker of its own; a running server is not disturbed."""
 
 from __future__ import annotations
 
@@ -125,6 +126,58 @@ def turn(config: Config) -> Finding:
             'Add one such as "turns:turn.example.org:443?transport=tcp" to [turn] urls.',
         )
     return Finding("video_turn", Verdict.WELL, "A TURN server with TLS on port 443 is named.")
+
+
+STEPS: Final = {
+    "worker": ("a worker did not start", "Look at what stands above, and for the fault on standard error."),
+    "turn": (
+        "the TURN server gave no address",
+        (
+            "Compare its static-auth-secret with [turn] secret_file, its clock with this machine's, and look whether it is reached "
+            "from here; its journal says what it refused."
+        ),
+    ),
+    "path": (
+        "nothing came through to the bridge",
+        (
+            "The TURN server may speak to allowed-peer-ip alone: name there what clients are told ([video] public, else listen). "
+            "The firewall must let it reach the bridge's UDP ports."
+        ),
+    ),
+    "handshake": (
+        "the handshake with the bridge failed",
+        "Something between changes packets: look at the network.",
+    ),
+    "media": ("no sound came back", "Something between drops packets: look at the firewall's limits."),
+}
+"""How far a trial call came, in words, and what to do."""
+
+
+async def examine_call(config: Config) -> Sequence[Finding]:
+    """Place a call, over each TURN URL or straight where there is none; nothing where this process has no bridge."""
+    if "video" not in config.server.roles or importlib.util.find_spec("aiortc") is None:
+        return ()
+    # Not at the top: a node without a bridge does not have its packages.
+    from leeside_server.video.trial import TrialFailed, Way, trial_call
+
+    try:
+        secret = places.read_turn_secret(config)
+    except ConfigInvalid:
+        return ()
+    found: list[Finding] = []
+    # The ports that the firewall lets in, unless the server has them now.
+    port = config.video.port if ports(config).verdict is Verdict.WELL else 0
+    for url in config.turn.urls or ("",):
+        named = url or "the straight way"
+        try:
+            took_s = await trial_call(config.video.listen, config.video.public, Way(url, secret), port)
+        except TrialFailed as failed:
+            says, fix = STEPS[failed.step]
+            found.append(Finding("video_call", Verdict.BAD, f"No call over {named}: {says}.", fix))
+        else:
+            words = f"Two clients of this server met in a call over {named}."
+            found.append(Finding("video_call", Verdict.WELL, words, "", round(took_s, 2), "s"))
+    return found
 
 
 def _wanted(hosts: Sequence[str], first: int, count: int) -> Iterator[tuple[str, int]]:

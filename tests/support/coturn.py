@@ -36,7 +36,7 @@ from tests.support.turn_client import Address, NoAnswer, Refused, TurnClient
 
 CONFIGURATION: Final = ROOT / "deploy/turn/turnserver.conf"
 NAME: Final = "turn.example.org"
-SECRET: Final = "of-the-tests"
+SECRET: Final = "of-the-tests, at least 32 characters of it"
 LIFETIME_S: Final = 600
 PORT: Final = 3478
 _PLACEHOLDER: Final = re.compile(r"^[^#]*<[^>\n]+>", re.MULTILINE)
@@ -73,6 +73,11 @@ class Coturn:
     @property
     def tls_address(self) -> Address:
         return self.host, self.tls_port
+
+    @property
+    def ca_file(self) -> Path:
+        """The authority that its certificate comes from."""
+        return self.process.folder / "ca.pem"
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -153,8 +158,9 @@ def coturn_running(changes: Mapping[str, str] | None = None) -> Generator[Coturn
     with own_addresses(4, 6, 4, 6) as (host, host6, bridge, bridge6):
         folder = Path(tempfile.mkdtemp(prefix="leeside-coturn-"))
         authority = trustme.CA()
-        certificate = authority.issue_cert(NAME)
+        certificate = authority.issue_cert(NAME, host)
         certificate.private_key_pem.write_to_path(str(folder / "server.key"))
+        authority.cert_pem.write_to_path(str(folder / "ca.pem"))
         (folder / "server.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
         # The address is ours alone, and so is every port of it.
         tls_port = 443 if os.geteuid() == 0 else free_port()

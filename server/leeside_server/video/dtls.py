@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
@@ -137,8 +137,8 @@ class _Path:
 
 
 class Dtls:
-    """The handshake of one peer: the bridge is the server, the peer begins. `send` writes a datagram to the peer's path
-    and may drop it. `on_closed` hears, once, that the peer said goodbye."""
+    """The handshake of one peer: the bridge is the server, the peer begins (`role` "client": who tries a call out). `send`
+    writes a datagram to the peer's path and may drop it. `on_closed` hears, once, that the peer said goodbye."""
 
     def __init__(
         self,
@@ -146,13 +146,15 @@ class Dtls:
         buffers: Buffers,
         send: Callable[[bytes], None],
         on_closed: Callable[[], None],
+        *,
+        role: Literal["server", "client"] = "server",
     ) -> None:
         self._path = _Path(send)
         self._buffers = buffers
         self._on_closed = on_closed
         self._closing = False
         self._transport = RTCDtlsTransport(cast("Any", self._path), [certificate.inner])
-        cast("Any", self._transport)._set_role("server")
+        cast("Any", self._transport)._set_role(role)
         self._transport.on("statechange", self._changed)
 
     def feed(self, data: bytes) -> bool:
