@@ -566,6 +566,8 @@ ENVIRONMENT: Final[dict[str, tuple[str, str]]] = {
     "LEESIDE_REDIS_PREFIX": ("bus", "prefix"),
     "LEESIDE_VIDEO_LISTEN": ("video", "listen"),
     "LEESIDE_VIDEO_PUBLIC": ("video", "public"),
+    "LEESIDE_VIDEO_PORT": ("video", "port"),
+    "LEESIDE_VIDEO_WORKERS": ("video", "workers"),
     "LEESIDE_TURN_URLS": ("turn", "urls"),
     "LEESIDE_TURN_SECRET_FILE": ("turn", "secret_file"),
     "LEESIDE_MAP_FILE": ("web", "map_file"),

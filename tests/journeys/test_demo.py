@@ -16,8 +16,10 @@ import pytest
 
 from leeside.api import Api
 from leeside.bodies import Recommendation
+from leeside.demo.call import PICTURES, agreed
 from leeside.demo.lan import NoNetwork, own_address
 from leeside.events import Report, Ring
+from leeside.media import Call, Pattern
 from leeside.profile import Identity
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelId, ConsultId, MemberId
@@ -153,6 +155,34 @@ async def test_a_consult_is_answered_by_dr_nair_unless_a_psychiatrist_came(tmp_p
                 await psychiatrist.consults.accept(ConsultId(bytes.fromhex(asked.id)))
                 await line_with(running.lines, '"tried":"accepted"')
         assert await running.end() == 0
+
+
+async def test_dr_nair_comes_into_the_call_and_its_link_is_shown(tmp_path: Path) -> None:
+    async with demo(tmp_path, "--pace", "0.3") as running:
+        asking = await come_in(running, "responder", tmp_path)
+        async with asking.open(running.invitation["url"]) as client:
+            await until(lambda: any(i.purpose == "unit" for i in client.channels()), "the unit's channel")
+            asked = await client.consults.request("Can you see him?", urgency=Urgency.URGENT)
+            consult, channel = ConsultId(bytes.fromhex(asked.id)), ChannelId(bytes.fromhex(asked.channel))
+            link = msgspec.json.decode(await line_with(running.lines, "video_link"))["video_link"]
+            assert link == f"{running.invitation['url']}/#/consult/{asked.id}/call"
+            await client.record_consent(channel, agreed())
+            async with Call.join(client, consult, source=Pattern(), person=True) as call:
+                await call.wait_for(
+                    lambda one: any(seen.pictures_decoded > 5 for seen in one.seen.values()), RUN_S
+                )
+                await line_with(running.lines, '"video":"live"')
+            await client.consults.end(consult)
+        assert await running.end() == 0
+
+
+async def test_the_check_of_the_call_shows_it_at_both_ends_and_nothing_at_the_bridge(tmp_path: Path) -> None:
+    shell = Shell.at(tmp_path / "outside", TMPDIR=str(tmp_path))
+    done = await shell.leeside("demo", "--json", "--no-web", "--video-check")
+    (seen,) = [said for line in done.out.splitlines() if "bridge" in (said := msgspec.json.decode(line))]
+    assert min(seen["responder"], seen["psychiatrist"]) >= PICTURES
+    assert seen["passed"] > 0
+    assert seen["bridge"] == 0
 
 
 async def test_without_the_web_there_are_no_links(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from leeside.bodies import Consent, ConsentBy, ConsentMethod
@@ -28,6 +29,7 @@ from leeside_protocol.video.formats import MediaKind
 from leeside_protocol.video.signalling import Part
 from leeside_protocol.words import Discipline, Role
 from tests.faults.node import NodeSettings, VideoBy
+from tests.support.shell import Shell, line_with
 from tests.support.stage import EACH, Stage, one_node, two_nodes
 from tests.support.town import Person, Town, now_ms, open_town, texts, until
 
@@ -261,3 +263,23 @@ async def test_a_muted_picture_stays_away_and_sound_goes_on(video_stage: Stage, 
         assert near.seen[scene.priya.device].pictures_decoded == shown
         await far.mute(MediaKind.VIDEO, muted=False)
         await near.wait_for(shows(scene.priya.device, shown + SHOWN), CALL_S)
+
+
+async def test_a_terminal_is_in_the_call_and_says_what_comes(
+    video_stage: Stage, town: Town, tmp_path: Path
+) -> None:
+    async with talking(video_stage, town) as (scene, near, far):
+        home = tmp_path / "terminal"
+        profile = scene.ben.save_profile(home, video_stage.url(0))
+        shell = Shell.at(home)
+        async with shell.following(
+            "--json", "--profile", profile, "consult", "video", scene.consult.hex()
+        ) as lines:
+            for call in (near, far):
+                await call.wait_for(shows(scene.ben.device), CALL_S)
+            told = {scene.ana.device.hex(), scene.priya.device.hex()}
+            while told:
+                line = msgspec.json.decode(await line_with(lines, '"device"'))
+                assert line["alarm"] is None
+                if line["pictures"] > SHOWN and line["sounds"] > SHOWN:
+                    told.discard(line["device"])

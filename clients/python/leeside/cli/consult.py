@@ -11,19 +11,19 @@ from typing import Annotated, Final
 import typer
 
 from leeside import events as e
-from leeside.api import ApiError, every
+from leeside.api import every
 from leeside.cli.chat import show as show_line
-from leeside.cli.exits import CommandError, Exit
+from leeside.cli.consult_named import STATES, ConsultArgument, find_consult
 from leeside.cli.invocation import SignedIn, invocation, wait
 from leeside.cli.lines import Line, LinkNews, line_of, object_of
 from leeside.cli.live import ONLINE_S, Live, live, need_link, settle
 from leeside.cli.names import Names, find_incident, find_unit, names_for
 from leeside.cli.registry import Choice, choose
 from leeside.cli.screen import Screen, age, moment, short
+from leeside.cli.video import video
 from leeside.consult_tending import COMING, OVER, SEARCHING
 from leeside.consults import Consults
 from leeside_protocol import oncall as o
-from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId, ConsultId, IncidentId, LadderId, UnitId
 from leeside_protocol.sealing.public.commit import Authorisation
 from leeside_protocol.words import ConsultEvent, ConsultState, Role, Urgency
@@ -32,15 +32,6 @@ PAGE: Final = 100
 IN_ORDER_S: Final = 10.0
 """How long a command that accepted stays to take the others out of the channel; another device of theirs would else."""
 URGENCIES: Final = {Urgency.URGENT: "URGENT", Urgency.IMPORTANT: "important", Urgency.ROUTINE: "routine"}
-STATES: Final = {
-    ConsultState.REQUESTED: "waits for a supervisor",
-    ConsultState.PAGING: "somebody is being asked",
-    ConsultState.ACCEPTED: "accepted",
-    ConsultState.IN_SESSION: "in session",
-    ConsultState.ENDED: "ended",
-    ConsultState.CANCELLED: "cancelled",
-    ConsultState.EXHAUSTED: "NOBODY CAME",
-}
 TRIED: Final = {
     ConsultEvent.PAGED: "asked",
     ConsultEvent.UNREACHABLE: "cannot be reached",
@@ -79,8 +70,6 @@ class Ground(StrEnum):
 
 
 app = typer.Typer(help="Consults with whoever is on call.", no_args_is_help=True)
-
-ConsultArgument = Annotated[str, typer.Argument(metavar="CONSULT", help="An id, or its first digits.")]
 
 
 # ---- asking
@@ -182,7 +171,7 @@ def show(context: typer.Context, consult: ConsultArgument) -> None:
     run = invocation(context)
 
     async def work(desk: SignedIn) -> tuple[o.Consult, Names]:
-        found = await _find(desk, consult)
+        found = await find_consult(desk, consult)
         return found, await names_for(desk, _people(found))
 
     found, names = run.run(work)
@@ -244,7 +233,7 @@ def _register(deed: Deed) -> None:
         async def work() -> None:
             async with live(run) as found:
                 await need_link(run, found)
-                key = ConsultId(bytes.fromhex((await _find(found.desk, consult)).id))
+                key = ConsultId(bytes.fromhex((await find_consult(found.desk, consult)).id))
                 answer = await deed.carry_out(found.client.consults, key)
                 if deed.stays:
                     await _in_order(found, answer)
@@ -290,7 +279,7 @@ def side(
     async def work() -> None:
         async with live(run) as found:
             await need_link(run, found)
-            known = await _find(found.desk, consult)
+            known = await find_consult(found.desk, consult)
             await settle(found.client, ChannelId(bytes.fromhex(known.channel)), ONLINE_S)
             channel = await found.client.consults.open_side(
                 ConsultId(bytes.fromhex(known.id)), Authorisation[ground.name], record
@@ -298,6 +287,9 @@ def side(
             run.screen.say(f"The clinicians' channel: leeside chat {short(channel)}", {"channel": channel})
 
     wait(work())
+
+
+app.command("video")(video)
 
 
 # ---- ringing
@@ -359,24 +351,6 @@ def consult_line(event: e.Event, found: Live) -> Line | None:
 
 
 # ---- inside
-
-
-async def _find(desk: SignedIn, text: str) -> o.Consult:
-    """The consult that a person means: one that goes on, or a whole id of any."""
-    if len(text) == 2 * len(bytes(16)):
-        try:
-            return await desk.api.consult(text.lower())
-        except ApiError as error:
-            if error.code is not WireError.NOT_FOUND:
-                raise
-    active: list[o.Consult] = await every(lambda after: desk.api.consults("active", after))
-    found: list[o.Consult] = [*active, *(await every(lambda after: desk.api.consults("ended", after)))]
-    if not found:
-        raise CommandError("No consult concerns you.", Exit.NOT_FOUND, "not_found")
-    going_on = {consult.id for consult in active}
-    choices = [Choice(bytes.fromhex(c.id), "", STATES[c.state], past=c.id not in going_on) for c in found]
-    chosen = choose("consult", text, choices).id.hex()
-    return next(consult for consult in found if consult.id == chosen)
 
 
 def _people(consult: o.Consult) -> set[str]:

@@ -17,6 +17,8 @@ from rich.text import Text
 from leeside.cli.exits import CommandError, Exit
 from leeside.cli.invocation import invocation, wait
 from leeside.cli.screen import Screen
+from leeside.client import Leeside
+from leeside.demo import call, oncall
 from leeside.demo.agency import CAST, PASSPHRASE, Agency, kept, make, moved, passphrase_file, trusted
 from leeside.demo.drill import PACE_S, Drill, taking_part
 from leeside.demo.guests import Guests
@@ -47,6 +49,12 @@ def demo(
         bool, typer.Option("--lan", help="Over HTTPS for phones and others on this network.")
     ] = False,
     web: Annotated[bool, typer.Option("--web/--no-web", help="Links for browsers.")] = True,
+    video_check: Annotated[
+        bool,
+        typer.Option(
+            "--video-check", help="No drill: a call of two, and what of it each end sees, and the bridge."
+        ),
+    ] = False,
 ) -> None:
     """Start a server with a small agency and play a drill in it. Browsers and other terminals can take part."""
     run = invocation(context)
@@ -54,7 +62,7 @@ def demo(
         # Before anything is started: without a network there is nothing to offer it to.
         reached = prepared(root, own_address()) if lan else None
         place = Place(root / "server", root / "server.log", port, reached)
-        wait(_demo(run.screen, root, place, Play(once, seconds, pace_s, web)))
+        wait(_demo(run.screen, root, place, Play(once, seconds, pace_s, web, video_check)))
     run.screen.say("The demo has ended.", {"ended": True})
 
 
@@ -66,6 +74,7 @@ class Play:
     seconds: float
     pace_s: float
     web: bool
+    video_check: bool
 
 
 @contextmanager
@@ -106,6 +115,9 @@ async def _demo(screen: Screen, root: Path, place: Place, how: Play) -> None:
 async def _play(screen: Screen, root: Path, place: Place, how: Play) -> None:
     passphrase_file(root)
     async with _standing(screen, root, place) as agency, agency.people() as people:
+        if how.video_check:
+            await _check_video(screen, agency, people)
+            return
         drill = Drill(agency, people, screen.say, how.pace_s)
         if not how.web or not await page_served(agency.url, trusted(agency.url, root)):
             if how.web:
@@ -123,7 +135,11 @@ async def _play(screen: Screen, root: Path, place: Place, how: Play) -> None:
         async with Guests.invited(agency, people, told) as guests:
             _introduce(screen, agency, guests.links, place)
             colleague = Colleague(
-                people["priya"], people["sofia"], lambda m: agency.shown(MemberId(bytes.fromhex(m))), told
+                people["priya"],
+                people["sofia"],
+                lambda m: agency.shown(MemberId(bytes.fromhex(m))),
+                told,
+                agency.public or agency.url,
             )
             works = [
                 asyncio.ensure_future(work)
@@ -138,6 +154,29 @@ async def _play(screen: Screen, root: Path, place: Place, how: Play) -> None:
                 for task in works:
                     task.cancel()
                 await asyncio.gather(*works, return_exceptions=True)
+
+
+async def _check_video(screen: Screen, agency: Agency, people: dict[str, Leeside]) -> None:
+    if not call.possible():
+        raise CommandError("Calls need more: pip install 'leeside[video]'.", Exit.FAILED, "not_installed")
+    async with agency.office() as office:
+        await oncall.stand(office, agency.made.members["priya"])
+    try:
+        seen = await call.check(agency, people, screen.say)
+    except TimeoutError:
+        raise CommandError("No call came about in time.", Exit.TRY_AGAIN, "no_call") from None
+    screen.say(
+        f"Pictures decoded: {seen.responder} at the responder's, {seen.psychiatrist} at the psychiatrist's, and "
+        f"{seen.bridge} of the {seen.passed} that passed the bridge.",
+        {
+            "responder": seen.responder,
+            "psychiatrist": seen.psychiatrist,
+            "passed": seen.passed,
+            "bridge": seen.bridge,
+        },
+    )
+    if not seen.holds:
+        raise CommandError("That is not as it should be.", Exit.ALARM, "video_check")
 
 
 @asynccontextmanager
@@ -187,7 +226,12 @@ def _introduce(screen: Screen, agency: Agency, links: dict[str, str], place: Pla
             screen.out.print(Text(f"   {part:13}{link}"), soft_wrap=True)
         screen.say("A link works once and for 15 minutes; the next one is shown here.")
         screen.say(
-            "Ask for a consult as the responder: it rings at the psychiatrist's, and climbs to the supervisor unanswered."
+            "Ask for a consult as the responder: it rings at the psychiatrist's, and climbs to Dr Nair, who comes by herself."
+        )
+        screen.say(
+            "Once it is accepted, the link of its call is shown here. A call begins when consent was recorded."
+            if call.possible()
+            else "No calls here: they need more (pip install 'leeside[video]')."
         )
     if place.lan is not None:
         _explain_lan(screen, place.lan, agency.public)

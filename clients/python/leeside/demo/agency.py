@@ -101,6 +101,18 @@ class Agency:
         return next((c.shown for c in CAST if c.name == name), name or "somebody")
 
     @asynccontextmanager
+    async def office(self) -> AsyncGenerator[Api]:
+        """The administrator's half of the server, in a session of its own: their client renews the one that the profile
+        keeps."""
+        with Keystore.open(profile(ADMIN, self.root).keystore_path, unlock()) as keystore:
+            keys = load_keys(keystore)
+        verify = trusted(self.url, self.root)
+        async with Api(self.url, verify=verify) as outside:
+            session = Session(outside, keys.device_id, keys.identity.sign_raw)
+            async with Api(self.url, session, verify=verify) as office:
+                yield office
+
+    @asynccontextmanager
     async def people(self) -> AsyncGenerator[dict[str, Leeside]]:
         """A client for everyone but the administrator, online."""
         async with AsyncExitStack() as stack:

@@ -23,11 +23,10 @@ from leeside import authority as a
 from leeside.api import Api, ApiError
 from leeside.client import Leeside
 from leeside.demo import oncall
-from leeside.demo.agency import ADMIN, Agency, now_ms, opened, trusted, unlock
+from leeside.demo.agency import ADMIN, Agency, now_ms, opened, unlock
 from leeside.errors import LeesideError
 from leeside.keystore import Keystore, replace_file
-from leeside.profile import load_identity, load_keys, profile
-from leeside.session import Session
+from leeside.profile import load_identity, profile
 from leeside_protocol import resources as r
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId, DeviceId, MemberId
@@ -105,12 +104,8 @@ class Guests:
         async with AsyncExitStack() as stack:
             admin = await stack.enter_async_context(opened(home))
             with Keystore.open(home.keystore_path, unlock()) as keystore:
-                keys, identity = load_keys(keystore), load_identity(keystore)
-            verify = trusted(agency.url, agency.root)
-            outside = await stack.enter_async_context(Api(agency.url, verify=verify))
-            # A session of its own: the client renews the one that the profile keeps.
-            session = Session(outside, keys.device_id, keys.identity.sign_raw)
-            office = await stack.enter_async_context(Api(agency.url, session, verify=verify))
+                identity = load_identity(keystore)
+            office = await stack.enter_async_context(agency.office())
             guests = cls(agency, people, tell, admin, office, a.authority_key(seed), identity.root_pub, seed)
             guests._restore()
             guests._rota = await oncall.stand(office, agency.made.members["priya"])

@@ -1,8 +1,9 @@
 """Who is on call in the demo, and what happens to a consult there.
 
 A rota that Dr Priya Nair holds, and a ladder of short steps: the rota, the backup (Dr Nair), and behind them, as everywhere,
-the supervisors. Whoever comes by the psychiatrist's link takes the rota over: it rings in their browser, and climbs when they
-do not answer. While nobody has come by that link Dr Nair answers herself, so that a responder alone sees a consult through.
+the supervisors. Whoever comes by the psychiatrist's link takes the rota over: it rings in their browser, and climbs to Dr Nair
+when they do not answer. She comes by herself, at once while nobody has come by that link, and goes into the call, so that a
+responder alone sees a consult through.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from typing import Final
 from leeside import events as e
 from leeside.api import Api, every
 from leeside.client import Leeside
+from leeside.demo import call
 from leeside.errors import LeesideError
 from leeside_protocol import oncall as o
 from leeside_protocol.ids import ChannelId, ConsultId
-from leeside_protocol.words import ConsultState
+from leeside_protocol.words import ConsultEvent, ConsultState
 
 ROTA: Final = "Psychiatrist on call"
 LADDER: Final = "Psychiatry"
 STEP_S: Final = 20
 """Shorter than anybody should have at night: a demo is watched."""
 ANSWER_S: Final = 6.0
+LATE_S: Final = 12.0
+"""How long she lets it ring when it was somebody else's before: long enough to see it climb."""
 PHONE: Final = o.Phone("County crisis line (invented)", "+15555550100")
 DAY_MS: Final = 86_400_000
 ADVICE: Final = "Restart sertraline tomorrow at the clinic, not tonight. The sister stays until then."
@@ -77,6 +81,8 @@ class Colleague:
     shown: Callable[[str], str]
     """The shown name of a member, by their id."""
     tell: Tell
+    public: str
+    """Where browsers find the server."""
 
     async def attend(self) -> None:
         """Until cancelled."""
@@ -92,6 +98,10 @@ class Colleague:
                 consult = event.consult
                 for line in consult.tried[told.get(consult.id, 0) :]:
                     self.tell(self._line(line), {"consult": consult.id, "tried": line.event})
+                    if line.event == ConsultEvent.ACCEPTED and call.possible():
+                        # The same page for both: whoever has the consult open goes there by a tap as well.
+                        video = f"{self.public}/#/consult/{consult.id}/call"
+                        self.tell(f"   [video]    {video}", {"consult": consult.id, "video_link": video})
                 told[consult.id] = len(consult.tried)
 
     def _line(self, tried: o.Tried) -> str:
@@ -102,13 +112,13 @@ class Colleague:
         begun: set[str] = set()
         async with asyncio.TaskGroup() as group:
             async for event in self.priya.follow():
-                if isinstance(event, e.Ring) and event.consult.id not in begun and event.consult.step == 0:
+                if isinstance(event, e.Ring) and event.consult.id not in begun:
                     begun.add(event.consult.id)
                     group.create_task(self._come(event.consult))
 
     async def _come(self, consult: o.Consult) -> None:
         """Accept, be there, recommend. Somebody else may have been first, or it was cancelled: then there is nothing to do."""
-        await asyncio.sleep(ANSWER_S)
+        await asyncio.sleep(ANSWER_S if consult.step == 0 else LATE_S)
         key, channel = ConsultId(bytes.fromhex(consult.id)), ChannelId(bytes.fromhex(consult.channel))
         with contextlib.suppress(LeesideError):
             now = self.priya.consults.known.get(key)
@@ -116,9 +126,14 @@ class Colleague:
                 return
             await self.priya.consults.accept(key)
             await self.priya.consults.join(key)
-            await self.priya.send(channel, "Priya Nair here. Tell me what you see.")
-            await asyncio.sleep(ANSWER_S)
-            await self.priya.recommend(channel, ADVICE)
+            calling = asyncio.ensure_future(call.sit(self.priya, key, self.tell))
+            try:
+                await self.priya.send(channel, "Priya Nair here. Tell me what you see.")
+                await asyncio.sleep(ANSWER_S)
+                await self.priya.recommend(channel, ADVICE)
+                await calling
+            finally:
+                calling.cancel()
 
 
 _WORDS: Final[Mapping[str, str]] = {

@@ -21,6 +21,7 @@ import httpx
 import msgspec
 
 from leeside.api import tls_context
+from leeside.demo import call
 from leeside.demo.lan import ANYWHERE, Lan
 from leeside.errors import LeesideError
 
@@ -93,6 +94,12 @@ def environment(place: Place, outer: Mapping[str, str] = os.environ) -> dict[str
         "LEESIDE_DATA_DIR": str(place.data),
         "LEESIDE_LOG_FORMAT": "json",
     }
+    if call.possible():
+        own["LEESIDE_ROLES"] = "relay,video"
+        own["LEESIDE_VIDEO_LISTEN"] = HOST if place.lan is None else place.lan.address
+        # Any free port: nothing here has a firewall that must know it.
+        own["LEESIDE_VIDEO_PORT"] = "0"
+        own["LEESIDE_VIDEO_WORKERS"] = "1"
     if place.lan is not None:
         own["LEESIDE_HOST"] = ANYWHERE
         own["LEESIDE_TLS_CERT"] = str(place.lan.certificate)
