@@ -41,6 +41,9 @@ PACE_S: Final = 0.005
 SHED_LINES: Final = 360
 """The largest picture while the worker has too much to do."""
 BUSY_RETRY_MS: Final = 5_000
+AGAIN_MS: Final = 500
+"""Who comes to a worker that drains was sent a moment before the nodes knew."""
+KEPT_ROOMS: Final = 256
 
 _UP_MID: Final = {MediaKind.AUDIO: UP_AUDIO_MID, MediaKind.VIDEO: UP_VIDEO_MID}
 _log = get_logger("leeside.video")
@@ -104,6 +107,8 @@ class Bridge:
     def remember(self, kept: Kept) -> None:
         """What a room decided while another worker had it."""
         self._kept[kept.room] = kept
+        if len(self._kept) > KEPT_ROOMS:
+            del self._kept[next(iter(self._kept))]
 
     def spoken(self, word: Spoken) -> None:
         """A client says something. What cannot be read is dropped: the relay refuses it before."""
@@ -120,8 +125,9 @@ class Bridge:
                 self._say(Told(ticket.node, Heard(word.epoch, ticket.room, DeviceId(ticket.device), body)))
             return
         device = DeviceId(ticket.device)
-        if isinstance(signal, s.Join) and device not in hall.room.members and self._full():
-            busy = s.Denied(signal.generation, WireError.BUSY, BUSY_RETRY_MS)
+        comes = isinstance(signal, s.Join) and (device not in hall.room.members or self.draining)
+        if comes and self._full():
+            busy = s.Denied(signal.generation, WireError.BUSY, AGAIN_MS if self.draining else BUSY_RETRY_MS)
             self._perform(hall, [r.Tell(ticket.node, device, busy)])
             return
         self._perform(hall, hall.room.hear(ticket, signal, self._clock(), self._wall()))

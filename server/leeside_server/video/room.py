@@ -371,7 +371,7 @@ class Room:
             if pair is not None:
                 effects.append(Unlink(other.device, pair))
             effects.append(self._tell(other, s.Gone(other.generation, device, why)))
-        if why in (GoneWhy.REMOVED, GoneWhy.ENDED):
+        if why is not GoneWhy.LEFT:
             effects.append(self._tell(member, s.Gone(member.generation, device, why)))
         if not self.members and not self.waiting:
             self._empty_since_s = now_s

@@ -266,6 +266,8 @@ class Supervisor:
             self.figures.words_refused += 1
             return
         room = word.ticket.room if isinstance(word, Spoken) else word.room
+        if isinstance(word, Closed):
+            self._kept.pop(room, None)
         if room not in post.rooms and (kept := self._kept.get(room)) is not None:
             process.say(kept)
         process.say(word)

@@ -107,7 +107,13 @@ class Worker:
         while (word := await read_to_worker(self._reader)) is not None:
             if isinstance(word, Drain):
                 asyncio.get_running_loop().call_later(DRAINED_S, self._drained.set)
-            _take(bridge, word)
+            try:
+                _take(bridge, word)
+            except BadWord:
+                raise
+            except Exception:  # noqa: BLE001 - a word that breaks something of ours costs that word
+                bridge.counts.faulty += 1
+                _log.error("word_failed", exc_info=True)
 
     async def _tick(self, bridge: Bridge) -> None:
         loop = asyncio.get_running_loop()
