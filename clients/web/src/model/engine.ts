@@ -83,6 +83,10 @@ export interface Me {
     readonly shiftUntilMs: number;
     /** What opens a screen that locked itself while the engine goes on: `unlock`, this device's passkey, or a tap. */
     readonly screenLock: 'pin' | 'passkey' | 'none';
+    /** The server has a bridge for the calls of consults. */
+    readonly video: boolean;
+    /** A telephone conference for when a call cannot be had, as the operator wrote it; empty: none. */
+    readonly videoPhone: string;
 }
 
 export interface Link {

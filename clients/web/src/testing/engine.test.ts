@@ -34,7 +34,7 @@ describe('a device that enrolls', () => {
         await here.until(() => eva.standing.kind === 'active' && eva.standing.me.agencyLabel !== '');
         expect(eva.standing).toMatchObject({
             kind: 'active',
-            me: { agencyLabel: 'Test', member: eva.member },
+            me: { agencyLabel: 'Test', video: true, videoPhone: '+1 555 0142, code 88#', member: eva.member },
         });
         await eva.engine.stop();
     });

@@ -50,6 +50,8 @@ export class RelaySessions {
             person: this.person,
             personHours: Math.max(1, Math.round(this.personMs / HOUR_MS)),
             revision: this.revision,
+            video: true,
+            videoPhone: '+1 555 0142, code 88#',
         });
     }
 

@@ -29,6 +29,8 @@ export function person(n: number, roles: Me['roles']): Me {
         oneAuthority: false,
         shiftUntilMs: 0,
         screenLock: 'none',
+        video: true,
+        videoPhone: '+1 555 0142, code 88#',
     };
 }
 

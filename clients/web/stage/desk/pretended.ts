@@ -64,6 +64,8 @@ export function snapshotOf(scene: Scene, nowMs: number): Snapshot {
         authority: true,
         oneAuthority: true,
         screenLock: 'none',
+        video: true,
+        videoPhone: '+1 555 0142, code 88#',
         shiftUntilMs: 0,
     };
     const numbers = Array.from({ length: units }, (_, n) => n);

@@ -33,6 +33,8 @@ const me = {
     oneAuthority: false,
     shiftUntilMs: 0,
     screenLock: 'pin',
+    video: true,
+    videoPhone: '+1 555 0142, code 88#',
 } as const;
 const people = ['Ana Ruiz', 'Jonah Okafor', 'Dispatch (Mei)', 'Sgt. D. Larsen', 'Dr. Priya Nair'];
 const readers: readonly Reader[] = [

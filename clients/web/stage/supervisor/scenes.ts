@@ -17,6 +17,8 @@ const me: Me = {
     oneAuthority: false,
     shiftUntilMs: 0,
     screenLock: 'none',
+    video: true,
+    videoPhone: '+1 555 0142, code 88#',
 };
 const names = [
     'Ana Ruiz',

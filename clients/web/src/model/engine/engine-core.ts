@@ -380,6 +380,8 @@ export class EngineCore implements PersonHost {
                 personBy: agency.person,
                 roles,
                 shiftUntilMs,
+                video: agency.video,
+                videoPhone: agency.videoPhone,
             };
             this.shiftUntilMs = shiftUntilMs;
             if (JSON.stringify(known) !== JSON.stringify(before)) await keepMe(opened.stores.vault, known);

@@ -43,7 +43,19 @@ export interface KnownMe {
     readonly shiftUntilMs: number;
     /** What the agency asks for besides the device's key. */
     readonly personBy: PersonBy;
+    /** Whether there are calls, and the telephone conference for when one cannot be had. */
+    readonly video: boolean;
+    readonly videoPhone: string;
 }
+
+const NOBODY: KnownMe = {
+    agencyLabel: '',
+    roles: [],
+    shiftUntilMs: 0,
+    personBy: 'device',
+    video: false,
+    videoPhone: '',
+};
 
 interface KeptHeld {
     readonly kid: string;
@@ -77,8 +89,8 @@ export async function keepIdentity(vault: Vault, identity: Identity): Promise<vo
 }
 
 export async function loadMe(vault: Vault): Promise<KnownMe> {
-    const kept = readNote(await vault.bytes(ME)) as KnownMe | null;
-    return kept ?? { agencyLabel: '', roles: [], shiftUntilMs: 0, personBy: 'device' };
+    // What a version before wrote lacks what it did not know.
+    return { ...NOBODY, ...(readNote(await vault.bytes(ME)) as Partial<KnownMe> | null) };
 }
 
 export async function keepMe(vault: Vault, me: KnownMe): Promise<void> {

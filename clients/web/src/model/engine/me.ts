@@ -24,5 +24,7 @@ export async function meOf(identity: Identity, known: KnownMe, home: Home, vault
         oneAuthority: authorities.length === 1,
         shiftUntilMs: known.shiftUntilMs,
         screenLock: identity.pin ? 'pin' : known.personBy === 'passkey' ? 'passkey' : 'none',
+        video: known.video,
+        videoPhone: known.videoPhone,
     };
 }
