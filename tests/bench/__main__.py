@@ -1,6 +1,6 @@
 """`./dev bench NAME`: measure our server against peers in one interleaved run.
 
-    python -m tests.bench fanout|ingest|storm|memory|sealing|web|paging [--json] [--short] [--keep]
+    python -m tests.bench fanout|ingest|storm|memory|sealing|web|paging|video-net [--json] [--short] [--keep]
 
 Figures are ratios of what servers spend on one core, with the load on another. Exit codes: 0 every target holds, 1 one does
 not, 2 wrong usage, 78 a peer or something else is missing (the reason is printed). `--short` is small and quick, to see
@@ -32,14 +32,14 @@ from tests.faults.machine import ROOT, load_cores, pin, this_machine
 from tests.faults.node import NodeFailed
 from tests.faults.outcome import Impossible
 
-NAMES: Final = ("fanout", "ingest", "storm", "memory", "sealing", "web", "paging")
+NAMES: Final = ("fanout", "ingest", "storm", "memory", "sealing", "web", "paging", "video-net")
 EXIT_INTERRUPTED: Final = 130
 RESULTS: Final = ROOT / "docs" / "results"
 
 
 def benchmark(name: str) -> Callable[[Result], Awaitable[None]]:
     """The benchmark of that name."""
-    found: Callable[[Result], Awaitable[None]] = importlib.import_module(f"tests.bench.{name}").run
+    found: Callable[[Result], Awaitable[None]] = importlib.import_module(f"tests.bench.{name.replace('-', '_')}").run
     return found
 
 
