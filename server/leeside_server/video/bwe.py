@@ -67,6 +67,8 @@ CLOCK_JUMPS_S: Final = 10.0
 """A receiver's clock that went so much further than ours, or back, is another clock."""
 GAP_PACKETS: Final = 256
 """Packets between two reports that are taken as reported when a report was lost."""
+HEADROOM: Final = 1.05
+"""The pace above the estimate while nothing queues. A key frame had better wait here than before the sound in the network."""
 REPAIRS_MOST: Final = 0.3
 """The largest share of the estimate that is kept for repairs."""
 
@@ -96,6 +98,8 @@ class Bandwidth:
         self._wanted_bps = 0.0
         self._arrivals: deque[tuple[float, float, int]] = deque(maxlen=128)
         """(newest arrival, when that was sent, bytes) of each report."""
+        self._sent: deque[tuple[float, int]] = deque(maxlen=128)
+        """(when, all bytes sent until then) at each report."""
         self._pushed = 1.0
         """How much faster packets are sent than they arrive."""
         self._clock_us: int | None = None
@@ -117,13 +121,20 @@ class Bandwidth:
         return self.estimate_bps * self._for_media
 
     @property
+    def pace_bps(self) -> float:
+        """How fast packets may leave: a little above the estimate, but no faster than it while packets queue, for else
+        repairs of what was lost by congestion would keep it up."""
+        calm = self._delay.standing_s < self._calm_s and self._losses.excess < CALM
+        return self.estimate_bps * (HEADROOM if calm else 1.0)
+
+    @property
     def scarce_bps(self) -> float | None:
         """The estimate while more is wanted than fits; None: whatever the link carries, it is enough."""
         return self.estimate_bps if self._wanted_bps > self.budget_bps else None
 
     @property
     def _for_media(self) -> float:
-        return 1 - min(self._losses.share, REPAIRS_MOST)
+        return 1 - min(self._losses.usual, REPAIRS_MOST)
 
     @property
     def loss(self) -> float:
@@ -229,7 +240,7 @@ class Bandwidth:
         self._clock_us, self._clock_s = clock_us, clock_s
         if least_s is None:
             if lost and not after_silence:
-                self._losses.told(0, lost, now_s)
+                self._losses.told(0, lost, now_s, calm=False)
             return
         passed_s = 0.0 if self._told_s is None else min(0.5, now_s - self._told_s)
         if self._arrivals and abs(newest_s - self._arrivals[-1][0]) > CLOCK_JUMPS_S + passed_s:
@@ -240,7 +251,8 @@ class Bandwidth:
         self._measure_rate(newest_s, newest_sent_s, acked_bytes + credited)
         if self._delay.told(least_s, now_s):
             prober.encourage(now_s)
-        self._losses.told(received, 0 if after_silence else lost, now_s)
+        calm = self._delay.standing_s < self._calm_s
+        self._losses.told(received, 0 if after_silence else lost, now_s, calm=calm)
         rtt_s = max(0.0, now_s - newest_sent_s)
         self.rtt_s = rtt_s if not self.rtt_s else self.rtt_s + 0.2 * (rtt_s - self.rtt_s)
         self._judge(newest_sent_s, passed_s, now_s)
@@ -269,7 +281,7 @@ class Bandwidth:
             if entry is not None and entry[0] == seq and entry[2] > 0:
                 found += entry[2]
                 self._ring[seq & (RING - 1)] = None
-        return int(found * (1 - self._losses.share))
+        return int(found * (1 - self._losses.usual))
 
     def _measure_rate(self, newest_s: float, newest_sent_s: float, acked_bytes: int) -> None:
         arrivals = self._arrivals
@@ -286,8 +298,17 @@ class Bandwidth:
             self.acked_bps = 8 * (sum(size for _, _, size in arrivals) - arrivals[0][2]) / came_s
             self._pushed = came_s / max(0.01, sent_s)
 
+    def _sent_bps(self, now_s: float) -> float:
+        """What left here, over half a second."""
+        sent = self._sent
+        sent.append((now_s, self.sent_bytes))
+        while len(sent) > 2 and now_s - sent[1][0] >= RATE_WINDOW_S:
+            sent.popleft()
+        return 8 * (self.sent_bytes - sent[0][1]) / max(RATE_WINDOW_S / 4, now_s - sent[0][0])
+
     def _judge(self, newest_sent_s: float, passed_s: float, now_s: float) -> None:
         standing_s, prober = self._delay.standing_s, self._prober
+        sent_bps = self._sent_bps(now_s)
         self._adapt(standing_s, passed_s)
         probed = prober.running
         if probed:
@@ -309,7 +330,10 @@ class Bandwidth:
                 prober.postpone(now_s)
                 self._grace_until_s = now_s + settles_s
             elif now_s - self._decreased_s > settles_s:
-                self._decrease(standing_s, now_s)
+                self._decrease(standing_s, sent_bps, now_s)
+            return
+        if standing_s > self._calm_s:
+            # What is lost while packets queue is lost to that queue.
             return
         by_loss_bps = self._losses.judge(self.estimate_bps, self.acked_bps, self.rtt_s, now_s)
         if by_loss_bps < self.estimate_bps:
@@ -320,9 +344,14 @@ class Bandwidth:
             grown_bps = min(self.acked_bps, self.estimate_bps * (1 + GROWTH_A_S * passed_s))
             self._set(max(self.estimate_bps, grown_bps))
 
-    def _decrease(self, standing_s: float, now_s: float) -> None:
+    def _decrease(self, standing_s: float, sent_bps: float, now_s: float) -> None:
         """Less is sent; unless that was tried often enough and did not help: then all but the first decrease is given
         back, and the queue borne."""
+        if self._strikes and sent_bps > PUSHED * self.estimate_bps:
+            # The decrease before has not come into effect: a smaller picture must begin with a key frame.
+            self._decreased_s = now_s
+            self._set(min(self.estimate_bps, DECREASE * self.acked_bps))
+            return
         if self._strikes >= STRIKES:
             self._strikes = 0
             self._threshold_s = min(MOST_THRESHOLD_S, ABOVE * standing_s)

@@ -22,7 +22,7 @@ CALM: Final = 0.05
 """Below that, growth may go on."""
 HELPED: Final = 0.7
 """Loss that fell to less than this share fell because less was sent."""
-INHERENT_FADES_S: Final = 2.0
+FADES_S: Final = 2.0
 
 
 class Losses:
@@ -35,6 +35,8 @@ class Losses:
         """(when, loss, estimate) before it was lowered."""
         self.share = 0.0
         self.inherent = 0.0
+        self.usual = 0.0
+        """The share while nothing queued: what repairs will have to make good, whatever is sent."""
 
     @property
     def excess(self) -> float:
@@ -45,10 +47,11 @@ class Losses:
         """What was lost was lost on another path, or while there was none."""
         self._reports.clear()
         self._tried = None
-        self.share = self.inherent = 0.0
+        self.share = self.inherent = self.usual = 0.0
 
-    def told(self, received: int, lost: int, now_s: float) -> None:
-        """Count a report. `lost` is negative where packets came after all that were counted as lost."""
+    def told(self, received: int, lost: int, now_s: float, *, calm: bool) -> None:
+        """Count a report. `lost` is negative where packets came after all that were counted as lost. `calm`: nothing
+        queues now."""
         reports = self._reports
         reports.append((now_s, received, lost))
         while now_s - reports[0][0] > WINDOW_S:
@@ -56,9 +59,11 @@ class Losses:
         gone = max(0, sum(report[2] for report in reports))
         count = gone + sum(report[1] for report in reports)
         self.share = gone / count if count >= LEAST_PACKETS else 0.0
+        fading = min(1.0, (now_s - self._told_s) / FADES_S)
         if self.share < self.inherent:
-            fading = min(1.0, (now_s - self._told_s) / INHERENT_FADES_S)
             self.inherent += (self.share - self.inherent) * fading
+        if calm or self.share < self.usual:
+            self.usual += (self.share - self.usual) * fading
         self._told_s = now_s
 
     def judge(self, estimate_bps: float, acked_bps: float, settles_s: float, now_s: float) -> float:

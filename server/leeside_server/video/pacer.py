@@ -9,7 +9,7 @@ dropped, because a late picture repairs nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Final, Generic, TypeVar
 
@@ -18,10 +18,8 @@ T = TypeVar("T")
 BURST_S: Final = 0.04
 """How much may leave at once, in time at the pace: two frames of sound."""
 LEAST_BURST_BYTES: Final = 3_000
-HEADROOM: Final = 1.2
-"""Faster than the estimate, so that a key frame is not late; the mean over a second is the encoder's and the allocator's."""
 HELD_BYTES: Final = 256 * 1024
-VIDEO_WAITS_S: Final = 0.4
+VIDEO_WAITS_S: Final = 0.8
 REPAIR_WAITS_S: Final = 0.25
 
 
@@ -48,8 +46,8 @@ class Pacer(Generic[T]):
         """Packets that were too many or too old, since the beginning."""
 
     def rate(self, bps: float) -> None:
-        """The link's estimate changed."""
-        self._bytes_per_s = bps * HEADROOM / 8
+        """The link bears another pace (`Bandwidth.pace_bps`)."""
+        self._bytes_per_s = bps / 8
         self._most = max(float(LEAST_BURST_BYTES), self._bytes_per_s * BURST_S)
 
     def passes(self, urgency: Urgency, size: int, now_s: float) -> bool:
@@ -88,6 +86,21 @@ class Pacer(Generic[T]):
                     continue
                 self._room -= size
                 yield item
+
+    def discard(self, which: Callable[[T], bool]) -> list[T]:
+        """Drop what waits and is not wanted any more; what that was, in order."""
+        discarded: list[T] = []
+        for waiting in (self._repairs, self._video):
+            kept = deque[tuple[float, int, T]]()
+            for each in waiting:
+                if which(each[2]):
+                    self.held_bytes -= each[1]
+                    discarded.append(each[2])
+                else:
+                    kept.append(each)
+            waiting.clear()
+            waiting.extend(kept)
+        return discarded
 
     def clear(self) -> None:
         """Nothing that waits is wanted any more: the receiver went, or its path did."""

@@ -260,7 +260,7 @@ class Peer:
 
     def share(self, member: Member, others: Mapping[DeviceId, Member], most_lines: int, now_s: float) -> None:
         """Share its link out among what it is shown."""
-        self.pacer.rate(self.bandwidth.estimate_bps)
+        self.pacer.rate(self.bandwidth.pace_bps)
         self.receiver.share(member, others, most_lines, now_s)
 
     # ---- how it is

@@ -139,7 +139,8 @@ class Slot:
         self._next_seq = outlet.next_seq
         self._send_rtp = outlet.send_rtp
         self._out = out
-        self._pacer = pacer if kind is MediaKind.VIDEO else None
+        self._pacer = pacer
+        self._urgency = Urgency.AUDIO if kind is MediaKind.AUDIO else Urgency.VIDEO
         self._cname = cname
         self._hz = VIDEO_HZ if kind is MediaKind.VIDEO else AUDIO_HZ
         self._prefix = struct.pack("!HHBBB", 0xBEDE, 2, EXT_MID << 4, ord(mid), EXT_TRANSPORT_SEQ << 4 | 1)
@@ -244,6 +245,7 @@ class Slot:
     def start(self, layer: Layer, packet: Packet, now_s: float) -> None:
         """The layer's key frame begins with `packet`: from here on it is shown, without a step in what was sent."""
         shift = self._clock_shift(layer, packet.timestamp, now_s)
+        self._discard_held()
         self._remember()
         if self.layer is not None and self in self.layer.flowing:
             self.layer.flowing.remove(self)
@@ -291,6 +293,16 @@ class Slot:
             if number >= period.first:
                 shift_numbers(self._out, at, end, period.pictures, period.levels)
                 return
+
+    def _discard_held(self) -> None:
+        """What waits of the picture until now is of no use once a key frame comes, and would only hold that up. Numbers
+        that were given and not sent are given again: to the receiver nothing is missing."""
+        if self._pacer is None or self.kind is MediaKind.AUDIO:
+            return
+        discarded = self._pacer.discard(lambda held: held.slot is self)
+        unsent = [held.number for held in discarded if not held.repairs]
+        if unsent:
+            self._newest = min(unsent) - 1
 
     def _clock_shift(self, layer: Layer, timestamp: int, now_s: float) -> int:
         """What is added to the layer's timestamps: by the publisher's clock between two layers of one picture, else by
@@ -354,7 +366,8 @@ class Slot:
 
     def resend(self, number: int, now_s: float) -> bool:
         """Send a packet again that the receiver asked for (16 bits), if it is kept: a picture's on the repair stream
-        (RFC 4588), sound as it was."""
+        (RFC 4588), sound as it was. What is from before a picture's newest beginning is not waited for: nothing that came
+        since needs it."""
         at = self._newest + ahead16(number, self._newest)
         period = next((period for period in reversed(self._history) if at >= period.first), None)
         if period is None or at > self._newest:
@@ -367,9 +380,13 @@ class Slot:
         pacer = self._pacer
         size = HEAD_BYTES + 2 + len(packet.body)
         if self.kind is MediaKind.AUDIO:
+            if pacer is not None:
+                pacer.passes(Urgency.AUDIO, size, now_s)
             self.send(packet, at, timestamp)
         elif pacer is None or pacer.passes(Urgency.REPAIR, size, now_s):
             self.send_repair(packet, at, timestamp)
+        elif period is not self._history[-1]:
+            return False
         else:
             return pacer.hold(Urgency.REPAIR, size, Held(self, packet, at, timestamp, repairs=True), now_s)
         return True

@@ -11,7 +11,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from leeside_protocol.video.signalling import Part
 from leeside_server.video.allocator import Allocator, Demand, Layer
@@ -27,6 +27,8 @@ FPS = 20
 KEY_FRAME = 6
 """A key frame is so many times the size of another one."""
 USUAL = (Layer(180, 110_000), Layer(360, 330_000), Layer(720, 1_100_000))
+KEY_FRAME_S = 0.25
+"""So long after it was asked for a key frame comes."""
 PLAYED_AFTER_S = 0.06
 """What a receiver waits at least before it plays sound."""
 SHRINKS_A_S = 0.03
@@ -98,8 +100,6 @@ class Link:
 class _Picture:
     lines: int = 0
     new: bool = False
-    frame: int = 0
-    lost: set[int] = field(default_factory=set[int])
 
 
 class Call:
@@ -128,6 +128,7 @@ class Call:
         """When video packets came."""
         self.padding_bytes = 0
         self._picture = _Picture()
+        self._given = 0
         self._came: dict[int, int] = {}
         self._reported = 1
         self._repairable: dict[int, int] = {}
@@ -194,7 +195,7 @@ class Call:
 
     def _tick(self) -> None:
         now_s = self.world.now_s
-        self.pacer.rate(self.bandwidth.estimate_bps)
+        self.pacer.rate(self.bandwidth.pace_bps)
         owed = self.bandwidth.probe_due(now_s)
         while owed >= PADDING_BYTES:
             self._send(PADDING_BYTES)
@@ -206,9 +207,20 @@ class Call:
         allocation = self.allocator.allocate(self.bandwidth.budget_bps, 1, self.demands, self.world.now_s)
         self.bandwidth.want(allocation.wanted_bps)
         lines = allocation.lines["b"]
-        if lines != self._picture.lines:
+        if lines == self._given:
+            return
+        self._given = lines
+        self.lines.append((self.world.now_s, lines))
+        if lines:
+            self.world.at(self.world.now_s + KEY_FRAME_S, lambda: self._begin(lines))
+        else:
+            self._begin(0)
+
+    def _begin(self, lines: int) -> None:
+        """The key frame of that size is there; until then the other size went on."""
+        if lines == self._given:
             self._picture.lines, self._picture.new = lines, lines > 0
-            self.lines.append((self.world.now_s, lines))
+            self.pacer.clear()
 
     # ---- the receiver
 

@@ -112,7 +112,7 @@ def test_repairs_are_kept_out_of_the_budget() -> None:
             report.append((seq, None if number == 5 else round((now_s + HELD_UP_S) * 1e6)))
         bandwidth.feedback(report, now_s + 0.1)
     assert bandwidth.loss == pytest.approx(0.1)
-    assert bandwidth.budget_bps == pytest.approx(0.9 * bandwidth.estimate_bps)
+    assert bandwidth.budget_bps == pytest.approx(0.9 * bandwidth.estimate_bps, rel=0.03)
 
 
 def test_no_padding_before_the_link_is_known_or_when_nothing_is_wanted() -> None:

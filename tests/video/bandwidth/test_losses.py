@@ -14,16 +14,16 @@ def told(losses: Losses, share: float, seconds: float, from_s: float) -> float:
     for tenth in range(round(seconds * 10)):
         now_s = from_s + tenth / 10
         lost += 10 * share
-        losses.told(10 - int(lost), int(lost), now_s)
+        losses.told(10 - int(lost), int(lost), now_s, calm=True)
         lost -= int(lost)
     return now_s
 
 
 def test_a_few_packets_say_nothing() -> None:
     losses = Losses()
-    losses.told(10, 10, 0.0)
+    losses.told(10, 10, 0.0, calm=True)
     assert losses.share == 0
-    losses.told(10, 10, 0.1)
+    losses.told(10, 10, 0.1, calm=True)
     assert losses.share == 0.5
 
 
@@ -66,3 +66,13 @@ def test_what_was_borne_is_not_borne_for_ever() -> None:
     assert losses.inherent < 0.02
     now_s = told(losses, 0.2, 2, 10.0)
     assert losses.judge(1_000_000, 800_000, SETTLES_S, now_s) == pytest.approx(800_000, rel=0.02)
+
+
+def test_what_is_lost_while_packets_queue_is_not_usual() -> None:
+    losses = Losses()
+    told(losses, 0.1, 10, 0.0)
+    assert losses.usual == pytest.approx(0.1, abs=0.02)
+    for tenth in range(20):
+        losses.told(5, 5, 10 + tenth / 10, calm=False)
+    assert losses.share > 0.4
+    assert losses.usual == pytest.approx(0.1, abs=0.02)

@@ -160,7 +160,7 @@ class TestPicture:
         assert again == [1, 2, 3, 4, 5, 6]
 
     def test_nor_one_that_waited_for_its_turn(self) -> None:
-        plane = Plane(pacer=Pacer(100_000))
+        plane = Plane(pacer=Pacer(120_000))
         plane.attach()
         plane.camera.send(plane.camera.frame(key=True, size=9_000), 1.0)
         plane.camera.send(plane.camera.frame(sealed=False), 1.03)
