@@ -39,7 +39,9 @@ RESULTS: Final = ROOT / "docs" / "results"
 
 def benchmark(name: str) -> Callable[[Result], Awaitable[None]]:
     """The benchmark of that name."""
-    found: Callable[[Result], Awaitable[None]] = importlib.import_module(f"tests.bench.{name.replace('-', '_')}").run
+    found: Callable[[Result], Awaitable[None]] = importlib.import_module(
+        f"tests.bench.{name.replace('-', '_')}"
+    ).run
     return found
 
 
