@@ -297,6 +297,11 @@ class Downlink:
         """Whether packets wait for `due`."""
         return self._pacer is not None and self._pacer.held_bytes > 0
 
+    @property
+    def dropped(self) -> int:
+        """Packets that waited too long, or were too many to wait."""
+        return 0 if self._pacer is None else self._pacer.dropped
+
     def pad(self) -> int:
         """Send one packet of padding beside a picture that is shown or will be; its bytes, or 0 when there is none."""
         for slot in self.slots.values():

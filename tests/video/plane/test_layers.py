@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from leeside_protocol.video import rtcp
 from leeside_protocol.video.signalling import PausedWhy
+from leeside_server.video.pacer import Pacer
 from leeside_server.video.pictures import PICTURES, read_numbers
-from leeside_server.video.slot import SlotState
+from leeside_server.video.slot import Held, SlotState
 from tests.support.video_plane import Camera, Ear, Plane
 
 RIDS = ("q", "h", "f")
@@ -20,8 +21,8 @@ RIDS = ("q", "h", "f")
 class Simulcast:
     """A camera in three sizes, each with its own numbers and its own clock."""
 
-    def __init__(self) -> None:
-        self.plane = Plane()
+    def __init__(self, pacer: Pacer[Held] | None = None) -> None:
+        self.plane = Plane(pacer)
         self.cameras = {
             rid: Camera(
                 self.plane.uplink,
@@ -44,6 +45,7 @@ class Simulcast:
             camera = self.cameras[rid]
             camera.send(camera.frame(key=rid in key, size=self.sizes[rid]), self.now_s)
         self.plane.uplink.due(self.now_s)
+        self.plane.downlink.due(self.now_s)
         self.plane.sane()
 
     def clocks(self) -> None:
@@ -333,10 +335,12 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=60)
-@given(MOVES)
-def test_whatever_is_done_a_receiver_sees_one_unbroken_stream(moves: list[tuple[str, int, str]]) -> None:
-    call = Simulcast()
+@settings(max_examples=80)
+@given(MOVES, st.sampled_from([None, 600_000, 2_000_000]))
+def test_whatever_is_done_a_receiver_sees_one_unbroken_stream(
+    moves: list[tuple[str, int, str]], pace_bps: int | None
+) -> None:
+    call = Simulcast(None if pace_bps is None else Pacer(pace_bps))
     picture = call.plane.picture
     call.step(key="qhf")
     for move, lines, key in moves:
@@ -357,6 +361,12 @@ def test_whatever_is_done_a_receiver_sees_one_unbroken_stream(moves: list[tuple[
         waits = [layer for layer in call.plane.uplink.tracks["1"].layers.values() if picture in layer.waiting]
         assert placed == ([picture.layer] if picture.layer else [])
         assert waits == ([picture.pending] if picture.pending else [])
+    while call.plane.downlink.waits:
+        call.now_s += 0.02
+        call.plane.downlink.due(call.now_s)
+    assert pace_bps != 2_000_000 or call.plane.downlink.dropped == 0
+    if call.plane.downlink.dropped:
+        return
     whole_and_rising(call.plane)
     of = {frame: camera for camera in call.cameras.values() for frame in camera.frames}
     shown = [frame for _, frame in call.plane.ear.frames(picture)]
