@@ -1,0 +1,121 @@
+"""Calls in real browsers: cameras that pretend, and what `getStats` of the page's own connections says.
+
+`watching` goes into a context before its first page. Then `Media(page)` counts what was decoded, sent and sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from deploy.devtool.services import CHROMIUM
+from tests.support.browser import FLAGS, comes_true
+from tests.support.services import program_path
+
+CALL_FLAGS: Final = (
+    *(flag for flag in FLAGS if not flag.startswith("--disable-features=")),
+    "--disable-features=Translate,OptimizationHints,MediaRouter,WebRtcHideLocalIpsWithMdns",
+    "--use-fake-device-for-media-stream=fps=15",
+    "--use-fake-ui-for-media-stream",
+    "--allow-loopback-in-peer-connection",
+    "--autoplay-policy=no-user-gesture-required",
+)
+CAMERA: Final = {"width": 640, "height": 360}
+"""What a camera is asked for here: two cores encode, forward and decode all of it."""
+
+_WATCHING: Final = """\
+{
+    const Own = window.RTCPeerConnection;
+    const paths = [];
+    window.leesidePaths = paths;
+    window.RTCPeerConnection = class extends Own {
+        constructor(...given) {
+            super(...given);
+            paths.push(this);
+        }
+    };
+    const devices = navigator.mediaDevices;
+    // An empty page has none.
+    if (devices !== undefined) {
+        const open = devices.getUserMedia.bind(devices);
+        devices.getUserMedia = (wanted) => {
+            const video = wanted.video && { ...wanted.video, width: WIDTH, height: HEIGHT, frameRate: 15 };
+            return open({ ...wanted, video });
+        };
+    }
+    window.leesideMedia = async () => {
+        const live = paths.filter(({ connectionState }) => connectionState !== 'closed');
+        const found = { decoded: {}, heard: {}, sent: 0, encoded: 0, live: live.length, made: paths.length };
+        for (const path of live) {
+            for (const one of (await path.getStats()).values()) {
+                if (one.type === 'inbound-rtp' && one.kind === 'video')
+                    found.decoded[one.mid] = (found.decoded[one.mid] ?? 0) + (one.framesDecoded ?? 0);
+                if (one.type === 'inbound-rtp' && one.kind === 'audio')
+                    found.heard[one.mid] = (one.totalSamplesReceived ?? 0) - (one.concealedSamples ?? 0);
+                if (one.type === 'outbound-rtp') {
+                    found.sent += one.packetsSent ?? 0;
+                    found.encoded += one.framesEncoded ?? 0;
+                }
+            }
+        }
+        return found;
+    };
+}
+""".replace("WIDTH", str(CAMERA["width"])).replace("HEIGHT", str(CAMERA["height"]))
+
+
+@asynccontextmanager
+async def call_browser_running() -> AsyncGenerator[Browser]:
+    """A Chromium with cameras and microphones that pretend, which may reach a bridge on this machine."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=program_path(CHROMIUM),
+            headless=True,
+            args=list(CALL_FLAGS),
+            chromium_sandbox=False,
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+async def watching(context: BrowserContext) -> None:
+    """Before the context's first page."""
+    await context.add_init_script(_WATCHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """The media of one page."""
+
+    page: Page
+
+    async def now(self) -> dict[str, Any]:
+        """`decoded` and `heard` by m-line, `sent` packets, `encoded` frames, `live` and `made` connections."""
+        found: dict[str, Any] = await self.page.evaluate("() => window.leesideMedia()")
+        return found
+
+    async def decodes(self, others: int = 1, frames: int = 10) -> None:
+        """Until the pictures of so many others have been decoded, so many frames each from now on."""
+        before = (await self.now())["decoded"]
+        script = """async ([before, others, frames]) => {
+            const { decoded } = await window.leesideMedia();
+            const more = Object.entries(decoded).filter(([mid, count]) => count - (before[mid] ?? 0) >= frames);
+            return more.length >= others;
+        }"""
+        await comes_true(self.page, script, [before, others, frames])
+
+    async def hears(self, others: int = 1) -> None:
+        """Until half a second of real sound of so many others came, from now on."""
+        before = (await self.now())["heard"]
+        script = """async ([before, others]) => {
+            const { heard } = await window.leesideMedia();
+            const more = Object.entries(heard).filter(([mid, count]) => count - (before[mid] ?? 0) >= 24_000);
+            return more.length >= others;
+        }"""
+        await comes_true(self.page, script, [before, others])
