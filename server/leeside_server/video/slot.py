@@ -334,9 +334,9 @@ class Slot:
             self._timestamp = timestamp
             self._sent_s = now_s
         pacer = self._pacer
-        if pacer is not None and not pacer.passes(Urgency.VIDEO, HEAD_BYTES + len(packet.body), now_s):
+        if pacer is not None and not pacer.passes(self._urgency, HEAD_BYTES + len(packet.body), now_s):
             held = Held(self, packet, number, timestamp, repairs=False)
-            pacer.hold(Urgency.VIDEO, HEAD_BYTES + len(packet.body), held, now_s)
+            pacer.hold(self._urgency, HEAD_BYTES + len(packet.body), held, now_s)
         else:
             self.send(packet, number, timestamp)
 
