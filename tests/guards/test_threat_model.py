@@ -15,6 +15,7 @@ from deploy.devtool.place import ROOT
 from leeside_protocol import messages, resources
 from leeside_protocol.routes import ROUTES
 from leeside_protocol.sealing.public import archive, commit, device_key, entries, frame, grant
+from leeside_protocol.video import signalling
 from leeside_server.adapters.schema import METADATA
 from leeside_server.core.rows import KINDS
 from leeside_server.relay import tokens
@@ -66,6 +67,16 @@ def socket() -> set[str]:
     return {f"{struct.__name__}.{field}" for struct in structs for field in struct.__struct_fields__}
 
 
+def signals() -> set[str]:
+    structs = (
+        *signalling.CLIENT_SIGNALS,
+        *signalling.BRIDGE_SIGNALS,
+        signalling.Participant,
+        signalling.TurnServer,
+    )
+    return {f"{struct.__name__}.{field}" for struct in structs for field in struct.__struct_fields__}
+
+
 def http() -> set[str]:
     asked = {route.request for route in ROUTES if route.request not in (None, bytes)}
     asked |= {resources.SignedObject, resources.Box, resources.FirstMessage, resources.PersonProof}
@@ -88,6 +99,7 @@ SECTIONS: Final[dict[str, Any]] = {
     "Database": database,
     "Objects": objects,
     "Socket": socket,
+    "Signals": signals,
     "HTTP": http,
     "Signed objects": signed_objects,
 }
@@ -117,6 +129,7 @@ def test_what_is_read_is_not_nothing() -> None:
     assert "messages.payload" in database()
     assert "member.login" in objects()
     assert "Publish.payload" in socket()
+    assert "Answer.sdp" in signals()
     assert "NewAgency.code" in http()
     assert "AuthRecord.kind" in signed_objects()
 
