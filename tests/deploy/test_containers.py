@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deploy.devtool.place import ROOT
-from leeside_server.config import CONFIG_VARIABLE, DEFAULT_PORT, ENVIRONMENT
+from leeside_server.config import CONFIG_VARIABLE, DEFAULT_PORT, ENVIRONMENT, VideoSection
 
 DEPLOY: Final = ROOT / "deploy"
 DOCKERFILE: Final = (DEPLOY / "Dockerfile").read_text()
@@ -31,16 +31,24 @@ def compose(name: str) -> Any:
     return yaml.safe_load((DEPLOY / "compose" / name).read_text())
 
 
-def merged() -> dict[str, dict[str, Any]]:
-    """Services as compose merges both files: mappings key by key, the rest by the later file."""
-    base, over = compose("compose.yaml")["services"], compose("cluster.yaml")["services"]
-    found: dict[str, dict[str, Any]] = {name: dict(service) for name, service in base.items()}
-    for name, service in over.items():
-        there = found.setdefault(name, {})
-        for key, value in service.items():
-            both = isinstance(value, dict) and isinstance(there.get(key), dict)
-            there[key] = {**there[key], **value} if both else value
+def merged(*over: str) -> dict[str, dict[str, Any]]:
+    """Services as compose merges the files: mappings key by key, lists one behind the other, the rest by the later file."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in ("compose.yaml", *(over or ("cluster.yaml",))):
+        for name, service in compose(file)["services"].items():
+            there = found.setdefault(name, {})
+            for key, value in service.items():
+                if isinstance(value, dict) and isinstance(there.get(key), dict):
+                    there[key] = {**there[key], **value}
+                elif isinstance(value, list) and isinstance(there.get(key), list) and key in LISTS:
+                    there[key] = [*there[key], *value]
+                else:
+                    there[key] = value
     return found
+
+
+LISTS: Final = frozenset({"ports", "secrets"})
+"""Settings of which compose keeps both files' elements."""
 
 
 def test_the_image_runs_as_nobody_of_importance_and_copies_what_exists() -> None:
@@ -103,6 +111,33 @@ def test_a_cluster_shares_what_it_must_and_trusts_the_proxy_alone() -> None:
 def test_only_the_proxy_is_reached_from_outside() -> None:
     reached = {name for name, service in merged().items() if "ports" in service}
     assert reached == {"proxy"}
+
+
+@pytest.mark.parametrize("files", [("video.yaml",), ("cluster.yaml", "video.yaml")])
+def test_with_calls_the_first_node_is_reached_by_media_and_by_nothing_else(files: tuple[str, ...]) -> None:
+    services = merged(*files)
+    node, turn = services["node1"], services["turn"]
+    environment = node["environment"]
+    assert {name for name in environment if name.startswith("LEESIDE")} <= {*ENVIRONMENT, CONFIG_VARIABLE}
+    assert environment["LEESIDE_ROLES"] == "relay,video"
+    first = VideoSection().port
+    last = first + int(environment["LEESIDE_VIDEO_WORKERS"]) - 1
+    assert node["ports"] == [f"{first}-{last}:{first}-{last}/udp"]
+    assert environment["LEESIDE_VIDEO_LISTEN"] == node["networks"]["media"]["ipv4_address"]
+    assert environment["LEESIDE_VIDEO_PUBLIC"].startswith("${LEESIDE_ADDRESS:?")
+    assert node["networks"]["inner"]["ipv4_address"] == "172.30.84.11"
+    assert (node["read_only"], node["cap_drop"]) == (True, ["ALL"])
+    assert {name for name, service in services.items() if "ports" in service} == {"proxy", "node1"}
+    assert turn["network_mode"] == "host"
+    assert (turn["read_only"], turn["cap_drop"]) == (True, ["ALL"])
+    assert environment["LEESIDE_TURN_SECRET_FILE"] == "/run/secrets/turn-secret"
+    assert "turn-secret" in node["secrets"]
+    assert "turn-secret" in compose("video.yaml")["secrets"]
+
+
+def test_the_image_has_what_the_bridge_needs() -> None:
+    assert '".[server,video]"' in DOCKERFILE
+    assert f"EXPOSE {VideoSection().port}/udp" in DOCKERFILE
 
 
 def test_the_caddyfile_stands_where_compose_takes_it_from() -> None:

@@ -20,8 +20,11 @@ from typing import Final
 
 import pytest
 
+from deploy.devtool.place import ROOT
 from leeside_protocol.ids import DeviceId
+from leeside_server.config import VideoSection
 from leeside_server.core.video import turn_server
+from leeside_server.video.words import Configure
 from tests.support.coturn import CONFIGURATION, LIFETIME_S, PORT, Coturn, coturn_running, credential
 from tests.support.turn_client import TCP, Address, NoAnswer, Refused, TurnClient
 
@@ -365,3 +368,15 @@ def test_the_file_says_what_the_tests_assume() -> None:
     for flag in ("use-auth-secret", "no-cli", "no-tcp-relay", "no-multicast-peers", "no-rfc5780", "no-stun"):
         assert re.search(rf"^{flag}$", text, re.MULTILINE), flag
     assert "allow-loopback-peers" not in text
+
+
+def test_the_guide_opens_the_ports_that_are_used() -> None:
+    guide = (ROOT / "docs/operators-guide.md").read_text()
+    said = dict(re.findall(r"^([\w-]+)=(.*)$", CONFIGURATION.read_text(), re.MULTILINE))
+    for told in (
+        f"UDP {VideoSection().port} and one more for each worker",
+        f"UDP {said['listening-port']}, TCP {said['tls-listening-port']}",
+        f"UDP {said['min-port']}-{said['max-port']}",
+        f"takes {Configure((), 0).peers} people",
+    ):
+        assert told in guide, told
