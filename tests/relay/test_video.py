@@ -384,6 +384,51 @@ class TestTheBridge:
             await other.says(after)
             assert (await phone.expect(VideoTold)).body == OFFER
 
+    async def test_while_it_lets_its_calls_go_a_device_speaks_to_both(self, scene: Scene) -> None:
+        """It joins the new one, sees its pictures, and leaves the old one: nobody is without for a moment."""
+        async with scene.socket(scene.asker, scene.doctor) as (phone, desk):
+            await scene.says(phone, Join(3))
+            old = await scene.worker.spoken(1)
+            await scene.says(desk, Join(7))
+            await scene.worker.spoken(2)
+            other = await Worker(scene.world, scene.bridges, b"worker-2").start()
+            await scene.bridges.announce(Workplace(WORKER, open=False))
+            await scene.bridges.release(WORKER, old.ticket.room, old.epoch)
+            await scene.says(phone, Join(4))
+            new = await other.spoken(1)
+            assert new.epoch > old.epoch
+            await scene.worker.says(old, b"from the old one")
+            assert (await phone.expect(VideoTold)).body == b"from the old one"
+            await other.says(new, b"from the new one")
+            assert (await phone.expect(VideoTold)).body == b"from the new one"
+            await scene.says(desk, Want(7, ()))
+            assert (await scene.worker.spoken(3)).body == encode_signal(Want(7, ()))
+            await scene.says(phone, Want(4, ()))
+            assert (await other.spoken(2)).body == encode_signal(Want(4, ()))
+            await scene.says(phone, Leave(3))
+            assert (await scene.worker.spoken(4)).body == encode_signal(Leave(3))
+            await scene.worker.says(old, b"an echo")
+            await other.says(new, b"from the new one again")
+            assert (await phone.expect(VideoTold)).body == b"from the new one again"
+            await scene.to_state(ConsultState.ENDED)
+            for worker, epoch in ((scene.worker, old.epoch), (other, new.epoch)):
+                await worker.until(lambda heard: any(isinstance(word, Closed) for word in heard))
+                assert worker.gone() == [Closed(epoch, old.ticket.room, GoneWhy.ENDED)]
+
+    async def test_who_is_expelled_meanwhile_goes_from_both(self, scene: Scene) -> None:
+        guest = await scene.guest()
+        async with scene.socket(guest) as (visitor,):
+            await scene.says(visitor, Join(3))
+            old = await scene.worker.spoken(1)
+            other = await Worker(scene.world, scene.bridges, b"worker-2").start()
+            await scene.bridges.release(WORKER, old.ticket.room, old.epoch)
+            await scene.bridges.announce(Workplace(WORKER, open=False))
+            await scene.says(visitor, Join(4))
+            await other.spoken(1)
+            await scene.end_guest(guest)
+            for worker in (scene.worker, other):
+                await worker.until(lambda heard: any(isinstance(word, Expelled) for word in heard))
+
     async def test_one_that_is_silent_is_gone_after_a_few_looks(self, scene: Scene) -> None:
         async with scene.socket(scene.asker) as (phone,):
             await scene.says(phone, Join(3))

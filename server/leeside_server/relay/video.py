@@ -7,8 +7,9 @@ may end that right is looked at all the time: what this node writes at once (`sa
 (`look`: the rows of all calls in one reading), revoked devices and ended sessions as sockets are (`out`). Who lost it is
 expelled by a word to the worker; a seat is kept for this also while its device has no socket, because media go on without.
 
-A room's worker is asked for at each `Join` and kept until it is gone. Then every seat is told to `Migrate`, and the next
-`Join` finds another.
+A room's worker is asked for at each `Join`, and kept with the seat until it is gone: then the seat is told to `Migrate`, and
+its next `Join` finds another. While a worker lets its calls go, a device has two: it joins the new one, and leaves the old one
+by the old generation once it sees the new one's pictures.
 
 Nothing here waits for a worker, and media wait for nothing here.
 """
@@ -84,40 +85,63 @@ _log: Final = get_logger("leeside.video")
 
 
 class _Seat:
-    """A device that speaks in a call over this node; `socket` is the newest that did. `out`: it lost all access."""
+    """A device that speaks in a call over this node; `socket` is the newest that did. `out`: it lost all access.
 
-    __slots__ = ("generation", "out", "right", "session", "socket")
+    `placement` is where it joined by `generation`; `before`, where by an earlier one, until it left there.
+    """
+
+    __slots__ = (
+        "before",
+        "before_generation",
+        "generation",
+        "out",
+        "placement",
+        "right",
+        "session",
+        "socket",
+    )
 
     def __init__(self, socket: Socket, right: Right) -> None:
         self.socket = socket
         self.right = right
         self.session = b""
         self.generation = 1
+        self.placement: Placement | None = None
+        self.before: Placement | None = None
+        self.before_generation = 0
         self.out = False
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Where this device may be."""
+        return tuple(placed for placed in (self.placement, self.before) if placed is not None)
+
+    def place(self, placed: Placement, generation: int) -> None:
+        """It joins there, and may be where it was until it says that it left."""
+        if self.placement is not None and self.placement != placed:
+            self.before, self.before_generation = self.placement, self.generation
+        self.placement, self.generation = placed, max(self.generation, generation)
+
+    def lose(self, worker: bytes) -> bool:
+        """That worker is no more. Whether the device has to join again."""
+        if self.before is not None and self.before.worker == worker:
+            self.before = None
+        if self.placement is None or self.placement.worker != worker:
+            return False
+        self.placement = None
+        return True
 
 
 class _Call:
     """A consult's call as this node knows it. `revisions` are those of the rows that its seats were judged by."""
 
-    __slots__ = (
-        "agency",
-        "channel",
-        "consult",
-        "judged_s",
-        "missed",
-        "placement",
-        "revisions",
-        "room",
-        "seats",
-    )
+    __slots__ = ("agency", "channel", "consult", "judged_s", "revisions", "room", "seats")
 
     def __init__(self, agency: AgencyId, consult: ConsultId, channel: ChannelId) -> None:
         self.agency = agency
         self.consult = consult
         self.channel = channel
         self.room = room_of(agency, consult)
-        self.placement: Placement | None = None
-        self.missed = 0
         self.seats: dict[DeviceId, _Seat] = {}
         self.revisions: dict[Name, int] = {}
         self.judged_s = float("-inf")
@@ -146,6 +170,8 @@ class Calls:
         self._queues: dict[tuple[AgencyId, DeviceId], deque[tuple[Socket, Video, ClientSignal]]] = {}
         self._calls: dict[tuple[AgencyId, ConsultId], _Call] = {}
         self._rooms: dict[bytes, _Call] = {}
+        self._missed: dict[bytes, int] = {}
+        """Looks in a row that did not find a worker whose calls are here."""
 
         node.metrics.video_offered.set(bridges is not None)
         self.workers = 0
@@ -243,22 +269,24 @@ class Calls:
             call, seat = self._take_seat(agency, consult, right, socket)
         seat.socket = socket
         seat.session = b"" if socket.claims is None else socket.claims.session
-        seat.generation = max(seat.generation, signal.generation)
         require(seat.right.part, signal)
-        if call.placement is None or joins:
-            placed = await bridges.place(call.room)
-            if call.placement is None or placed.epoch >= call.placement.epoch:
-                call.placement, call.missed = placed, 0
-        if call.seats.get(device) is not seat:
-            # Expelled while a place was looked for.
+        to_before = seat.before is not None and signal.generation <= seat.before_generation
+        if not to_before and (seat.placement is None or joins):
+            seat.place(await bridges.place(call.room), signal.generation)
+        placed = seat.before if to_before else seat.placement
+        if placed is None or call.seats.get(device) is not seat:
+            # Expelled while a place was looked for; or its worker ended, and the device was told to join again.
             return
         now_ms = self._node.clock.now_ms()
         # Who wants a new path may need new credentials for it: those before last for ten minutes.
         turn = self._turn(call.room, device, now_ms) if joins or isinstance(signal, RestartIce) else ()
         ticket = ticket_for(call.room, seat.right.caller, seat.right.part, self._node.id, now_ms, turn)
-        await self._say(call, Spoken(call.placement.epoch, ticket, message.body))
+        await self._say(placed, Spoken(placed.epoch, ticket, message.body))
         if isinstance(signal, Leave):
-            self._leave(call, device)
+            if to_before:
+                seat.before = None
+            elif signal.generation >= seat.generation:
+                self._leave(call, device)
 
     def _take_seat(
         self, agency: AgencyId, consult: ConsultId, right: Right, socket: Socket
@@ -280,11 +308,11 @@ class Calls:
         seat.right = right
         return call, seat
 
-    async def _say(self, call: _Call, word: ToWorker) -> None:
-        """To the worker that has the room, if any has. Raises `BridgesUnavailable`."""
-        if self._bridges is not None and call.placement is not None:
-            worker = call.placement.worker
-            await self._bridges.say(worker, self._seal.seal(worker, word, self._node.clock.now_ms()))
+    async def _say(self, placed: Placement, word: ToWorker) -> None:
+        """To the worker that has the room. Raises `BridgesUnavailable`."""
+        assert self._bridges is not None
+        sealed = self._seal.seal(placed.worker, word, self._node.clock.now_ms())
+        await self._bridges.say(placed.worker, sealed)
 
     def _turn(self, room: bytes, device: DeviceId, now_ms: int) -> tuple[TurnServer, ...]:
         turn = self._node.config.turn
@@ -304,23 +332,18 @@ class Calls:
             self._node.metrics.video_words_refused.inc()
             return
         call = self._rooms.get(word.room)
-        if call is None or call.placement is None or word.epoch < call.placement.epoch:
-            # Of a room that was placed anew since, from a worker that does not know yet.
-            return
-        seat = call.seats.get(word.device)
-        if seat is not None:
+        seat = None if call is None else call.seats.get(word.device)
+        # From any other worker it is of a room that was placed anew since, which that one does not know yet.
+        if call is not None and seat is not None and word.epoch in {p.epoch for p in seat.placements}:
             call.tell(seat, word.body)
 
     def _worker_gone(self, worker: bytes) -> None:
-        for call in tuple(self._calls.values()):
-            if call.placement is not None and call.placement.worker == worker:
-                self._move(call)
-
-    def _move(self, call: _Call) -> None:
-        """The room's worker is no more: who is in it comes back to another."""
-        call.placement, call.missed = None, 0
-        for seat in call.seats.values():
-            call.tell(seat, encode_signal(Migrate(seat.generation)))
+        """Who is in its rooms comes back to another."""
+        self._missed.pop(worker, None)
+        for call in self._calls.values():
+            for seat in call.seats.values():
+                if seat.lose(worker):
+                    call.tell(seat, encode_signal(Migrate(seat.generation)))
 
     # ---- who may not be there any more
 
@@ -367,11 +390,11 @@ class Calls:
         metrics.video_workers.set(len(living))
         metrics.video_rooms.set(sum(place.rooms for place in places))
         metrics.video_open.set(sum(place.open and place.load < 1.0 for place in places))
-        for call in tuple(self._calls.values()):
-            found = call.placement is None or call.placement.worker in living
-            call.missed = 0 if found else call.missed + 1
-            if call.missed >= MISSED:
-                self._move(call)
+        seats = [seat for call in self._calls.values() for seat in call.seats.values()]
+        missing = {placed.worker for seat in seats for placed in seat.placements} - living
+        self._missed = {worker: self._missed.get(worker, 0) + 1 for worker in missing}
+        for worker in [worker for worker, times in self._missed.items() if times >= MISSED]:
+            self._worker_gone(worker)
 
     async def _judge(self, calls: Sequence[_Call], *, changed_only: bool = False) -> None:
         """Expel who may not be there any more."""
@@ -397,8 +420,8 @@ class Calls:
     async def _judge_call(self, call: _Call, rows: Rows) -> None:
         standing = await self._rights.standing(rows, call.agency, call.consult)
         if standing is None or standing.over:
-            if call.placement is not None:
-                await self._say(call, Closed(call.placement.epoch, call.room, GoneWhy.ENDED))
+            for placed in {placed for seat in call.seats.values() for placed in seat.placements}:
+                await self._say(placed, Closed(placed.epoch, call.room, GoneWhy.ENDED))
             self._forget(call)
             return
         for device, seat in tuple(call.seats.items()):
@@ -413,9 +436,8 @@ class Calls:
                 # When nobody has accepted any more, who comes next finds the team where it is.
                 lost = lost or error.code is not WireError.CONFLICT
             if lost:
-                if call.placement is not None:
-                    expelled = Expelled(call.placement.epoch, call.room, device, GoneWhy.REMOVED)
-                    await self._say(call, expelled)
+                for placed in seat.placements:
+                    await self._say(placed, Expelled(placed.epoch, call.room, device, GoneWhy.REMOVED))
                 self._leave(call, device)
 
     def _leave(self, call: _Call, device: DeviceId) -> None:
