@@ -58,6 +58,11 @@ class Hall:
         self.room: Final = room
         self.peers: dict[DeviceId, Peer] = {}
 
+    @property
+    def redundant(self) -> bool:
+        """Everybody here reads redundant sound."""
+        return all(peer.redundant for peer in self.peers.values())
+
 
 class Bridge:
     """All rooms of a worker. `say` hands a word to the supervisor; `spawn` runs what awaits; `clock` gives seconds that only
@@ -242,7 +247,7 @@ class Bridge:
     def _offer(self, hall: Hall, peer: Peer) -> None:
         lines = [DownLine(mid, slot.kind, slot.ssrc, slot.repair_ssrc if slot.kind is MediaKind.VIDEO else 0)
                  for mid, slot in peer.down.slots.items()]  # fmt: skip
-        sdp = peer.offer(self.candidates, lines)
+        sdp = peer.offer(self.candidates, lines, redundant=hall.redundant)
         self._perform(hall, hall.room.offered(peer.device, peer.version, sdp))
 
     def _reoffer(self, hall: Hall, effect: r.Reoffer) -> None:
@@ -265,7 +270,15 @@ class Bridge:
         if not peer.accept(answer.fingerprints):
             self._perform(hall, hall.room.refuse(peer.device, WireError.INVALID, self._clock()))
             return
+        peer.redundant = answer.redundant
         self._bind(peer, answer)
+        self._agree(hall)
+
+    def _agree(self, hall: Hall) -> None:
+        """Sound is sealed with its redundancy, which we cannot take away: nobody sends it while anybody cannot read it."""
+        for peer in list(hall.peers.values()):
+            if peer.redundant and peer.offered_redundant is not hall.redundant:
+                self._offer(hall, peer)
 
     def _bind(self, peer: Peer, answer: Answer) -> None:
         """The streams that an answer names. Layers name themselves, with their first packets."""
@@ -288,6 +301,7 @@ class Bridge:
         for slot in peer.down.slots.values():
             slot.detach()
         self.spawn(peer.close())
+        self._agree(hall)
 
     def _link(self, hall: Hall, effect: r.Link) -> None:
         subscriber, publisher = hall.peers.get(effect.subscriber), hall.peers.get(effect.publisher)

@@ -69,6 +69,10 @@ class Peer:
         self.ready = False
         """Keys and a path are there: what is sent goes out."""
         self.answered = False
+        self.redundant = True
+        """It reads redundant sound, as far as is known."""
+        self.offered_redundant = True
+        """It was offered to send some."""
         self.offered_s = 0.0
         self.version = 1
         self.bandwidth: Final = Bandwidth()
@@ -107,8 +111,11 @@ class Peer:
 
     # ---- signalling
 
-    def offer(self, candidates: Sequence[Candidate], down: Sequence[DownLine]) -> str:
-        """The offer that stands, as SDP."""
+    def offer(self, candidates: Sequence[Candidate], down: Sequence[DownLine], *, redundant: bool) -> str:
+        """The offer that stands, as SDP. One that says something new about `redundant` sound has a new version."""
+        if redundant != self.offered_redundant:
+            self.offered_redundant = redundant
+            self.version += self.offered_s > 0.0
         self.offered_s = self._clock()
         self.life.offered(self.offered_s)
         return write_offer(
@@ -120,6 +127,7 @@ class Peer:
                 fingerprint=self._certificate.sha256,
                 candidates=candidates,
                 down=down,
+                redundant=redundant,
             )
         )
 

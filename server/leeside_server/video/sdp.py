@@ -63,6 +63,8 @@ class Offer(msgspec.Struct, frozen=True):
     fingerprint: str
     candidates: Sequence[Candidate]
     down: Sequence[DownLine]
+    redundant: bool = True
+    """The client may send its sound with redundancy: everybody in the room can read that."""
 
 
 def write_offer(offer: Offer) -> str:
@@ -87,8 +89,9 @@ def write_offer(offer: Offer) -> str:
 
 def _media(offer: Offer, kind: MediaKind, mid: str, down: DownLine | None) -> Iterator[str]:
     first = offer.candidates[0]
-    types = (f.RED, f.OPUS) if kind is MediaKind.AUDIO else (f.VP8, f.VP8_RTX)
-    yield f"m={kind.name.lower()} {first.port} UDP/TLS/RTP/SAVPF {types[0]} {types[1]}"
+    sounds = (f.RED, f.OPUS) if offer.redundant or down is not None else (f.OPUS,)
+    types = sounds if kind is MediaKind.AUDIO else (f.VP8, f.VP8_RTX)
+    yield f"m={kind.name.lower()} {first.port} UDP/TLS/RTP/SAVPF {' '.join(map(str, types))}"
     yield f"c=IN {'IP6' if ':' in first.host else 'IP4'} {first.host}"
     for number, place in enumerate(offer.candidates):
         yield f"a=candidate:{number + 1} 1 udp {_PRIORITY - 256 * number} {place.host} {place.port} typ host"
@@ -103,7 +106,7 @@ def _media(offer: Offer, kind: MediaKind, mid: str, down: DownLine | None) -> It
     yield "a=rtcp-rsize"
     for number in _extensions(kind, up=down is None):
         yield f"a=extmap:{number} {f.EXTENSIONS[number]}"
-    yield from _sound() if kind is MediaKind.AUDIO else _pictures()
+    yield from _sound(sounds) if kind is MediaKind.AUDIO else _pictures()
     if down is not None:
         # Both halves of a pair are one stream, which the client plays in step.
         yield f"a=msid:{cname_of(mid)} {mid}"
@@ -126,12 +129,13 @@ def _extensions(kind: MediaKind, *, up: bool) -> Iterator[int]:
             yield from (f.EXT_RID, f.EXT_REPAIRED_RID)
 
 
-def _sound() -> Iterator[str]:
-    yield f"a=rtpmap:{f.RED} red/{f.AUDIO_HZ}/2"
-    yield f"a=fmtp:{f.RED} {f.OPUS}/{f.OPUS}"
+def _sound(types: Sequence[int]) -> Iterator[str]:
+    if f.RED in types:
+        yield f"a=rtpmap:{f.RED} red/{f.AUDIO_HZ}/2"
+        yield f"a=fmtp:{f.RED} {f.OPUS}/{f.OPUS}"
     yield f"a=rtpmap:{f.OPUS} opus/{f.AUDIO_HZ}/2"
     yield f"a=fmtp:{f.OPUS} minptime=10;useinbandfec=1"
-    for number in (f.RED, f.OPUS):
+    for number in types:
         yield f"a=rtcp-fb:{number} nack"
         yield f"a=rtcp-fb:{number} transport-cc"
 
@@ -161,6 +165,8 @@ class AnswerLine(msgspec.Struct, frozen=True):
     ssrcs: tuple[int, ...] = ()
     repairs: tuple[tuple[int, int], ...] = ()
     rids: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    """Payload types that the client takes."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -173,6 +179,12 @@ class Answer(msgspec.Struct, frozen=True):
         """The line of this name; every answer has all of them."""
         return self.lines[MIDS.index(mid)]
 
+    @property
+    def redundant(self) -> bool:
+        """Whether the client reads redundant sound (RFC 2198): not every browser does."""
+        heard = [line for line in self.lines if line.mid in f.DOWN_MIDS[::2] and line.flows]
+        return all(str(f.RED) in line.types for line in heard)
+
 
 class _Draft:
     """A media line while it is read."""
@@ -183,6 +195,7 @@ class _Draft:
             raise _refused("a media line")
         self.kind = words[0]
         self.rejected = words[1] == "0"
+        self.types = tuple(words[3:])
         self.mid = ""
         self.direction = "sendrecv"
         self.ssrcs: list[int] = []
@@ -266,8 +279,8 @@ def _checked(mid: str, draft: _Draft) -> AnswerLine:
         raise _refused("a layer")
     if not up or not flows:
         # Browsers name streams also where they only receive: of their reports.
-        return AnswerLine(mid, flows)
-    return AnswerLine(mid, flows, tuple(draft.ssrcs), tuple(draft.repairs), tuple(draft.rids))
+        return AnswerLine(mid, flows, types=draft.types)
+    return AnswerLine(mid, flows, tuple(draft.ssrcs), tuple(draft.repairs), tuple(draft.rids), draft.types)
 
 
 def _fingerprint(value: str) -> tuple[str, str]:

@@ -14,13 +14,14 @@ def answer(
     video: tuple[int, int] | None = (21, 22),
     rids: Sequence[str] = (),
     ufrag: str = "abcd",
+    redundant: bool = True,
 ) -> str:
     """An answer that sends sound on SSRC `audio`, and pictures on `video` and its repairs, or as layers `rids`."""
     lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", "a=msid-semantic: WMS *"]
     for mid in (UP_AUDIO_MID, UP_VIDEO_MID, *DOWN_MIDS):
         up = mid in (UP_AUDIO_MID, UP_VIDEO_MID)
         sound = mid == UP_AUDIO_MID or (not up and DOWN_MIDS.index(mid) % 2 == 0)
-        kind, types = ("audio", "63 111") if sound else ("video", "96 97")
+        kind, types = ("audio", "63 111" if redundant else "111") if sound else ("video", "96 97")
         lines += [
             f"m={kind} 9 UDP/TLS/RTP/SAVPF {types}",
             "c=IN IP4 0.0.0.0",

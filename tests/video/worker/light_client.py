@@ -38,9 +38,17 @@ class _Path:
 class LightClient(asyncio.DatagramProtocol):
     """One transport. `say` hands a signal to the bridge; `heard` are the signals that came back, `got` the RTP packets."""
 
-    def __init__(self, say: Callable[[s.ClientSignal], None], *, ssrc: int = 11, generation: int = 1) -> None:
+    def __init__(
+        self,
+        say: Callable[[s.ClientSignal], None],
+        *,
+        ssrc: int = 11,
+        generation: int = 1,
+        redundant: bool = True,
+    ) -> None:
         self.say = say
         self.ssrc = ssrc
+        self.redundant = redundant
         self.generation = generation
         self.heard: list[s.BridgeSignal] = []
         self.got: list[bytes] = []
@@ -87,7 +95,12 @@ class LightClient(asyncio.DatagramProtocol):
                 s.Answer(
                     self.generation,
                     signal.version,
-                    answer(self.fingerprint, audio=self.ssrc, video=(self.ssrc + 1, self.ssrc + 2)),
+                    answer(
+                        self.fingerprint,
+                        audio=self.ssrc,
+                        video=(self.ssrc + 1, self.ssrc + 2),
+                        redundant=self.redundant,
+                    ),
                 )
             )
             self.tasks.append(asyncio.ensure_future(self._connect(fingerprint)))

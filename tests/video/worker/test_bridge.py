@@ -117,6 +117,31 @@ async def test_media_that_are_not_sealed_are_dropped_and_told() -> None:
         assert len(ben.got) == passed
 
 
+async def test_nobody_sends_redundant_sound_while_somebody_cannot_read_it() -> None:
+    async with bridge() as world:
+        ana = await world.joined(ANA)
+        assert sounds(ana) == ["63 111"]
+        ben = await world.joined(BEN, ssrc=41, redundant=False)
+        await until(lambda: ana.offers == 2)
+        await heard(ana, ben)
+        assert sounds(ana) == ["63 111", "111"]
+        again = ana.told(s.Offer)
+        # The same path and keys: only what is sent on it changes.
+        assert len({offer.sdp.split("a=ice-pwd:")[1][:32] for offer in again}) == 1
+        assert [offer.version for offer in again] == [1, 2]
+        ben.say(s.Leave(ben.generation))
+        await until(lambda: ana.offers == 3)
+        assert sounds(ana)[-1] == "63 111"
+        eve = await world.joined(b"e" * 16, ssrc=61)
+        await heard(ana, eve)
+        assert ana.offers == 3
+
+
+def sounds(client: LightClient) -> list[str]:
+    """The payload types that each offer let the client send its sound with."""
+    return [offer.sdp.split("UDP/TLS/RTP/SAVPF ")[1].split("\r\n")[0] for offer in client.told(s.Offer)]
+
+
 # ---- hostile ones
 
 

@@ -77,6 +77,11 @@ def test_an_answer_is_read() -> None:
     assert all(line.flows for line in read.lines)
 
 
+@pytest.mark.parametrize("redundant", [False, True])
+def test_who_reads_redundant_sound_is_known(redundant: bool) -> None:
+    assert read_answer(answer(redundant=redundant)).redundant is redundant
+
+
 def test_layers_are_read() -> None:
     assert read_answer(answer(rids="qhf")).line("1").rids == ("q", "h", "f")
 
