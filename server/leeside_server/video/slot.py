@@ -149,6 +149,8 @@ class Slot:
         self._timestamp_shift = 0
         # A stream that begins at a small number cannot wrap before the receiver's SRTP has heard of it.
         self._newest = 0
+        self._sent = 0
+        """The highest number given, and the highest that left: what is between waits in the pacer."""
         self._timestamp = 0
         self._sent_s: float | None = None
         self._repair_newest = 0
@@ -227,6 +229,7 @@ class Slot:
             layer.ask_key(now_s)
 
     def _leave(self) -> None:
+        self._discard_held()
         self._remember()
         if self.layer is not None and self in self.layer.flowing:
             self.layer.flowing.remove(self)
@@ -266,7 +269,7 @@ class Slot:
         if self.layer is None or not self._history or self.kind is not MediaKind.VIDEO:
             return
         period = self._history[-1]
-        for at in range(self._newest, max(period.first, self._newest - LOOK_BACK) - 1, -1):
+        for at in range(self._sent, max(period.first, self._sent - LOOK_BACK) - 1, -1):
             packet = period.layer.kept(at - period.shift)
             if packet is not None and packet.first == PLAIN:
                 picture, level = read_numbers(packet.body, TURN_BYTES)
@@ -295,14 +298,12 @@ class Slot:
                 return
 
     def _discard_held(self) -> None:
-        """What waits of the picture until now is of no use once a key frame comes, and would only hold that up. Numbers
-        that were given and not sent are given again: to the receiver nothing is missing."""
-        if self._pacer is None or self.kind is MediaKind.AUDIO:
-            return
-        discarded = self._pacer.discard(lambda held: held.slot is self)
-        unsent = [held.number for held in discarded if not held.repairs]
-        if unsent:
-            self._newest = min(unsent) - 1
+        """What waits of the picture until now is of no use once another begins or it ends, and would only hold that up.
+        Numbers beyond the highest that was ever sent are given again: to the receiver nothing is missing. None that was
+        sent may be: SRTP would make two packets of one keystream."""
+        if self._pacer is not None and self.kind is MediaKind.VIDEO:
+            self._pacer.discard(lambda held: held.slot is self)
+            self._newest = self._sent
 
     def _clock_shift(self, layer: Layer, timestamp: int, now_s: float) -> int:
         """What is added to the layer's timestamps: by the publisher's clock between two layers of one picture, else by
@@ -342,6 +343,8 @@ class Slot:
 
     def send(self, packet: Packet, number: int, timestamp: int) -> None:
         """Write a packet with this (unwrapped) number and timestamp, and let it go."""
+        if number > self._sent:  # noqa: PLR1730 - `max` would be a call for every packet
+            self._sent = number
         out = self._out
         body = packet.body
         transport_seq = self._next_seq()

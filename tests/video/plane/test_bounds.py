@@ -288,20 +288,51 @@ def test_every_number_wraps_without_a_step() -> None:
     assert not slot.resend(70_000 - 1_024 & 0xFFFF, 5_000.0)
 
 
-def test_pausing_while_packets_wait_in_the_pacer_leaves_no_hole() -> None:
+def test_what_waits_when_a_picture_is_paused_is_not_sent_and_leaves_no_hole() -> None:
     plane = Plane(pacer=Pacer(200_000))
     plane.attach()
     plane.camera.send(plane.camera.frame(key=True, size=12_000), 1.0)
     assert [packet.marker for packet in plane.ear.heard if packet.marker] == [], "its last packet waits"
+    before = len(plane.ear.heard)
     plane.picture.pause(PausedWhy.MUTED)
     for tick in range(100):
         plane.downlink.due(1.0 + tick / 100)
     assert not plane.downlink.waits
+    assert len(plane.ear.heard) == before
     plane.picture.resume(2.0)
     plane.camera.send(plane.camera.frame(key=True, size=800), 2.1)
     heard = plane.ear.of(plane.picture)
     assert [packet.sequence for packet in heard] == list(range(1, len(heard) + 1))
-    assert len(plane.ear.frames(plane.picture)) == 2
+    assert [data for _, data in plane.ear.frames(plane.picture)] == plane.camera.frames[1:]
+    plane.sane()
+
+
+@pytest.mark.parametrize("ends", ["key frame", "pause", "unsealed"])
+def test_no_number_is_given_to_two_packets(ends: str) -> None:
+    """A late packet waits with a low number while higher ones have left: those are never given again."""
+    plane = Plane(pacer=Pacer(100_000))
+    plane.attach()
+    camera = plane.camera
+    camera.send(camera.frame(key=True), 1.0)
+    first, late, last = camera.frame()
+    camera.send([first, last], 2.0)
+    assert plane.ear.of(plane.picture)[-1].sequence == 6
+    for place in range(3):
+        camera.send(camera.frame(), 2.0 + place / 1_000)
+    camera.send(camera.repair(late), 2.01)
+    if ends == "pause":
+        plane.picture.pause(PausedWhy.BANDWIDTH)
+        plane.picture.resume(2.02)
+    elif ends == "unsealed":
+        camera.send(camera.frame(sealed=False), 2.02)
+    else:
+        plane.picture.attach(plane.uplink.tracks["1"], 2.02)
+    camera.send(camera.frame(key=True), 2.03)
+    for tick in range(200):
+        plane.downlink.due(2.03 + tick / 100)
+    heard = sorted(packet.sequence for packet in plane.ear.of(plane.picture))
+    assert heard == [number for number in range(1, heard[-1] + 1) if number != 5], "nor is another left out"
+    assert plane.ear.frames(plane.picture)[-1][1] == camera.frames[-1]
     plane.sane()
 
 
