@@ -6,7 +6,7 @@ extensions-01). From that:
 - a queue that stands and does not drain means that too much is sent: the estimate falls to 0.85 of what arrives (`delay`;
   the rules of draft-ietf-rmcat-gcc-02, with the standing delay in place of its arrival filter);
 - loss lowers it where lowering helps (`losses`);
-- the estimate grows to what was carried, never beyond: by 8 % a second with the media, in leaps by probes (`probing`).
+- the estimate grows to what was carried, never beyond: within seconds with the media, in leaps by probes (`probing`).
 
 A queue that does not drain although less and less is sent is somebody else's: the threshold rises above it, so that a
 download beside the call does not starve the call.
@@ -40,7 +40,8 @@ DECREASE: Final = 0.85
 PUSHED: Final = 1.15
 """Packets sent so much faster than they arrive fill the queue themselves. Where they do not, a decrease goes to half at
 most: what arrives is then only what was sent, not what could be."""
-GROWTH_A_S: Final = 0.08
+CATCHES_UP_S: Final = 1.0
+"""How fast the estimate follows what arrives, when that is more and nothing queues."""
 CALM_AFTER_S: Final = 1.0
 """After a decrease, no growth."""
 
@@ -193,7 +194,8 @@ class Bandwidth:
             and not prober.running
             and self._may_grow(now_s)
         ):
-            prober.start(self.estimate_bps, wanted_bps, self.sent_bytes, now_s)
+            known_bps = max(self.estimate_bps, self.acked_bps)
+            prober.start(known_bps, wanted_bps, self.sent_bytes, now_s)
         return prober.due(self.sent_bytes, now_s)
 
     def feedback(self, packets: Sequence[tuple[int, int | None]], now_s: float) -> None:
@@ -341,8 +343,8 @@ class Bandwidth:
             prober.postpone(now_s)
         self._set(by_loss_bps)
         if self._may_grow(now_s) and not probed:
-            grown_bps = min(self.acked_bps, self.estimate_bps * (1 + GROWTH_A_S * passed_s))
-            self._set(max(self.estimate_bps, grown_bps))
+            more_bps = max(0.0, self.acked_bps - self.estimate_bps)
+            self._set(self.estimate_bps + more_bps * min(1.0, passed_s / CATCHES_UP_S))
 
     def _decrease(self, standing_s: float, sent_bps: float, now_s: float) -> None:
         """Less is sent; unless that was tried often enough and did not help: then all but the first decrease is given
