@@ -68,6 +68,7 @@ class Layer:
         self._mask = size - 1
         self._newest: int | None = None
         self._first = 0
+        self._skipped = 0
         self._missing: dict[int, tuple[float, int]] = {}
         self._received = self._octets = 0
         self._before = (0, 0)
@@ -172,7 +173,7 @@ class Layer:
 
     def _miss(self, begin: int, end: int, now_s: float) -> None:
         if end - begin > ASK_GAP:
-            self._first += end - begin  # The sender jumped: nothing was lost.
+            self._skipped += end - begin  # The sender jumped: nothing was lost.
             self._missing.clear()
             if self._video and self.flowing:
                 self.ask_key(now_s)
@@ -242,7 +243,7 @@ class Layer:
         """How this stream arrives, since the report before (RFC 3550, A.3)."""
         if self._newest is None:
             return None
-        expected = self._newest - self._first + 1
+        expected = self._newest - self._first + 1 - self._skipped
         before_expected, before_received = self._before
         self._before = (expected, self._received)
         interval = expected - before_expected

@@ -96,6 +96,18 @@ class TestUpstream:
         assert report is not None
         assert (report.lost, report.fraction) == (0, 0), "the sender leapt"
 
+    def test_what_came_before_a_leap_does_not_come_again(self) -> None:
+        plane = Plane()
+        plane.attach()
+        for count in range(300):
+            plane.camera.send(plane.camera.frame(key=count == 0), 1.0 + count / 30)
+        plane.camera.sequence += 600
+        plane.camera.send(plane.camera.frame(key=True), 12.0)
+        before = len(plane.ear.heard)
+        for packet in plane.camera.sent:
+            plane.camera.send(plane.camera.repair(packet), 12.1 + len(plane.camera.sent) / 1_000)
+        assert len(plane.ear.heard) == before
+
     def test_what_is_asked_for_in_a_second_is_bounded(self) -> None:
         plane = Plane()
         plane.attach()
