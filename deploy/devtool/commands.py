@@ -26,7 +26,7 @@ HELP = """\
   faults NAME [--short|--full] [--json]  break something on purpose; says what held
   bench NAME [--short] [--json] [--keep]  fanout, ingest, storm, memory or sealing: measure against peers, in
                                        one interleaved run; web: the client in a browser against its
-                                       limits; --keep: into docs/results
+                                       limits; video-net: calls on weak links; --keep: into docs/results
   shots [part of a name ...]           pictures of every view, state and theme, on one sheet to look at
         --guides                       those of docs/guides, in their place
   doctor                               what this machine has and lacks for the above

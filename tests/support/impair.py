@@ -15,7 +15,7 @@ import asyncio
 import random
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -200,7 +200,7 @@ def _send(through: socket.socket, data: bytes, to: Address) -> None:
 
 
 @asynccontextmanager
-async def impaired(target: Address, host: str = "127.0.0.1", seed: int = 1) -> AsyncIterator[Relay]:
+async def impaired(target: Address, host: str = "127.0.0.1", seed: int = 1) -> AsyncGenerator[Relay]:
     """A relay to `target` that listens on `host`; it begins as a perfect network."""
     relay = Relay(target, host, seed)
     try:

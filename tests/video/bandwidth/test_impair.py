@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -76,7 +76,7 @@ class Echo(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def echoing() -> AsyncIterator[tuple[Echo, Relay]]:
+async def echoing() -> AsyncGenerator[tuple[Echo, Relay]]:
     """An echo behind a relay."""
     transport, echo = await asyncio.get_running_loop().create_datagram_endpoint(Echo, local_addr=(HOST, 0))
     try:
