@@ -13,11 +13,13 @@ from leeside_protocol.ids import DeviceId
 from leeside_protocol.video import signalling as s
 from leeside_protocol.video.formats import MediaKind
 from leeside_protocol.video.signalling import Part
+from leeside_server.video.bridge import AGAIN_MS
 from leeside_server.video.dtls import Dtls, Srtp
 from leeside_server.video.layer import Track
 from leeside_server.video.life import State
 from leeside_server.video.peer import PACKETS_A_SECOND, Peer
 from leeside_server.video.slot import Slot
+from leeside_server.video.words import Configure
 from tests.video.worker.light_client import LightClient
 from tests.video.worker.world import ROOM, bridge, until
 
@@ -56,6 +58,21 @@ async def test_a_path_is_made_anew_on_the_same_keys() -> None:
         strange = world.bridge.counts.strange
         ana.bind(ufrag=before)
         await until(lambda: world.bridge.counts.strange > strange)
+
+
+async def test_another_address_that_proves_the_same_password_is_followed() -> None:
+    async with bridge() as world:
+        ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        await heard(ana, ben)
+        await ana.move()
+        # Media from there are a stranger's until it is proven who is there.
+        strange = world.bridge.counts.strange
+        ana.sound()
+        await until(lambda: world.bridge.counts.strange > strange)
+        ana.bind()
+        await ana.bound.wait()
+        await heard(ana, ben)
+        assert ana.offers == 1
 
 
 async def test_a_silent_peer_is_offered_a_new_path_and_keeps_its_seat() -> None:
@@ -140,6 +157,45 @@ async def test_nobody_sends_redundant_sound_while_somebody_cannot_read_it() -> N
 def sounds(client: LightClient) -> list[str]:
     """The payload types that each offer let the client send its sound with."""
     return [offer.sdp.split("UDP/TLS/RTP/SAVPF ")[1].split("\r\n")[0] for offer in client.told(s.Offer)]
+
+
+async def test_a_full_worker_takes_nobody_new_and_everybody_back() -> None:
+    async with bridge(Configure(("127.0.0.1",), 0, peers=1)) as world:
+        await world.joined(ANA)
+        assert not world.bridge.load(0.1, 0).open
+        ben = world.client(BEN)
+        ben.join()
+        assert [denied.error for denied in ben.told(s.Denied)] == [WireError.BUSY]
+        eve = world.client(b"e" * 16, room=b"o" * 16)
+        eve.join()
+        assert [denied.error for denied in eve.told(s.Denied)] == [WireError.BUSY]
+        await world.joined(ANA, generation=2)
+
+
+async def test_a_worker_with_too_much_to_do_takes_nobody_new() -> None:
+    async with bridge() as world:
+        await world.joined(ANA)
+        world.bridge.shedding = True
+        ben = world.client(BEN)
+        ben.join()
+        assert ben.told(s.Denied)
+        world.bridge.shedding = False
+        await world.joined(BEN, generation=2, ssrc=41)
+
+
+async def test_a_draining_worker_sends_people_on_and_keeps_them_until_they_go() -> None:
+    async with bridge() as world:
+        ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        world.bridge.drain()
+        assert ana.told(s.Migrate)
+        await heard(ana, ben)
+        again = world.client(ANA, generation=2)
+        again.join()
+        (denied,) = again.told(s.Denied)
+        assert (denied.error, denied.retry_ms) == (WireError.BUSY, AGAIN_MS)
+        ana.say(s.Leave(ana.generation))
+        ben.say(s.Leave(ben.generation))
+        assert world.bridge.peers == 0
 
 
 # ---- hostile ones
