@@ -1,6 +1,6 @@
 """`./dev bench NAME`: measure our server against peers in one interleaved run.
 
-    python -m tests.bench fanout|ingest|storm|memory|sealing|web|paging|video-net [--json] [--short] [--keep]
+    python -m tests.bench fanout|ingest|storm|memory|sealing|web|paging|video|video-net [--json] [--short] [--keep]
 
 Figures are ratios of what servers spend on one core, with the load on another. Exit codes: 0 every target holds, 1 one does
 not, 2 wrong usage, 78 a peer or something else is missing (the reason is printed). `--short` is small and quick, to see
@@ -23,6 +23,7 @@ from typing import Final, cast
 
 import msgspec
 
+from tests.bench.curve import draw
 from tests.bench.dial import DialFailed
 from tests.bench.figures import EXIT_LACKING, EXIT_MISSED, Result
 from tests.bench.picture import picture
@@ -32,7 +33,7 @@ from tests.faults.machine import ROOT, load_cores, pin, this_machine
 from tests.faults.node import NodeFailed
 from tests.faults.outcome import Impossible
 
-NAMES: Final = ("fanout", "ingest", "storm", "memory", "sealing", "web", "paging", "video-net")
+NAMES: Final = ("fanout", "ingest", "storm", "memory", "sealing", "web", "paging", "video", "video-net")
 EXIT_INTERRUPTED: Final = 130
 RESULTS: Final = ROOT / "docs" / "results"
 
@@ -45,13 +46,17 @@ def benchmark(name: str) -> Callable[[Result], Awaitable[None]]:
     return found
 
 
-def keep(result: Result, took_s: float, folder: Path = RESULTS) -> tuple[Path, Path]:
-    """Write the result with its machine and commit, and its picture."""
+def keep(result: Result, took_s: float, folder: Path = RESULTS) -> tuple[Path, ...]:
+    """Write the result with its machine and commit, and its pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     figures, drawn = folder / f"bench-{result.name}.json", folder / f"bench-{result.name}.svg"
     whole = result.as_object() | {"took_s": round(took_s, 1), "machine": msgspec.to_builtins(this_machine())}
     figures.write_text(json.dumps(whole, indent=2) + "\n")
     drawn.write_text(picture(result))
+    if result.curve is not None:
+        grown = folder / f"bench-{result.name}-growth.svg"
+        grown.write_text(draw(result.curve))
+        return figures, drawn, grown
     return figures, drawn
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.bench.curve import Curve
+
 EXIT_MISSED, EXIT_LACKING = 1, 78
 MISSING: Final = "peer missing"
 
@@ -78,6 +80,8 @@ class Result:
     rows: list[Row] = field(default_factory=list[Row])
     notes: list[str] = field(default_factory=list[str])
     """How it was measured, and what to know when reading it."""
+    curve: Curve | None = None
+    """How a cost grows, for a picture of its own."""
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
@@ -100,6 +104,7 @@ class Result:
             "short": self.short,
             "rows": [row.as_object() for row in self.rows],
             "notes": self.notes,
+            **({"curve": self.curve.as_object()} if self.curve is not None else {}),
         }
 
     def table(self) -> str:

@@ -80,7 +80,7 @@ class Line:
         self.state: str = "completed"
         self._remote: Remote | None = None
         self._proven = asyncio.Event()
-        self._arrived: asyncio.Queue[bytes] = asyncio.Queue(256)
+        self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue(256)
         # It takes us for its ICE transport: `_recv`, `_send`, `role` and `state` are all that it asks.
         self._dtls = RTCDtlsTransport(cast("Any", self), [_CERTIFICATE])
         # The same without its types: libsrtp's sessions are not public (see leeside_server.video.dtls).
@@ -121,6 +121,9 @@ class Line:
     def close(self) -> None:
         """Let go of the socket; the forwarder is not told."""
         self.socket.close()
+        # It ends who waits for a datagram.
+        if not self._arrived.full():
+            self._arrived.put_nowait(None)
 
     def take(self, data: bytes) -> None:
         """A datagram that is no media."""
@@ -179,7 +182,10 @@ class Line:
             return
 
     async def _recv(self) -> bytes:
-        return await self._arrived.get()
+        data = await self._arrived.get()
+        if data is None:
+            raise ConnectionError
+        return data
 
     async def _send(self, data: bytes) -> None:
         self._write(data)

@@ -121,6 +121,8 @@ class Worker:
         return self._running.pid
 
     def close(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
         self._running.close()
         self._pair.close()
 
@@ -316,7 +318,8 @@ def _janus_command(folder: Path, port: int) -> list[str]:
     whole = (JANUS / "janus.jcfg").read_text()
     for old, new in (
         ('configs_folder = "/etc/janus"', f'configs_folder = "{place}"'),
-        ("debug_level = 4", "debug_level = 2"),
+        # Nobody polls while the rooms are filled and measured.
+        ("debug_level = 4", "debug_level = 2\n\tsession_timeout = 0"),
         # The address of the comparison alone, and no other plugin or transport.
         ("nice_debug = false", f'nice_debug = false\n\tice_enforce_list = "{HOST}"'),
     ):

@@ -1,0 +1,115 @@
+"""The video load before anything is measured by it: what it sends, what it says and reads, and how a growth is drawn."""
+
+from __future__ import annotations
+
+import asyncio
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Final
+
+from leeside_protocol.video.formats import MediaKind
+from leeside_protocol.video.rtp import begins_key_frame
+from leeside_server.video.sdp import Candidate as Place
+from leeside_server.video.sdp import DownLine, Offer, read_answer, write_offer
+from tests.bench.curve import Curve, draw
+from tests.bench.figures import Result
+from tests.bench.video_line import Line, Remote, answered, described
+from tests.bench.video_load import FRAMES_PER_S, KEY_FRAMES, Seen, VideoLoad, synthetic
+from tests.bench.video_rooms import Worker
+
+SVG: Final = "{http://www.w3.org/2000/svg}"
+
+
+def an_offer() -> str:
+    down = [
+        DownLine(
+            mid,
+            MediaKind.VIDEO if number % 2 else MediaKind.AUDIO,
+            1_000 + number,
+            2_000 + number if number % 2 else 0,
+        )
+        for number, mid in enumerate("abcdefghij")
+    ]
+    return write_offer(
+        Offer(
+            1,
+            1,
+            "ufrag",
+            "password-of-22-characters",
+            ":".join(["AB"] * 32),
+            [Place("127.0.0.1", 8480)],
+            down,
+        )
+    )
+
+
+async def test_its_answer_is_one_that_the_bridge_reads() -> None:
+    line = Line()
+    try:
+        offer = an_offer()
+        answer = read_answer(answered(line, offer))
+        assert answer.line("0").ssrcs == (line.audio_ssrc,)
+        assert set(answer.line("1").ssrcs) == {line.video_ssrc, line.repair_ssrc}
+        assert answer.line("1").repairs == ((line.video_ssrc, line.repair_ssrc),)
+        assert answer.line("a").flows
+        remote = Remote(offer)
+        assert (remote.address, remote.ufrag, remote.leads) == (("127.0.0.1", 8480), "ufrag", False)
+    finally:
+        line.close()
+
+
+async def test_who_is_offered_something_by_a_whole_agent_lets_that_one_lead() -> None:
+    line = Line()
+    try:
+        offer = described(line, [("audio", "0", "sendonly")], "actpass")
+        candidate = "a=candidate:1 1 udp 1 127.0.0.1 4000 typ host\r\n"
+        assert Remote(offer + candidate).leads
+    finally:
+        line.close()
+
+
+def test_its_pictures_take_the_bits_they_claim_and_begin_with_a_key_frame() -> None:
+    frames = synthetic(1_200)
+    assert len(frames) == KEY_FRAMES
+    kbps = sum(map(len, frames)) * 8 / 1_000 * FRAMES_PER_S / KEY_FRAMES
+    assert 1_150 < kbps < 1_250
+    first, other = (b"\x90\x80\x80\x01" + frame for frame in frames[:2])
+    assert begins_key_frame(first)
+    assert not begins_key_frame(other)
+
+
+async def test_a_worker_takes_its_packets_for_sealed_ones_and_hands_all_on(tmp_path: Path) -> None:
+    worker = Worker(tmp_path)
+    try:
+        filled = await worker.fill(1, 2)
+        load = VideoLoad(filled.senders, filled.lines, synthetic(150), 1)
+        seen = await asyncio.to_thread(load.run, worker.pid, 2.0, 2.0)
+        filled.close()
+    finally:
+        worker.close()
+    assert seen.sent > 100
+    assert seen.arrived > 0.5
+    assert seen.pictures > 1
+    assert seen.refused == 0
+    assert seen.delays_s
+
+
+def test_a_figure_is_by_packet_and_core() -> None:
+    seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, [0.001, 0.002, 0.003, 0.1], 30.0)
+    assert (seen.cpu_us, seen.cores, seen.arrived) == (500.0, 0.1, 1.0)
+    assert (seen.delay_ms(0.5), seen.delay_ms(0.99)) == (3.0, 100.0)
+
+
+def test_a_growth_is_drawn_with_a_line_for_each_contender() -> None:
+    curve = Curve(
+        "Rooms & cores",
+        "rooms",
+        "cores",
+        [("ours", [(1, 0.1), (2, 0.2)]), ("Janus", [(1, 0.2)]), ("none", [])],
+    )
+    drawn = ET.fromstring(draw(curve))
+    assert len(drawn.findall(f"{SVG}polyline")) == 2
+    assert {text.text for text in drawn.findall(f"{SVG}text")} >= {"Rooms & cores", "ours", "Janus"}
+    result = Result("video", short=True, curve=curve)
+    assert result.as_object()["curve"] == curve.as_object()
+    assert "curve" not in Result("video", short=True).as_object()

@@ -1,0 +1,242 @@
+"""video: what it costs to forward sealed calls, against Janus' videoroom and against aiortc's MediaRelay.
+
+Rooms of five at 720 lines and 1.2 Mbit/s, everybody shown to everybody, packet for packet the same for each forwarder; each is one
+process on one core, and the load has the other. Steps of more and more rooms are measured in turn, ours and Janus' each time,
+so that a slow minute hits both. MediaRelay decodes and encodes, and is compared in a room of two with real pictures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from tests.bench.curve import Curve
+from tests.bench.figures import LIMIT, MISSING, Result, Row, Target, median, spread
+from tests.bench.memory import rss_kib
+from tests.bench.peers import Missing
+from tests.bench.programs import MeasureFailed
+from tests.bench.rounds import Figures, run_folder, tell
+from tests.bench.video_load import Seen, VideoLoad, synthetic
+from tests.bench.video_pictures import pictures
+from tests.bench.video_rooms import Forwarder, Janus, MediaRelay, Worker
+
+KBPS: Final = 1_200.0
+OURS: Final = Worker.name
+CORE_PER_PACKET: Final = Target(1.1)
+RELAY_SHARE: Final = Target(1 / 20)
+ROOMS_A_CORE: Final = 16.0
+DELAY_MS: Final = 5.0
+WHOLE: Final = 0.99
+"""A step in which less than this share was handed on says nothing about cost, and is told apart."""
+BUSY: Final = 0.7
+"""Of a core: where the delay is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`warm_s`: until every receiver's link is known to carry all pictures."""
+
+    rooms: tuple[int, ...]
+    size: int
+    rounds: int
+    warm_s: float
+    measure_s: float
+
+
+SHORT: Final = Plan((1,), 3, 1, 4.0, 3.0)
+FULL: Final = Plan((1, 2, 4, 8, 12, 16), 5, 1, 12.0, 6.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One forwarder with so many rooms. `grown_kb`: resident memory for each room."""
+
+    rooms: int
+    seen: Seen
+    grown_kb: float
+
+
+async def run(result: Result) -> None:
+    """See the module."""
+    plan = SHORT if result.short else FULL
+    figures = Figures()
+    steps: dict[str, list[Step]] = {OURS: [], Janus.name: []}
+    with run_folder() as folder:
+        frames = synthetic(KBPS)
+        for number in range(plan.rounds):
+            for rooms in plan.rooms:
+                for kind in (Worker, Janus):
+                    tell(f"round {number + 1} of {plan.rounds}: {kind.name}, {rooms} rooms of {plan.size}")
+                    place = folder / f"{kind.name}-{number}-{rooms}"
+                    step = await _step(kind, place, rooms, plan.size, frames, plan, figures)
+                    if step is not None:
+                        steps[kind.name].append(step)
+        for number in range(plan.rounds):
+            await _relay(folder / f"relay-{number}", plan, figures)
+    _rows(result, plan, steps, figures)
+
+
+async def _step(
+    kind: Callable[[Path], Forwarder],
+    folder: Path,
+    rooms: int,
+    size: int,
+    frames: Sequence[bytes],
+    plan: Plan,
+    figures: Figures,
+    *,
+    stamped: bool = True,
+) -> Step | None:
+    """Start, fill, measure, end. A peer that cannot is noted as missing; what of ours cannot ends the run."""
+    name = str(getattr(kind, "name", ""))
+    if name in figures.missing:
+        return None
+    await asyncio.to_thread(folder.mkdir, parents=True)
+    forwarder: Forwarder | None = None
+    try:
+        forwarder = kind(folder)
+        warm = await forwarder.fill(1, 2)
+        warm.close()
+        before_kib = rss_kib(forwarder.pid)
+        filled = await forwarder.fill(rooms, size)
+        load = VideoLoad(filled.senders, filled.lines, frames, size - 1, stamped=stamped)
+        seen = await asyncio.to_thread(load.run, forwarder.pid, plan.warm_s, plan.measure_s)
+        grown_kb = (rss_kib(forwarder.pid) - before_kib) * 1.024 / rooms
+        filled.close()
+    except Missing as missing:
+        figures.missing[name] = str(missing)
+        return None
+    except MeasureFailed as problem:
+        if name == OURS:
+            raise
+        figures.missing[name] = f"failed with {rooms} rooms: {problem}"
+        return None
+    finally:
+        if forwarder is not None:
+            forwarder.close()
+    return Step(rooms, seen, grown_kb)
+
+
+async def _relay(folder: Path, plan: Plan, figures: Figures) -> None:
+    """A room of two with real pictures: ours and MediaRelay, one after the other."""
+    frames = await asyncio.to_thread(pictures, KBPS)
+    for kind in (Worker, MediaRelay):
+        tell(f"{kind.name}, a room of two")
+        step = await _step(kind, folder / kind.name, 1, 2, frames, plan, figures, stamped=False)
+        if step is not None and step.seen.pictures > 0:
+            figures.add(kind.name, "picture", step.seen.cores / step.seen.pictures * 1e3)
+            figures.add(kind.name, "pictures", step.seen.pictures)
+
+
+# ---- what came of it
+
+
+def _rows(result: Result, plan: Plan, steps: dict[str, list[Step]], figures: Figures) -> None:
+    ours, theirs = steps[OURS], steps[Janus.name]
+    missing = f"{MISSING}: {figures.missing[Janus.name]}" if Janus.name in figures.missing else ""
+    for rooms in plan.rooms:
+        our_us, their_us = (_each(of, rooms, lambda seen: seen.cpu_us) for of in (ours, theirs))
+        words = f"processor time for a packet handed on, {rooms} rooms of {plan.size}"
+        judged = CORE_PER_PACKET if rooms == plan.rooms[-1] else None
+        note = missing or _shares(ours, theirs, rooms)
+        result.add(Row(words, "us", median(our_us), Janus.name, median(their_us), judged, note))
+    most = [step for step in ours if step.seen.arrived >= WHOLE]
+    if most:
+        last = max(step.rooms for step in most)
+        fits = [step.rooms / step.seen.cores for step in most if step.rooms == last]
+        words = f"rooms of {plan.size} on a core, by {last} rooms that were whole"
+        result.add(
+            Row(
+                words, "rooms", median(fits), "target", ROOMS_A_CORE, Target(1.0, at_most=False), spread(fits)
+            )
+        )
+    _delays(result, plan, ours, theirs)
+    last = plan.rooms[-1]
+    kb = [step.grown_kb for step in ours if step.rooms == last]
+    their_kb = [step.grown_kb for step in theirs if step.rooms == last]
+    result.add(
+        Row(
+            f"memory for a room of {plan.size}",
+            "kB",
+            median(kb),
+            Janus.name,
+            median(their_kb),
+            None,
+            spread(kb),
+        )
+    )
+    note = f"{MISSING}: {figures.missing[MediaRelay.name]}" if MediaRelay.name in figures.missing else ""
+    pictures_s = median(figures.of(MediaRelay.name, "pictures"))
+    if pictures_s is not None and not note:
+        note = f"it hands on {pictures_s:.0f} of 30 pictures a second"
+    result.add(
+        Row(
+            "processor time for a picture handed on, a room of two",
+            "ms",
+            median(figures.of(OURS, "picture")),
+            MediaRelay.name,
+            median(figures.of(MediaRelay.name, "picture")),
+            RELAY_SHARE,
+            note,
+        )
+    )
+    result.curve = Curve(
+        f"Rooms of {plan.size} at 720 lines: processor cores used",
+        f"rooms of {plan.size}",
+        "cores",
+        [(name, _line(of, plan)) for name, of in steps.items()],
+    )
+    result.notes.append(
+        f"each forwarder is one process on one core, the load on another; {KBPS / 1_000:.1f} Mbit/s of VP8 and 50 sounds a second from "
+        f"everybody; {plan.measure_s:.0f} s each after {plan.warm_s:.0f} s; delays have the load's own waiting in them"
+    )
+    result.notes.append(
+        "the share of packets that were handed on stands behind each row; below 99 % the forwarder or the machine was full"
+    )
+
+
+def _delays(result: Result, plan: Plan, ours: list[Step], theirs: list[Step]) -> None:
+    """Where ours uses about seven tenths of a core, or at the last step that came whole."""
+    whole = [step for step in ours if step.seen.arrived >= WHOLE] or ours
+    near = min(whole, key=lambda step: abs(step.seen.cores - BUSY)).rooms
+    for share, name in ((0.5, "median"), (0.99, "p99")):
+        our_ms, their_ms = (_each(of, near, partial(Seen.delay_ms, share=share)) for of in (ours, theirs))
+        words = f"delay of a packet, {name}, {near} rooms of {plan.size}"
+        result.add(Row(words, "ms", median(our_ms), Janus.name, median(their_ms), None, spread(our_ms)))
+        if name == "p99":
+            result.add(Row(words, "ms", median(our_ms), "limit", DELAY_MS, LIMIT))
+
+
+def _each(steps: Sequence[Step], rooms: int, figure: Callable[[Seen], float]) -> list[float]:
+    values = (figure(step.seen) for step in steps if step.rooms == rooms)
+    return [value for value in values if math.isfinite(value)]
+
+
+def _shares(ours: Sequence[Step], theirs: Sequence[Step], rooms: int) -> str:
+    told = [
+        f"{name} {min(values):.1%}"
+        for name, values in (
+            ("handed on: ours", _each(ours, rooms, _arrived)),
+            ("its", _each(theirs, rooms, _arrived)),
+        )
+        if values
+    ]
+    return ", ".join(told)
+
+
+def _arrived(seen: Seen) -> float:
+    return seen.arrived
+
+
+def _line(steps: Sequence[Step], plan: Plan) -> list[tuple[float, float]]:
+    points: list[tuple[float, float]] = []
+    for rooms in plan.rooms:
+        cores = median(_each(steps, rooms, lambda seen: seen.cores))
+        if cores is not None:
+            points.append((float(rooms), cores))
+    return points
