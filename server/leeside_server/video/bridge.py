@@ -86,7 +86,7 @@ class Bridge:
         """Too much to do: nobody new, and no large pictures."""
         self._settings = settings
         self._say = say
-        self.spawn = spawn
+        self._spawn = spawn
         self._later = later
         self._clock = clock
         self._wall = wall
@@ -300,7 +300,7 @@ class Bridge:
         peer.up.close()
         for slot in peer.down.slots.values():
             slot.detach()
-        self.spawn(peer.close())
+        self._spawn(peer.close())
         self._agree(hall)
 
     def _link(self, hall: Hall, effect: r.Link) -> None:
@@ -340,6 +340,10 @@ class Bridge:
             self._say(Emptied(hall.name, hall.epoch))
 
     # ---- peers
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a peer's handshake."""
+        self._spawn(work)
 
     def live(self, peer: Peer) -> None:
         """Media may flow to this peer: whatever it is shown begins with a key frame."""

@@ -218,7 +218,7 @@ class Supervisor:
             _log.info("worker_ready", pid=process.inner.pid, port=first.port)
             while (word := await read_from_worker(process.reader)) is not None:
                 post.heard_s = self._clock.monotonic_s()
-                await self._take(post, word)
+                await self.take(post, word)
         except asyncio.CancelledError:
             post.draining = True  # It ends because we do.
             raise
@@ -272,7 +272,7 @@ class Supervisor:
             process.say(kept)
         process.say(word)
 
-    async def _take(self, post: Post, word: FromWorker) -> None:
+    async def take(self, post: Post, word: FromWorker) -> None:
         """A worker's word."""
         match word:
             case Told():

@@ -85,8 +85,9 @@ class Port:
         self._buffers = buffers
         self._counts = counts
         self._clock = clock
-        self._faces: list[Face] = []
-        self._named: dict[bytes, Endpoint] = {}
+        self.faces: Final[list[Face]] = []
+        self.named: Final[dict[bytes, Endpoint]] = {}
+        """By the user names of binding requests."""
         self._paths: dict[Endpoint, list[Path]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.number = 0
@@ -97,7 +98,7 @@ class Port:
             for host in hosts:
                 bound = _bind(host, number)
                 number = int(bound.getsockname()[1])
-                self._faces.append(Face(bound, self._counts))
+                self.faces.append(Face(bound, self._counts))
         except OSError:
             self.close()
             raise
@@ -106,24 +107,24 @@ class Port:
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read from now on."""
         self._loop = loop
-        for face in self._faces:
+        for face in self.faces:
             loop.add_reader(face.socket.fileno(), self.readable, face)
 
     def close(self) -> None:
         """Close the sockets."""
-        for face in self._faces:
+        for face in self.faces:
             if self._loop is not None:
                 self._loop.remove_reader(face.socket.fileno())
             face.socket.close()
-        self._faces.clear()
+        self.faces.clear()
 
     def name(self, ufrag: bytes, endpoint: Endpoint) -> None:
         """Binding requests to this user name are for this endpoint."""
-        self._named[ufrag] = endpoint
+        self.named[ufrag] = endpoint
 
     def unname(self, ufrag: bytes) -> None:
         """They are for nobody any more."""
-        self._named.pop(ufrag, None)
+        self.named.pop(ufrag, None)
 
     def forget(self, endpoint: Endpoint) -> None:
         """Know none of its addresses any more."""
@@ -171,7 +172,7 @@ class Port:
     def _binding(self, face: Face, address: Address, length: int, now_s: float) -> None:
         inward = self._buffers.inward
         request = stunlite.read_request(inward, length)
-        endpoint = None if request is None else self._named.get(request.ufrag)
+        endpoint = None if request is None else self.named.get(request.ufrag)
         password = None if endpoint is None or request is None else endpoint.password(request.ufrag)
         if (
             request is None

@@ -5,6 +5,7 @@ import gc
 import random
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 from aiortc import RTCCertificate, RTCDtlsTransport
 
@@ -92,7 +93,7 @@ async def test_who_leaves_is_gone_and_their_address_is_a_strangers() -> None:
         ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
         ben.say(s.Leave(ben.generation))
         await until(lambda: bool(ana.told(s.Gone)))
-        await until(lambda: len(world.bridge.port._named) == 1)
+        await until(lambda: len(world.bridge.port.named) == 1)
         strange = world.bridge.counts.strange
         ben.sound()
         await until(lambda: world.bridge.counts.strange > strange)
@@ -235,7 +236,7 @@ async def test_a_peer_may_send_so_much_and_of_so_many_streams() -> None:
         for _ in range(PACKETS_A_SECOND + 50):
             packet = ana.sound(sends=False)
             inward[: len(packet)] = packet
-            port.taken(port._faces[0], len(packet), ana.address, 5_000_000.5)
+            port.taken(port.faces[0], len(packet), ana.address, 5_000_000.5)
         assert world.bridge.counts.flooded == flooded + 50
         assert world.bridge.counts.faulty == 0
 
@@ -245,7 +246,7 @@ async def test_a_hundred_thousand_datagrams_of_strangers_change_nothing() -> Non
     async with bridge() as world:
         ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
         await heard(ana, ben)
-        faces = list(world.bridge.port._faces)
+        faces = list(world.bridge.port.faces)
         kinds = [bytes([first]) + draw.randbytes(draw.randint(0, 1_400)) for first in range(256)] * 4
         kinds += [b"", b"\x00", b"\x16", b"\x80\x6f" + bytes(10)]
 
@@ -279,7 +280,7 @@ async def test_joins_and_leaves_leave_nothing_behind() -> None:
                 await heard(ana, ben)
                 ben.say(s.Leave(ben.generation))
                 await ben.close()
-            await until(lambda: len(world.bridge.port._named) == 1)
+            await until(lambda: len(world.bridge.port.named) == 1)
 
         await come_and_go(3)
         gc.collect()
@@ -307,7 +308,6 @@ def fds() -> int:
 def living() -> dict[str, int]:
     kinds = (Peer, Srtp, Dtls, Slot, Track)
     found = {kind.__name__: sum(type(each) is kind for each in gc.get_objects()) for kind in kinds}
-    found["servers"] = sum(
-        each._role == "server" for each in gc.get_objects() if type(each) is RTCDtlsTransport
-    )
+    transports: list[Any] = [each for each in gc.get_objects() if type(each) is RTCDtlsTransport]
+    found["servers"] = sum(each._role == "server" for each in transports)
     return found

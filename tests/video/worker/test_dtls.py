@@ -4,7 +4,7 @@ When a test here fails after a new version of one of them, dtls.py is the one fi
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -66,7 +66,7 @@ class Pair:
 
 
 @asynccontextmanager
-async def shaken() -> AsyncIterator[tuple[Pair, Srtp]]:
+async def shaken() -> AsyncGenerator[tuple[Pair, Srtp]]:
     pair = Pair()
     _, srtp = await asyncio.gather(pair.begin(), pair.ours.shake([pair.fingerprint], 10))
     try:

@@ -43,7 +43,7 @@ class Pair:
 
     async def load(self, post: Post, lag_ms: int, *, takes: bool = True) -> None:
         word = Load(1, 2, 0.5, open=takes, cpu=0.5, lag_ms=lag_ms, counts=Counts())
-        await self.supervisor._take(post, word)
+        await self.supervisor.take(post, word)
 
     def drained(self, post: Post) -> bool:
         process = cast("Process", cast("Any", post.process))
@@ -57,7 +57,7 @@ async def test_a_worker_that_lags_twice_beside_a_calm_one_is_drained_and_its_roo
     await pair.load(calm, 0, takes=False)
     placed = await pair.bridges.place(ROOM)
     assert placed.worker == lags.worker
-    await pair.supervisor._take(lags, Kept(ROOM, placed.epoch))
+    await pair.supervisor.take(lags, Kept(ROOM, placed.epoch))
     await pair.load(calm, 0)
     await pair.load(lags, LAGGING_MS + 1)
     assert not pair.drained(lags)

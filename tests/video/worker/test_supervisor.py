@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -92,7 +92,7 @@ class Node:
 
 
 @asynccontextmanager
-async def supervised(workers: int = 1, port: int = 0) -> AsyncIterator[tuple[Supervisor, Node]]:
+async def supervised(workers: int = 1, port: int = 0) -> AsyncGenerator[tuple[Supervisor, Node]]:
     clock = SystemClock()
     bridges = MemoryBridges(clock)
     seal = WordSeal(bytes(32), secrets.token_bytes)

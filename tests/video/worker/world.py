@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -77,7 +77,7 @@ class World:
 
 
 @asynccontextmanager
-async def bridge(settings: Configure | None = None) -> AsyncIterator[World]:
+async def bridge(settings: Configure | None = None) -> AsyncGenerator[World]:
     """A bridge that ticks, until the block ends."""
     async with asyncio.TaskGroup() as group:
         world = World(settings or Configure(("127.0.0.1",), 0), group)
