@@ -113,6 +113,7 @@ class Bandwidth:
         self._halved_s = 0.0
         self._decreased_s = float("-inf")
         self._grace_until_s = float("-inf")
+        self._returned = False
 
     # ---- what the link is
 
@@ -178,6 +179,12 @@ class Bandwidth:
         self._grace_until_s = now_s + GRACE_S
         self._prober.encourage(now_s + GRACE_S)
 
+    def returned(self) -> bool:
+        """Whether the link came back from a silence since this was asked last. What was lost meanwhile is too much to be
+        repaired: begin pictures anew."""
+        returned, self._returned = self._returned, False
+        return returned
+
     def probe_due(self, now_s: float) -> int:
         """Bytes of padding to send now, as packets that are numbered and `sent` like all others."""
         silent_s = self.silent_s(now_s)
@@ -203,6 +210,7 @@ class Bandwidth:
         come. What is not known, too old or said twice is ignored."""
         after_silence = self.silent_s(now_s) > SILENT_S
         if after_silence:
+            self._returned = True
             self._delay.forget()
             self._losses.forget()
             self._arrivals.clear()

@@ -62,6 +62,8 @@ class Losses:
         fading = min(1.0, (now_s - self._told_s) / FADES_S)
         if self.share < self.inherent:
             self.inherent += (self.share - self.inherent) * fading
+        elif calm and self.inherent:
+            self.inherent += (self.share - self.inherent) * fading / 3
         if calm or self.share < self.usual:
             self.usual += (self.share - self.usual) * fading
         self._told_s = now_s

@@ -1,4 +1,4 @@
-"""When packets leave for one receiver: sound at once, repairs next, then pictures, none faster than its link bears.
+"""When packets leave for one receiver: sound at once, repairs and pictures by turns, none faster than its link bears.
 
 A picture's packet goes straight through as long as the receiver is within its budget, and that is nearly always. What
 comes in a burst (a key frame, a row of retransmissions) waits here for some tens of milliseconds, so that the sound does
@@ -24,7 +24,7 @@ REPAIR_WAITS_S: Final = 0.25
 
 
 class Urgency(IntEnum):
-    """What a packet is; the smaller goes first."""
+    """What a packet is."""
 
     AUDIO = 0
     REPAIR = 1
@@ -41,6 +41,7 @@ class Pacer(Generic[T]):
         self._filled_s = 0.0
         self._repairs: deque[tuple[float, int, T]] = deque()
         self._video: deque[tuple[float, int, T]] = deque()
+        self._repairs_turn = True
         self.held_bytes = 0
         self.dropped = 0
         """Packets that were too many or too old, since the beginning."""
@@ -77,15 +78,22 @@ class Pacer(Generic[T]):
     def due(self, now_s: float) -> Iterator[T]:
         """What may leave now, in order. Call every few milliseconds while anything is held."""
         self._fill(now_s)
+        self._drop_old(now_s)
+        repairs, video = self._repairs, self._video
+        while (repairs or video) and self._room > 0:
+            # By turns where both wait: a row of repairs must not keep away what makes them needless, a key frame.
+            waiting = repairs if repairs and (self._repairs_turn or not video) else video
+            self._repairs_turn = waiting is video
+            _, size, item = waiting.popleft()
+            self.held_bytes -= size
+            self._room -= size
+            yield item
+
+    def _drop_old(self, now_s: float) -> None:
         for waiting, longest_s in ((self._repairs, REPAIR_WAITS_S), (self._video, VIDEO_WAITS_S)):
-            while waiting and (self._room > 0 or now_s - waiting[0][0] > longest_s):
-                since_s, size, item = waiting.popleft()
-                self.held_bytes -= size
-                if now_s - since_s > longest_s:
-                    self.dropped += 1
-                    continue
-                self._room -= size
-                yield item
+            while waiting and now_s - waiting[0][0] > longest_s:
+                self.held_bytes -= waiting.popleft()[1]
+                self.dropped += 1
 
     def discard(self, which: Callable[[T], bool]) -> list[T]:
         """Drop what waits and is not wanted any more; what that was, in order."""

@@ -1,7 +1,8 @@
 """How good a link is, in four words: 3 good, 2 fair, 1 poor, 0 lost (`Quality` of spec 09).
 
 The word is the worst of what each measure says. It falls when the worse has been so for a second, so that one late packet
-alarms nobody, and rises after four: a word that flickers helps no responder.
+alarms nobody, and rises after four: a word that flickers helps no responder. Only from lost it rises after one, to say
+that something is there again.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class Grader:
             self._heading = max(self._heading, seen)
         else:
             self._heading = min(self._heading, seen)
-        if now_s - self._since_s >= (WORSE_AFTER_S if seen < self.word else BETTER_AFTER_S):
+        quick = seen < self.word or self.word == LOST
+        if now_s - self._since_s >= (WORSE_AFTER_S if quick else BETTER_AFTER_S):
             self.word = self._heading
         return self.word

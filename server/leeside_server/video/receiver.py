@@ -68,6 +68,9 @@ class Receiver:
         result = self._allocator.allocate(self.bandwidth.budget_bps, sounds, demands, now_s)
         self.bandwidth.want(result.wanted_bps)
         self.audio_only = result.audio_only
+        if self.bandwidth.returned():
+            for picture, _ in shown:
+                picture.begin_anew(now_s)
         for demand, (picture, publisher) in zip(demands, shown, strict=True):
             self._give(picture, publisher.device, demand, result.lines[demand.mid], now_s)
 

@@ -237,6 +237,13 @@ class Slot:
             self.pending.waiting.remove(self)
         self.layer = self.pending = None
 
+    def begin_anew(self, now_s: float) -> None:
+        """Show the layer from its next key frame on: of what it has sent lately the receiver has lost too much."""
+        if self.layer is None or self.why is not PausedWhy.FLOWING:
+            return
+        self._leave()
+        self.choose(now_s)
+
     def lose_key(self) -> None:
         """The layer shown goes on only with its next key frame. The layer moves the slot from `flowing` to `waiting`."""
         self._remember()

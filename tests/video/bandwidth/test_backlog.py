@@ -54,3 +54,18 @@ def test_repairs_from_before_a_beginning_are_not_waited_for() -> None:
     plane.camera.send(plane.camera.frame(key=True, size=9_000), 1.1)
     assert plane.downlink.waits
     assert not plane.picture.resend(first, 1.1)
+
+
+def test_a_picture_that_begins_anew_waits_for_a_key_frame_and_asks_for_it() -> None:
+    plane = Plane()
+    plane.attach()
+    plane.camera.send(plane.camera.frame(key=True), 1.0)
+    plane.asked(206, 1)
+    plane.picture.begin_anew(2.0)
+    assert len(plane.asked(206, 1)) == 1
+    went = len(plane.ear.of(plane.picture))
+    plane.camera.send(plane.camera.frame(), 2.1)
+    assert len(plane.ear.of(plane.picture)) == went
+    plane.camera.send(plane.camera.frame(key=True), 2.2)
+    assert len(plane.ear.frames(plane.picture)) == 2
+    assert plane.ear.missing(plane.picture) == []

@@ -136,6 +136,15 @@ def test_the_estimate_limits_only_what_is_wanted() -> None:
     assert scarce == [None, START_BPS, None]
 
 
+def test_a_link_that_comes_back_says_so_once() -> None:
+    bandwidth = Bandwidth()
+    now_s = steady(bandwidth, 2)
+    assert not bandwidth.returned()
+    bandwidth.sent(bandwidth.next_seq(), SIZE, now_s)
+    steady(bandwidth, 1, from_s=now_s + 3)
+    assert [bandwidth.returned(), bandwidth.returned()] == [True, False]
+
+
 def test_a_new_path_is_judged_by_itself() -> None:
     bandwidth = Bandwidth()
     now_s = steady(bandwidth, 3)

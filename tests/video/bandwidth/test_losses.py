@@ -59,6 +59,16 @@ def test_loss_that_stays_is_the_links_own_and_the_estimate_is_given_back() -> No
     assert losses.judge(1_000_000, 780_000, SETTLES_S, now_s) == 1_000_000, "borne from now on"
 
 
+def test_on_a_link_that_loses_by_itself_a_little_more_is_borne_too() -> None:
+    losses = Losses()
+    losses.inherent = 0.08
+    told(losses, 0.14, 20, 0.0)
+    assert losses.excess < 0.02
+    losses = Losses()
+    told(losses, 0.14, 20, 0.0)
+    assert losses.inherent == 0, "but never without having tried"
+
+
 def test_what_was_borne_is_not_borne_for_ever() -> None:
     losses = Losses()
     losses.inherent = 0.2

@@ -46,13 +46,15 @@ def test_a_burst_leaves_at_its_pace_and_in_order() -> None:
     assert pacer.dropped == 0
 
 
-def test_sound_never_waits_and_repairs_go_before_pictures() -> None:
+def test_sound_never_waits_and_repairs_and_pictures_go_by_turns() -> None:
     pacer: Pacer[str] = Pacer(400_000)
-    fill(pacer, 10, 0.0)
+    fill(pacer, 6, 0.0)
     assert pacer.passes(Urgency.AUDIO, 200, 0.0)
-    assert not pacer.passes(Urgency.REPAIR, SIZE, 0.0)
-    pacer.hold(Urgency.REPAIR, SIZE, "repair", 0.0)
-    assert next(pacer.due(0.05)) == "repair"
+    for number in range(2):
+        assert not pacer.passes(Urgency.REPAIR, SIZE, 0.0)
+        pacer.hold(Urgency.REPAIR, SIZE, f"repair {number}", 0.0)
+    left = [item for tick in range(40) for item in pacer.due(tick * 0.005)]
+    assert left == ["repair 0", "video 3", "repair 1", "video 4", "video 5"]
 
 
 def test_a_picture_does_not_overtake_its_own_packets() -> None:

@@ -35,13 +35,21 @@ def test_one_bad_moment_alarms_nobody() -> None:
 
 def test_the_word_rises_after_four_seconds_and_only_as_far_as_held_throughout() -> None:
     grader = Grader()
-    grader.grade(Link(silent_s=9), 0.0)
-    assert grader.word == LOST
-    assert grader.grade(Link(), 1.0) == LOST
-    assert grader.grade(Link(loss=0.05), 3.0) == LOST
-    assert grader.grade(Link(), 5.0) == FAIR
+    for at_s in (0.0, 1.0):
+        grader.grade(Link(loss=0.5), at_s)
+    assert grader.word == POOR
+    assert grader.grade(Link(), 2.0) == POOR
+    assert grader.grade(Link(loss=0.05), 4.0) == POOR
     assert grader.grade(Link(), 6.0) == FAIR
-    assert grader.grade(Link(), 10.0) == GOOD
+    assert grader.grade(Link(), 7.0) == FAIR
+    assert grader.grade(Link(), 11.0) == GOOD
+
+
+def test_what_was_lost_is_there_again_after_a_second() -> None:
+    grader = Grader()
+    assert grader.grade(Link(silent_s=9), 0.0) == LOST
+    assert grader.grade(Link(loss=0.5), 1.0) == LOST
+    assert grader.grade(Link(loss=0.5), 2.0) == POOR
 
 
 def test_it_falls_only_as_far_as_was_so_for_a_second() -> None:
