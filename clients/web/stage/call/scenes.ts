@@ -152,6 +152,10 @@ const atDesk = (one: Scene): Scene => ({ ...one, name: `${one.name}-wide`, wide:
 
 const teamScenes: readonly Scene[] = [
     team('room', () => ({}), { path: `#/consult/${consult}/room` }),
+    team('room-no-video', () => ({}), {
+        path: `#/consult/${consult}/room`,
+        snapshot: active({ ...person(1, ['responder']), video: false }, { consults: [inSession] }),
+    }),
     team('room-in-call', () => mine(), { path: `#/consult/${consult}/room` }),
     team('lobby', () => ({ consult })),
     team('test', () => ({
