@@ -393,7 +393,7 @@ class Bridge:
                 self.counts.lost += 1
                 self._perform(hall, hall.room.remove(peer.device, GoneWhy.LOST, now_s))
                 continue
-            elif peer.life.state is State.OFFERED and now_s - peer.offered_s >= REOFFER_S:
+            elif peer.awaits_answer and now_s - peer.offered_s >= REOFFER_S:
                 self._offer(hall, peer)
             if not peer.ready:
                 continue

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from leeside_protocol.ids import DeviceId
 from leeside_server.video.bwe import START_BPS, Bandwidth
 from leeside_server.video.dtls import Buffers, Certificate, Dtls, Fingerprint, HandshakeFailed, Srtp
-from leeside_server.video.forward import Downlink, Uplink
+from leeside_server.video.forward import Allowance, Downlink, Uplink
 from leeside_server.video.life import Life, State
 from leeside_server.video.metrics import Counts
 from leeside_server.video.pacer import Pacer
@@ -28,6 +28,10 @@ from leeside_server.video.udp import Path, Port
 
 PACKETS_A_SECOND: Final = 3_000
 """What one peer may send, RTP and RTCP together."""
+HANDSHAKES_A_SECOND: Final = 100
+"""Datagrams of DTLS: each is a call of OpenSSL. A handshake has a dozen, with its repeats."""
+BINDINGS_A_SECOND: Final = 200
+"""Binding requests that are answered: a browser with many addresses asks some fifty times a second, to begin with."""
 HANDSHAKE_S: Final = 15.0
 RESTART_S: Final = 1.0
 """A new path that was offered so lately is offered again, and no newer one."""
@@ -101,6 +105,8 @@ class Peer:
         self._said: tuple[int, int, bool] | None = None
         self._second = 0
         self._taken = 0
+        self._handshakes = Allowance(HANDSHAKES_A_SECOND)
+        self._bindings = Allowance(BINDINGS_A_SECOND)
         self._rtp_ssrcs: set[int] = set()
         self._rtcp_ssrcs: set[int] = set()
         port.name(self._ufrag, self)
@@ -110,6 +116,13 @@ class Peer:
         self.up, self.down, self.receiver = up, down, receiver
 
     # ---- signalling
+
+    @property
+    def awaits_answer(self) -> bool:
+        """The newest offer led to nothing yet: it, or its answer, may be lost."""
+        if self.life.state is State.OFFERED:
+            return True
+        return self.life.state is State.STALE and not self.life.parting and self._before is not None
 
     def offer(self, candidates: Sequence[Candidate], down: Sequence[DownLine], *, redundant: bool) -> str:
         """The offer that stands, as SDP. One that says something new about `redundant` sound has a new version."""
@@ -161,7 +174,9 @@ class Peer:
     # ---- the port
 
     def password(self, ufrag: bytes) -> bytes | None:
-        """What proves a binding request to this user name."""
+        """What proves a binding request to this user name; None beyond what is answered."""
+        if not self._bindings.take(self._clock()):
+            return None
         if ufrag == self._ufrag:
             return self._password
         before = self._before
@@ -183,7 +198,7 @@ class Peer:
 
     def handshake(self, data: bytes) -> None:
         """A DTLS datagram."""
-        if not self._dtls.feed(data):
+        if not self._handshakes.take(self._clock()) or not self._dtls.feed(data):
             self._counts.flooded += 1
 
     def media(self, length: int, now_s: float) -> None:

@@ -7,6 +7,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiortc import RTCCertificate, RTCDtlsTransport
 
 from leeside_protocol.errors import WireError
@@ -14,11 +15,12 @@ from leeside_protocol.ids import DeviceId
 from leeside_protocol.video import signalling as s
 from leeside_protocol.video.formats import MediaKind
 from leeside_protocol.video.signalling import Part
+from leeside_server.video import bridge as bridging
 from leeside_server.video.bridge import AGAIN_MS
 from leeside_server.video.dtls import Dtls, Srtp
 from leeside_server.video.layer import Track
 from leeside_server.video.life import State
-from leeside_server.video.peer import PACKETS_A_SECOND, Peer
+from leeside_server.video.peer import BINDINGS_A_SECOND, HANDSHAKES_A_SECOND, PACKETS_A_SECOND, Peer
 from leeside_server.video.slot import Slot
 from leeside_server.video.words import Configure
 from tests.video.worker.light_client import LightClient
@@ -239,6 +241,33 @@ async def test_a_peer_may_send_so_much_and_of_so_many_streams() -> None:
             port.taken(port.faces[0], len(packet), ana.address, 5_000_000.5)
         assert world.bridge.counts.flooded == flooded + 50
         assert world.bridge.counts.faulty == 0
+
+
+async def test_a_member_that_floods_with_handshakes_or_requests_is_held_to_its_bounds() -> None:
+    async with bridge() as world:
+        ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        await heard(ana, ben)
+        flooded = world.bridge.counts.flooded
+        for _ in range(HANDSHAKES_A_SECOND * 3):
+            ana.write(b"\x16" + bytes(60))
+        await until(lambda: world.bridge.counts.flooded > flooded)
+        strange = world.bridge.counts.strange
+        for _ in range(BINDINGS_A_SECOND * 3):
+            ana.bind()
+        await until(lambda: world.bridge.counts.strange > strange)
+        await heard(ana, ben)
+
+
+async def test_an_offer_that_was_lost_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridging, "REOFFER_S", 0.3)
+    async with bridge() as world:
+        client = world.client(ANA)
+        answers, client.say = client.say, lambda _signal: None
+        answers(s.Join(1))
+        await until(lambda: client.offers == 2)
+        client.say = answers
+        await until(client.secured.is_set)
+        assert {offer.version for offer in client.told(s.Offer)} == {1}
 
 
 async def test_a_hundred_thousand_datagrams_of_strangers_change_nothing() -> None:
