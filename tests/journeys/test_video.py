@@ -103,10 +103,15 @@ async def talking(
     """The scene with both in the call: Ana, then Dr Nair. Both send."""
     async with (
         accepted(stage, town, consented=consented) as scene,
-        Call.join(scene.phone, scene.consult, source=Pattern()) as near,
-        Call.join(scene.laptop, scene.consult, source=Pattern()) as far,
+        Call.join(scene.phone, scene.consult, source=small()) as near,
+        Call.join(scene.laptop, scene.consult, source=small()) as far,
     ):
         yield scene, near, far
+
+
+def small() -> Pattern:
+    """A picture that a busy machine has time for."""
+    return Pattern(160, 120, 8)
 
 
 def agreed() -> Consent:
@@ -150,12 +155,12 @@ async def test_three_see_and_hear_each_other_and_the_bridge_nobody(video_stage: 
     ):
         consult = scene.consult
         async with (
-            Call.join(scene.phone, consult, source=Pattern(), person=True) as near,
-            Call.join(scene.laptop, consult, source=Pattern(), tap=outsider) as far,
+            Call.join(scene.phone, consult, source=small(), person=True) as near,
+            Call.join(scene.laptop, consult, source=small(), tap=outsider) as far,
         ):
             await near.wait_for(shows(scene.priya.device), CALL_S)
             await far.wait_for(shows(scene.ana.device), CALL_S)
-            async with Call.join(tablet, consult, source=Pattern()) as third:
+            async with Call.join(tablet, consult, source=small()) as third:
                 for call, others in (
                     (near, (scene.priya, scene.ben)),
                     (far, (scene.ana, scene.ben)),

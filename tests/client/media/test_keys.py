@@ -89,6 +89,13 @@ def test_streams_that_begin_anew_have_new_keys(staged: Staged) -> None:
         assert dispatcher.open(AUDIO, frame, staged.id("unit"), NOW_MS) == b"\x78a"
 
 
+def take(showing: Showing, device: DeviceId, media: MediaKind, frame: bytes, at_s: float = 0.0) -> bool:
+    """Show a frame; whether the pictures can go on."""
+    showing.take(device, Frame("b", media, frame, 0), at_s)
+    showing.flush()
+    return not showing.broken(device)
+
+
 def frames_of(keys: CallKeys, count: int) -> list[bytes]:
     source = Pattern()
     encoder = PictureEncoder(source.width, source.height, rate=source.rate, bps=200_000)
@@ -101,11 +108,11 @@ def test_pictures_are_shown_and_what_was_swapped_replayed_or_altered_is_not(stag
     device = staged.id("unit")
     sealed = frames_of(staged.keys["unit"], 6)
     for frame in sealed[:3]:
-        assert showing.take(device, Frame("b", VIDEO, frame, 0), 0.0)
-    assert showing.take(device, Frame("b", VIDEO, sealed[1], 0), 0.0), "a replay is missing to nobody"
-    assert not showing.take(device, Frame("b", VIDEO, sealed[3][:-9] + bytes(9), 0), 0.0)
-    assert not showing.take(device, Frame("b", VIDEO, sealed[4], 0), 0.0), "what it builds on is missing"
-    assert not showing.take(staged.id("lead"), Frame("d", VIDEO, sealed[5], 0), 0.0)
+        assert take(showing, device, VIDEO, frame, 0.0)
+    assert take(showing, device, VIDEO, sealed[1], 0.0), "a replay is missing to nobody"
+    assert not take(showing, device, VIDEO, sealed[3][:-9] + bytes(9), 0.0)
+    assert not take(showing, device, VIDEO, sealed[4], 0.0), "what it builds on is missing"
+    assert not take(showing, staged.id("lead"), VIDEO, sealed[5], 0.0)
     seen = showing.seen[device]
     assert (seen.pictures_opened, seen.pictures_decoded, seen.waiting_for_key) == (4, 3, 1)
     assert seen.size == (320, 240)
@@ -117,7 +124,7 @@ def test_three_of_a_kind_within_ten_seconds_are_for_a_person_to_hear(staged: Sta
     showing = Showing(staged.keys["dispatcher"], None, lambda: NOW_MS)
     device = staged.id("unit")
     for at_s, alarmed in ((0.0, False), (9.0, False), (10.5, False), (18.0, True)):
-        showing.take(device, Frame("b", VIDEO, b"plain", 0), at_s)
+        take(showing, device, VIDEO, b"plain", at_s)
         assert (showing.seen[device].alarm is SealingCode.E_FORMAT) == alarmed
 
 
@@ -130,6 +137,7 @@ def test_sound_is_heard_also_from_within_redundancy(staged: Staged) -> None:
             showing.take(staged.id("unit"), Frame("a", AUDIO, unit.seal(AUDIO, opus, NOW_MS), 0), 0.0)
             sealed = unit.seal(AUDIO, red, NOW_MS)
             showing.take(staged.id("unit"), Frame("a", AUDIO, sealed, 0, redundant=True), 0.0)
+    showing.flush()
     seen = showing.seen[staged.id("unit")]
     assert seen.sounds_opened == seen.sounds_decoded > 4
 
@@ -143,5 +151,5 @@ def test_redundancy_whose_lengths_lie_is_no_sound(red: bytes) -> None:
 def test_a_frame_that_is_opened_and_is_no_picture_wants_a_key_frame(staged: Staged) -> None:
     showing = Showing(staged.keys["dispatcher"], None, lambda: NOW_MS)
     sealed = staged.keys["unit"].seal(VIDEO, b"\x10\x02\x00\x9d\x01\x2a" + bytes(40), NOW_MS)
-    assert not showing.take(staged.id("unit"), Frame("b", VIDEO, sealed, 0), 0.0)
+    assert not take(showing, staged.id("unit"), VIDEO, sealed, 0.0)
     assert showing.seen[staged.id("unit")].undecodable == 1

@@ -106,8 +106,10 @@ class Call:
         """A leg that is to take the place of the other."""
         self._generation = join.generation
         self._present: frozenset[DeviceId] = frozenset()
-        self._said_s = self._again_s = self._commits_s = 0.0
+        self._said_s = self._again_s = self._commits_s = self._restrict_s = 0.0
         self._restarted = False
+        self._moving = False
+        """The leg that stands leads nowhere any more."""
         self._consented = self._ever_consented = False
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -151,7 +153,7 @@ class Call:
         call = cls(client, found, source, sink, join=first, relay_only=relay_only, tap=tap)
         inside.connection.hear_call(consult, call._on_told)
         try:
-            for work in (call._hear(), call._tend(), call._watch(), call._keeper.run()):
+            for work in (call._hear(), call._tend(), call._watch(), call._keeper.run(), call._showing.run()):
                 call._begin(work)
             if call.speaking is not None:
                 call._begin(call.speaking.run())
@@ -241,6 +243,7 @@ class Call:
             now_s = _now_s()
             for leg in (self._leg, self._next):
                 if leg is not None:
+                    leg.want_keys(self._showing.broken)
                     leg.tick(now_s)
             with suppress(Offline):
                 await self._look_after(now_s)
@@ -280,7 +283,7 @@ class Call:
         if self._next is not None:
             if self._said_s and now_s - self._said_s >= REPEAT_S:
                 await self._ask(self._next, now_s)
-        elif self._leg is None or not self._leg.live:
+        elif self._leg is None or not self._leg.live or self._moving:
             if now_s >= self._again_s:
                 await self._come(now_s)
         elif self._sending and now_s - self._leg.heard_s >= SILENT_S:
@@ -347,6 +350,7 @@ class Call:
             return
         if leg is self._next:
             before, self._leg, self._next = self._leg, leg, None
+            self._moving = False
             for device in self.seen:
                 self._showing.restart(device)
             if before is not None:
@@ -354,6 +358,9 @@ class Call:
         if leg is self._leg:
             self.phase, self._restarted = Phase.LIVE, False
             self._look_who_is_there()
+            for media in () if self.speaking is None else tuple(self.speaking.muted):
+                with suppress(Offline):
+                    await self._say(s.Mute(leg.generation, media, muted=True))
         await self._notify()
 
     # ---- what the bridge says
@@ -375,6 +382,9 @@ class Call:
                 self.restricted = signal.restricted
                 if signal.waiting:
                     self.phase, self._said_s = Phase.WAITING, 0.0
+                elif self.phase is Phase.WAITING:
+                    # Admitted: should the offer be lost, it is asked for by another join.
+                    self.phase, self._said_s = Phase.JOINING, _now_s()
             case s.Offer():
                 self._said_s = 0.0
                 self._begin(self._connect(leg, signal))
@@ -390,6 +400,7 @@ class Call:
             case s.Restricted():
                 self.restricted = signal.restricted
             case s.Migrate():
+                self._moving = True
                 if self._next is None:
                     await self._come(_now_s())
             case s.Denied():
@@ -416,13 +427,11 @@ class Call:
 
     def _on_frame(self, leg: Leg, frame: Frame) -> None:
         device = leg.places.get(frame.mid)
-        if leg is not self._leg or device is None or leg.down is None:
+        if leg is not self._leg or device is None:
             return
         if self._tap is not None:
             self._tap(device, frame)
-        goes_on = self._showing.take(device, frame, _now_s())
-        if frame.media is MediaKind.VIDEO:
-            leg.down.want_key(frame.mid, wanted=not goes_on)
+        self._showing.take(device, frame, _now_s())
         if self.seen[device].dropped[SealingCode.E_UNKNOWN_EPOCH] and _now_s() >= self._commits_s:
             self._commits_s = _now_s() + COMMITS_S
             self._begin(self._fetch_commits())
@@ -434,17 +443,18 @@ class Call:
     # ---- consent
 
     async def _look_at_consent(self) -> None:
-        """Whether media may be sent; what changes of it, whoever is of the team tells the bridge."""
-        agreed = consents.in_force(self._inside.history, self._channel.content, self._now_ms()) is not None
-        if agreed == self._consented:
-            return
-        withdrawn = self._consented
-        if self._team and self._leg is not None and (withdrawn or self.restricted):
-            await self._say(s.Restrict(self._leg.generation, withdrawn))
+        """Whether media may be sent; and that the bridge restricts to whom, as long as a consent is withdrawn: a room that moved
+        to another machine may not know it any more."""
+        standing = consents.standing(self._inside.history, self._channel.content, self._now_ms())
+        agreed = standing.in_force is not None
+        if self._consented and not agreed:
+            self._keeper.changed()
         self._consented = agreed
         self._ever_consented |= agreed
-        if withdrawn:
-            self._keeper.changed()
+        differs = self.restricted != standing.withdrawn and (agreed or standing.withdrawn)
+        if self._team and differs and self._leg is not None and _now_s() >= self._restrict_s:
+            self._restrict_s = _now_s() + REPEAT_S
+            await self._say(s.Restrict(self._leg.generation, standing.withdrawn))
 
     def _may_send(self) -> bool:
         return self._consented or (self._team and self._ever_consented)

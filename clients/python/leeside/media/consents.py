@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from leeside.bodies import Consent, ConsentWithdrawn
@@ -13,8 +14,17 @@ _PAGE: Final = 200
 _NEWEST: Final = 2**53 - 1
 
 
-def in_force(history: History, log: ChannelAddress, now_ms: int) -> tuple[MessageId, Consent] | None:
-    """The newest consent of a channel that neither ended nor was withdrawn, by the local copy of its log."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`in_force`: the message id of the newest consent that neither ended nor was withdrawn. `withdrawn`: there is none, because
+    one was taken back."""
+
+    in_force: MessageId | None = None
+    withdrawn: bool = False
+
+
+def standing(history: History, log: ChannelAddress, now_ms: int) -> Standing:
+    """How it is by the local copy of a channel's log."""
     withdrawn: set[MessageId] = set()
     before = _NEWEST
     while True:
@@ -24,7 +34,7 @@ def in_force(history: History, log: ChannelAddress, now_ms: int) -> tuple[Messag
             if isinstance(content, ConsentWithdrawn):
                 withdrawn.add(content.consent)
             elif isinstance(content, Consent) and row.id not in withdrawn and content.expires_ms > now_ms:
-                return row.id, content
+                return Standing(row.id)
         if len(rows) < _PAGE:
-            return None
+            return Standing(withdrawn=bool(withdrawn))
         before = rows[0].offset

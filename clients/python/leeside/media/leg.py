@@ -55,8 +55,8 @@ class Leg:
         `ProtocolError` (an offer that is none), and what `say` raises."""
         async with self._connecting:
             remote = read_offer(offer.sdp)
-            route = self._route or IceRoute(self.turn, relay_only=self._relay_only)
-            self._route = route
+            route = self._route or IceRoute(relay_only=self._relay_only)
+            self._route, route.turn = route, self.turn
             ufrag, password = await route.gather()
             path = self._path or SecurePath(route, on_rtp=self._on_rtp, on_rtcp=self._on_rtcp)
             self._path = path
@@ -79,6 +79,12 @@ class Leg:
             await self._path.close()
         if self._route is not None:
             await self._route.close()
+
+    def want_keys(self, broken: Callable[[DeviceId], bool]) -> None:
+        """Ask for a key frame of each whose pictures cannot go on, and of nobody else."""
+        for mid, device in self.places.items():
+            if self.down is not None:
+                self.down.want_key(mid, wanted=broken(device))
 
     def tick(self, now_s: float) -> None:
         """Tell the bridge what is due; every 20 ms or so."""

@@ -51,7 +51,8 @@ class IceRoute:
     role = "controlling"
 
     def __init__(self, turn: Iterable[TurnServer] = (), *, relay_only: bool = False) -> None:
-        self._turn = tuple(turn)
+        self.turn = tuple(turn)
+        """Relays, by credentials that end: set the newest before `gather`."""
         self._relay_only = relay_only
         self._now: Connection | None = None
         self._next: Connection | None = None
@@ -71,7 +72,7 @@ class IceRoute:
             ice_controlling=True,
             stun_server=None,
             transport_policy=TransportPolicy.RELAY if self._relay_only else TransportPolicy.ALL,
-            **_turn_of(self._turn),
+            **_turn_of(self.turn),
         )
         connection.remote_is_lite = True
         await connection.gather_candidates()

@@ -23,6 +23,8 @@ RATE: Final = 12
 """Pictures a second: enough to see that they move, on a machine that does other things."""
 _TONE_HZ: Final = 440
 _LOUD: Final = 2_000
+_ROUNDED_S: Final = 0.001
+"""Files say the times of their pictures in milliseconds."""
 _SWEEP: Final = 4
 """Columns by which the pattern moves from one picture to the next."""
 
@@ -32,7 +34,8 @@ class SourceError(LeesideError):
 
 
 class Source(Protocol):
-    """Gives the next picture and the next 20 ms of sound, each when it is time for it. Pictures have one size."""
+    """Gives the next picture and the next 20 ms of sound, each when it is time for it. Pictures have one size. `picture` is called
+    in a thread, and may be while `sound` is."""
 
     width: int
     height: int
@@ -90,7 +93,7 @@ class FilePlayer:
     def picture(self) -> VideoFrame:
         """Part of `Source`."""
         self._time_s += 1 / self.rate
-        while self._next[0] <= self._time_s:
+        while self._next[0] <= self._time_s + _ROUNDED_S:
             self._shown, self._next = self._next, next(self._pictures)
         return self._shown[1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from leeside.media.codecs import SOUND_SAMPLES, PictureEncoder, SoundEncoder
@@ -40,31 +40,41 @@ class Speaking:
         self._may = may
         self._now_ms = now_ms
         self._to: Leg | None = None
-        self._began_s = 0.0
+        self._began_s = self._report_s = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
+        works = [
+            asyncio.ensure_future(self._pace(SOUND_S, self._sound)),
+            asyncio.ensure_future(self._pace(1 / self._source.rate, self._picture)),
+        ]
+        try:
+            await asyncio.gather(*works)
+        finally:
+            for work in works:
+                work.cancel()
+
+    async def _pace(self, every_s: float, send: Callable[[Leg, float], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
-        picture_s = 1 / self._source.rate
-        next_sound_s = next_picture_s = next_report_s = loop.time()
+        next_s = loop.time()
         while True:
-            await asyncio.sleep(max(0.001, min(next_sound_s, next_picture_s) - loop.time()))
-            now_s = loop.time()
-            leg = self._leg()
-            if leg is None or leg.up is None or not leg.live or not self._may():
-                next_sound_s = next_picture_s = now_s + SOUND_S
+            await asyncio.sleep(max(0.001, next_s - loop.time()))
+            leg = self._ready(loop.time())
+            if leg is None:
+                next_s = loop.time() + SOUND_S
                 continue
-            if leg is not self._to:
-                self._begin(leg, now_s)
-            if now_s >= next_sound_s:
-                self._sound(leg, next_sound_s)
-                next_sound_s = _next(next_sound_s, SOUND_S, now_s)
-            if now_s >= next_picture_s:
-                self._picture(leg, next_picture_s)
-                next_picture_s = _next(next_picture_s, picture_s, now_s)
-            if now_s >= next_report_s:
-                next_report_s = now_s + REPORT_S
-                leg.up.report(self._now_ms() / 1000, now_s - self._began_s)
+            await send(leg, next_s)
+            following_s, now_s = next_s + every_s, loop.time()
+            next_s = following_s if now_s - following_s < _BEHIND_S else now_s
+
+    def _ready(self, now_s: float) -> Leg | None:
+        """Where to send now; None: nowhere."""
+        leg = self._leg()
+        if leg is None or leg.up is None or not leg.live or not self._may():
+            return None
+        if leg is not self._to:
+            self._begin(leg, now_s)
+        return leg
 
     def _begin(self, leg: Leg, now_s: float) -> None:
         """New streams: their clocks, their coders and their keys are new, too."""
@@ -75,7 +85,7 @@ class Speaking:
         self._sounds = SoundEncoder()
         self._keys.begin()
 
-    def _sound(self, leg: Leg, at_s: float) -> None:
+    async def _sound(self, leg: Leg, at_s: float) -> None:
         at = max(0, round((at_s - self._began_s) * AUDIO_HZ))
         sound = self._source.sound()
         if MediaKind.AUDIO in self.muted or leg.up is None:
@@ -85,14 +95,17 @@ class Speaking:
             if sealed is not None:
                 self.sounds += 1
                 leg.up.sound(sealed, at)
+        if at_s >= self._report_s:
+            self._report_s = at_s + REPORT_S
+            leg.up.report(self._now_ms() / 1000, at_s - self._began_s)
 
-    def _picture(self, leg: Leg, at_s: float) -> None:
-        picture = self._source.picture()
+    async def _picture(self, leg: Leg, at_s: float) -> None:
         if MediaKind.VIDEO in self.muted or leg.up is None:
             return
         at = max(0, round((at_s - self._began_s) * VIDEO_HZ))
         key, leg.up.key_wanted = leg.up.key_wanted, False
-        frame = self._pictures.encode(picture, at, key=key)
+        # Not on the loop: what comes meanwhile would seem to come late, and the bridge would take the link for a bad one.
+        frame = await asyncio.to_thread(self._encode, at, key)
         sealed = self._seal(MediaKind.VIDEO, frame) if frame else None
         if sealed is None:
             # What is built on this one would show nothing.
@@ -101,14 +114,12 @@ class Speaking:
         self.pictures += 1
         leg.up.picture(sealed, at)
 
+    def _encode(self, at: int, key: bool) -> bytes:
+        return self._pictures.encode(self._source.picture(), at, key=key)
+
     def _seal(self, media: MediaKind, frame: bytes) -> bytes | None:
         try:
             return self._keys.seal(media, frame, self._now_ms())
         except SealingError:
             self.withheld += 1
             return None
-
-
-def _next(due_s: float, every_s: float, now_s: float) -> float:
-    following_s = due_s + every_s
-    return following_s if now_s - following_s < _BEHIND_S else now_s
