@@ -70,6 +70,11 @@ GAP_PACKETS: Final = 256
 """Packets between two reports that are taken as reported when a report was lost."""
 HEADROOM: Final = 1.05
 """The pace above the estimate while nothing queues. A key frame had better wait here than before the sound in the network."""
+REPORTED_EVERY_S: Final = 1.0
+REPORTED_GROWTH: Final = 1.05
+REPORTED_CALM: Final = 0.02
+REPORTED_MUCH: Final = 0.1
+"""Of the loss-based controller of draft-ietf-rmcat-gcc-02, section 6."""
 REPAIRS_MOST: Final = 0.3
 """The largest share of the estimate that is kept for repairs."""
 
@@ -114,6 +119,7 @@ class Bandwidth:
         self._decreased_s = float("-inf")
         self._grace_until_s = float("-inf")
         self._returned = False
+        self._reported_s: float | None = None
 
     # ---- what the link is
 
@@ -179,6 +185,18 @@ class Bandwidth:
         self._grace_until_s = now_s + GRACE_S
         self._prober.encourage(now_s + GRACE_S)
 
+    def reported(self, loss: float, now_s: float) -> None:
+        """The loss that a receiver's own reports tell (RFC 3550): all there is to go by while it sends none of the
+        transport-wide kind. Once it does, this says nothing."""
+        if self._told_s is not None:
+            return
+        if self._reported_s is None or now_s - self._reported_s >= REPORTED_EVERY_S:
+            first, self._reported_s = self._reported_s is None, now_s
+            if loss > REPORTED_MUCH:
+                self._set(self.estimate_bps * (1 - loss / 2))
+            elif loss < REPORTED_CALM and not first and self._wanted_bps > self.estimate_bps:
+                self._set(self.estimate_bps * REPORTED_GROWTH)
+
     def returned(self) -> bool:
         """Whether the link came back from a silence since this was asked last. What was lost meanwhile is too much to be
         repaired: begin pictures anew."""
@@ -189,7 +207,7 @@ class Bandwidth:
         """Bytes of padding to send now, as packets that are numbered and `sent` like all others."""
         silent_s = self.silent_s(now_s)
         if silent_s > SILENT_S:
-            if silent_s > HELD_S and now_s - self._halved_s > 2.0:
+            if self._told_s is not None and silent_s > HELD_S and now_s - self._halved_s > 2.0:
                 self._halved_s = now_s
                 self._set(self.estimate_bps / 2)
             return 0

@@ -65,6 +65,7 @@ class Receiver:
                 continue
             shown.append((picture, publisher))
             demands.append(self._demand(picture, publisher, member.lines.get(device), most_lines))
+        self.bandwidth.reported(self._down.loss, now_s)
         result = self._allocator.allocate(self.bandwidth.budget_bps, sounds, demands, now_s)
         self.bandwidth.want(result.wanted_bps)
         self.audio_only = result.audio_only

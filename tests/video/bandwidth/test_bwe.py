@@ -136,6 +136,31 @@ def test_the_estimate_limits_only_what_is_wanted() -> None:
     assert scarce == [None, START_BPS, None]
 
 
+def test_a_receiver_without_transport_reports_is_judged_by_its_own() -> None:
+    bandwidth = Bandwidth()
+    bandwidth.want(1_000_000)
+    for tenth in range(100):
+        bandwidth.sent(bandwidth.next_seq(), SIZE, tenth / 10)
+        assert bandwidth.probe_due(tenth / 10) == 0
+        bandwidth.reported(0.0, tenth / 10)
+    grown = bandwidth.estimate_bps
+    assert START_BPS * 1.3 < grown < START_BPS * 1.7
+    for tenth in range(100, 200):
+        bandwidth.reported(0.3, tenth / 10)
+    assert bandwidth.estimate_bps < grown / 3
+    for tenth in range(200, 900):
+        bandwidth.reported(0.05, tenth / 10)
+        bandwidth.probe_due(tenth / 10)
+    assert bandwidth.estimate_bps > LEAST_BPS, "silence of a kind that never was says nothing"
+
+
+def test_its_own_reports_say_nothing_beside_transport_reports() -> None:
+    bandwidth = Bandwidth()
+    now_s = steady(bandwidth, 2)
+    bandwidth.reported(0.9, now_s)
+    assert bandwidth.estimate_bps == START_BPS
+
+
 def test_a_link_that_comes_back_says_so_once() -> None:
     bandwidth = Bandwidth()
     now_s = steady(bandwidth, 2)
