@@ -288,9 +288,15 @@ class Downlink:
 
     def due(self, now_s: float) -> None:
         """Send what waited and may leave now: call it every few milliseconds while `waits`."""
-        if self._pacer is not None:
-            for held in self._pacer.due(now_s):
-                held.send()
+        pacer = self._pacer
+        if pacer is None:
+            return
+        for held in pacer.due(now_s):
+            held.send()
+        if not pacer.held_bytes:
+            for slot in self.slots.values():
+                if slot.stalled:
+                    slot.begin_anew(now_s)
 
     @property
     def waits(self) -> bool:

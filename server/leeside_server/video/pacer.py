@@ -21,6 +21,8 @@ LEAST_BURST_BYTES: Final = 3_000
 HELD_BYTES: Final = 256 * 1024
 VIDEO_WAITS_S: Final = 0.8
 REPAIR_WAITS_S: Final = 0.25
+CROWDED_S: Final = 0.25
+"""What waits longer than this to leave makes a picture late."""
 
 
 class Urgency(IntEnum):
@@ -74,6 +76,11 @@ class Pacer(Generic[T]):
         (self._repairs if urgency is Urgency.REPAIR else self._video).append((now_s, size, item))
         self.held_bytes += size
         return True
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what comes now would leave too late to be worth it."""
+        return self.held_bytes > self._bytes_per_s * CROWDED_S
 
     def due(self, now_s: float) -> Iterator[T]:
         """What may leave now, in order. Call every few milliseconds while anything is held."""

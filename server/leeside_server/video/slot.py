@@ -32,6 +32,7 @@ ALL_LINES: Final = 4_320
 HISTORY: Final = 8
 """Layer changes that are remembered, for packets asked for again from before them."""
 PADDING_BYTES: Final = 255
+NEVER: Final = 1 << 62
 STEP_S: Final = 10.0
 """Publishers' clocks that lead further than this from what was sent are not believed."""
 REPORTS: Final = 8
@@ -145,6 +146,7 @@ class Slot:
         self._hz = VIDEO_HZ if kind is MediaKind.VIDEO else AUDIO_HZ
         self._prefix = struct.pack("!HHBBB", 0xBEDE, 2, EXT_MID << 4, ord(mid), EXT_TRANSPORT_SEQ << 4 | 1)
         self._since = 0
+        self._began = 0
         self._shift = 0
         self._timestamp_shift = 0
         # A stream that begins at a small number cannot wrap before the receiver's SRTP has heard of it.
@@ -244,6 +246,11 @@ class Slot:
         self._leave()
         self.choose(now_s)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether pictures are left out until `begin_anew`: they would come too late. What waits already still leaves."""
+        return self._since == NEVER and self.layer is not None
+
     def lose_key(self) -> None:
         """The layer shown goes on only with its next key frame. The layer moves the slot from `flowing` to `waiting`."""
         self._remember()
@@ -262,7 +269,7 @@ class Slot:
         self.layer = layer
         self.pending = None
         layer.flowing.append(self)
-        self._since = packet.at
+        self._since = self._began = packet.at
         self._shift = self._newest + 1 - packet.at
         self._timestamp_shift = shift
         pictures, levels = self._picture_shifts(packet)
@@ -337,12 +344,16 @@ class Slot:
             return
         number = at + self._shift
         timestamp = packet.timestamp + self._timestamp_shift & 0xFFFF_FFFF
+        before = self._timestamp
         if number > self._newest:
             self._newest = number
             self._timestamp = timestamp
             self._sent_s = now_s
         pacer = self._pacer
         if pacer is not None and not pacer.passes(self._urgency, HEAD_BYTES + len(packet.body), now_s):
+            if timestamp != before and at != self._began and pacer.crowded:
+                self._since = NEVER
+                return
             held = Held(self, packet, number, timestamp, repairs=False)
             pacer.hold(self._urgency, HEAD_BYTES + len(packet.body), held, now_s)
         else:
