@@ -84,7 +84,7 @@ _Sent = tuple[int, float, int]
 
 class Bandwidth:
     """The estimate of one link. The caller numbers its packets with `next_seq`, tells `sent` and `feedback`, asks
-    `probe_due` every 10 to 20 ms, and gives `budget_bps` to the allocator and `estimate_bps` to the pacer."""
+    `probe_due` every 10 to 20 ms, and gives `budget_bps` to the allocator and `pace_bps` to the pacer."""
 
     def __init__(self, start_bps: float = START_BPS) -> None:
         self.estimate_bps = start_bps

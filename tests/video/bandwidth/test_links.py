@@ -72,6 +72,17 @@ def test_a_link_that_falls_to_120_kbit_goes_to_sound_alone_within_three_seconds(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_from_sound_alone_the_picture_comes_back_when_the_link_does(seed: int) -> None:
+    call = a_call(seed, bps=120_000, delay_s=0.06)
+    call.world.at(30, lambda: setattr(call.down, "bps", 2_000_000))
+    call.world.run(60)
+    assert call.shown(29.9) == 0
+    assert call.shown(45.0) >= 180
+    assert call.shown(59.0) == 720
+    assert call.concealed(30.0, 60.0) < 0.02
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_ten_percent_of_loss_that_is_the_links_own_costs_neither_sound_nor_picture(seed: int) -> None:
     call = a_call(seed, bps=2e6, loss=0.1)
     call.world.run(60)
