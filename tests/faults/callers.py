@@ -63,6 +63,8 @@ class Caller:
         self.name: Final = bytes(device.id)
         self.generation = 0
         self.heard = 0
+        self.heard_on = 0
+        """Over which of its transports it heard somebody last."""
         self.refusals: list[int] = []
         self._port = port
         self._consult: Final = consult
@@ -119,6 +121,16 @@ class Caller:
         except TimeoutError:
             raise LoadFailed(f"nobody was heard for {within_s:.0f} s; refused with {self.refusals}") from None
 
+    async def hears_anew(self, before: int, within_s: float) -> None:
+        """Return once somebody was heard over a newer transport than this one. Raises `LoadFailed`."""
+        try:
+            async with asyncio.timeout(within_s):
+                while self.heard_on <= before:
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            told = f"attempt {self.generation}, heard on {self.heard_on}, refused with {self.refusals}"
+            raise LoadFailed(f"not back in the call for {within_s:.0f} s: {told}") from None
+
     @property
     def broken(self) -> bool:
         """Whether its socket to the node has ended."""
@@ -143,6 +155,7 @@ class Caller:
             return
         told = parts[1]
         self.heard += 1
+        self.heard_on = max(self.heard_on, generation)
         self._book.heard.append(
             Sound(
                 asyncio.get_running_loop().time(),
