@@ -14,6 +14,10 @@ const pictures = new Map([
     ['psychiatrist-home', 'psychiatrist-home'],
     ['psychiatrist-ring', 'psychiatrist-ring'],
     ['psychiatrist-room-wide', 'consult-room'],
+    ['call-team-consent', 'call-consent'],
+    ['call-team-holds', 'call-phone'],
+    ['call-doctor-five-wide', 'call-desk'],
+    ['call-guest-live', 'call-guest'],
     ['supervisor-queue', 'supervisor-queue'],
     ['supervisor-rotas', 'supervisor-rota'],
 ]);
