@@ -5,6 +5,7 @@ Each peer is the client library's own, with real ICE, DTLS, SRTP and codecs. Wha
 """
 
 # ruff: noqa: SLF001  (a wrong key is put where only the library puts one)
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ import pytest
 
 from leeside.bodies import Consent, ConsentBy, ConsentMethod
 from leeside.client import Leeside
-from leeside.media import Call, Outsider, Pattern, Phase
+from leeside.media import Call, CallRefused, Outsider, Pattern, Phase
 from leeside.media.keys import CallKeys
 from leeside_protocol import oncall as o
+from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId, ConsultId, DeviceId, UnitId
 from leeside_protocol.sealing.errors import SealingCode
 from leeside_protocol.video.formats import MediaKind
@@ -63,13 +65,14 @@ async def town(video_stage: Stage, tmp_path: Path) -> AsyncGenerator[Town]:
 
 @dataclass
 class Scene:
-    """An accepted consult with a consent in force: Ana and Ben of the unit, Dr Nair, who came."""
+    """An accepted consult with a consent in force: Ana and Ben of the unit, Dr Nair, who came, and a supervisor."""
 
     stage: Stage
     town: Town
     ana: Person
     ben: Person
     priya: Person
+    sofia: Person
     consult: ConsultId
     channel: ChannelId
     phone: Leeside
@@ -93,7 +96,7 @@ async def accepted(stage: Stage, town: Town, *, consented: bool = True) -> Async
         await laptop.consults.accept(consult)
         if consented:
             await (await phone.record_consent(channel, agreed())).wait(timeout_s=CALL_S)
-        yield Scene(stage, town, ana, ben, priya, consult, channel, phone, laptop)
+        yield Scene(stage, town, ana, ben, priya, sofia, consult, channel, phone, laptop)
 
 
 @asynccontextmanager
@@ -268,6 +271,42 @@ async def test_a_muted_picture_stays_away_and_sound_goes_on(video_stage: Stage, 
         assert near.seen[scene.priya.device].pictures_decoded == shown
         await far.mute(MediaKind.VIDEO, muted=False)
         await near.wait_for(shows(scene.priya.device, shown + SHOWN), CALL_S)
+
+
+async def test_a_supervisor_waits_until_somebody_of_the_call_lets_them_in(
+    video_stage: Stage, town: Town
+) -> None:
+    async with (
+        talking(video_stage, town) as (scene, near, far),
+        scene.sofia.open(video_stage.url(1)) as office,
+        Call.join(office, scene.consult, source=small()) as late,
+    ):
+        sofia = scene.sofia.device
+        await late.wait_for(lambda call: call.phase is Phase.WAITING, CALL_S)
+        await near.wait_for(lambda call: sofia in call.waiting and bool(call.participants), CALL_S)
+        assert sofia not in near.participants
+        assert late.seen == {}
+        await near.admit(sofia)
+        await late.wait_for(shows(scene.priya.device), CALL_S)
+        for call in (near, far):
+            await call.wait_for(shows(sofia), CALL_S)
+            assert call.participants[sofia].part is Part.SUPERVISOR
+        assert near.waiting == {}
+
+
+async def test_a_consult_that_nobody_accepted_has_no_call(video_stage: Stage, town: Town) -> None:
+    ana = await town.enrol("ana", Role.RESPONDER, Discipline.CLINICIAN)
+    priya = await town.enrol("priya", Role.PSYCHIATRIST)
+    sofia = await town.enrol("sofia", Role.SUPERVISOR)
+    async with sofia.desk(town.url) as office:
+        await office.create_ladder(o.NewLadder("nights", (o.LadderStep((), (priya.member.hex(),)),)))
+    async with ana.open(video_stage.url(0)) as phone:
+        asked = await phone.consults.request("He hears voices.")
+        async with Call.join(phone, ConsultId(bytes.fromhex(asked.id)), source=small()) as call:
+            with pytest.raises(CallRefused) as refused:
+                await call.wait_for(lambda one: one.phase is Phase.LIVE, CALL_S)
+            assert refused.value.code is WireError.CONFLICT
+            assert call.phase is Phase.REFUSED
 
 
 async def test_a_terminal_is_in_the_call_and_says_what_comes(

@@ -1,6 +1,7 @@
 """The path to the bridge: what aiortc and aioice must go on doing for us, over memory and over this machine's own sockets."""
 
 # ruff: noqa: SLF001  (what is private there is what this file is about)
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Where pictures and sounds come from: the pattern, and files that begin again when they end."""
 
+# PyAV's types do not say what is in a packet.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from fractions import Fraction

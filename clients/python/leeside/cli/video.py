@@ -65,16 +65,17 @@ async def _call(
     loop = asyncio.get_running_loop()
     until_s = loop.time() + seconds if seconds else float("inf")
     async with Call.join(found.client, consult, source=source) as call:
-        before: Phase | None = None
+        said: Phase | None = None
         while loop.time() < until_s and call.phase is not Phase.OVER:
-            if call.phase is not before:
-                before = call.phase
-                run.screen.say(_WORDS[before], {"phase": before.value})
+            now = call.phase
+            if now is not said:
+                run.screen.say(_WORDS[now], {"phase": now.value})
+            said = now
             for device, seen in call.seen.items():
                 run.screen.say(_line(found, device, seen), _object(device, seen))
             left_s = max(0.0, until_s - loop.time())
             try:
-                await call.wait_for(_moved_from(before), min(SAY_S, left_s))
+                await call.wait_for(_moved_from(now), min(SAY_S, left_s))
             except TimeoutError:
                 continue
             except CallRefused as refused:

@@ -9,12 +9,10 @@ needs: nothing else in this library imports it.
 
 from __future__ import annotations
 
-try:
-    import aioice  # noqa: F401
-    import aiortc  # noqa: F401
-    import av  # noqa: F401
-except ImportError as error:
-    raise ImportError("calls need more than the library itself: pip install 'leeside[video]'") from error
+import importlib.util
+
+if any(importlib.util.find_spec(name) is None for name in ("aioice", "aiortc", "av", "numpy")):
+    raise ImportError("calls need more than the library itself: pip install 'leeside[video]'")
 
 from leeside.media.call import Call, CallRefused, Phase
 from leeside.media.outsider import Outsider

@@ -1,6 +1,9 @@
 """VP8 and Opus by libvpx and libopus (through PyAV): pictures and sounds to frames and back. What RED (RFC 2198) adds to
 sound is taken off here."""
 
+# PyAV's packets are generic, and its types do not say of what.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from fractions import Fraction

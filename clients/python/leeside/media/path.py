@@ -171,6 +171,15 @@ class _Dtls(RTCDtlsTransport):
         # The answer says `active`, as every client's does.
         self._set_role("client")
 
+    @property
+    def sessions(self) -> tuple[Session, Session]:
+        """SRTP inwards and outwards, once it is connected."""
+        return self._rx_srtp, self._tx_srtp
+
+    async def send(self, packet: bytes) -> None:
+        """Encrypt and send RTP or RTCP. Raises `ConnectionError`."""
+        await self._send_rtp(packet)
+
     async def _handle_rtp_data(self, data: bytes, arrival_time_ms: int) -> None:
         del arrival_time_ms
         self._on_rtp(data)
@@ -211,7 +220,7 @@ class SecurePath:
     @property
     def sessions(self) -> tuple[Session, Session]:
         """SRTP inwards and outwards, for a program that moves packets itself."""
-        return self._dtls._rx_srtp, self._dtls._tx_srtp  # noqa: SLF001
+        return self._dtls.sessions
 
     async def open(self, remote: Remote) -> None:
         """Shake hands with whom the offer names. Raises `NoPath`: somebody else is there, or nobody."""
@@ -241,4 +250,4 @@ class SecurePath:
             packet = await self._waiting.get()
             # A path that is being restarted loses packets like any other.
             with suppress(ConnectionError):
-                await self._dtls._send_rtp(packet)  # noqa: SLF001
+                await self._dtls.send(packet)
