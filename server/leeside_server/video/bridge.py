@@ -277,7 +277,8 @@ class Bridge:
     def _agree(self, hall: Hall) -> None:
         """Sound is sealed with its redundancy, which we cannot take away: nobody sends it while anybody cannot read it."""
         for peer in list(hall.peers.values()):
-            if peer.redundant and peer.offered_redundant is not hall.redundant:
+            # Who has not answered yet is looked at when they do: an answer under way is not made void.
+            if peer.answered and peer.redundant and peer.offered_redundant is not hall.redundant:
                 self._offer(hall, peer)
 
     def _bind(self, peer: Peer, answer: Answer) -> None:

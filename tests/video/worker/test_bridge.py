@@ -157,6 +157,25 @@ async def test_nobody_sends_redundant_sound_while_somebody_cannot_read_it() -> N
         assert ana.offers == 3
 
 
+async def test_who_joins_at_the_same_time_answers_the_offer_that_they_have() -> None:
+    async with bridge() as world:
+        ana, ben = world.client(ANA), world.client(BEN, ssrc=41, redundant=False)
+        answers: list[s.ClientSignal] = []
+        say, ana.say = ana.say, answers.append
+        say(s.Join(1))
+        ben.join()
+        await ben.secured.wait()
+        # Ana's answer was under way while it became known what Ben reads.
+        assert ana.offers == 1
+        for answer in answers:
+            say(answer)
+        ana.say = say
+        await until(lambda: ana.offers == 2)
+        assert sounds(ana) == ["63 111", "111"]
+        await ana.secured.wait()
+        await heard(ana, ben)
+
+
 def sounds(client: LightClient) -> list[str]:
     """The payload types that each offer let the client send its sound with."""
     return [offer.sdp.split("UDP/TLS/RTP/SAVPF ")[1].split("\r\n")[0] for offer in client.told(s.Offer)]
