@@ -56,6 +56,7 @@ class IceRoute:
         self._relay_only = relay_only
         self._now: Connection | None = None
         self._next: Connection | None = None
+        self._closed = False
         self._reader: asyncio.Task[None] | None = None
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_PACKETS)
 
@@ -76,6 +77,10 @@ class IceRoute:
         )
         connection.remote_is_lite = True
         await connection.gather_candidates()
+        if self._closed:
+            # Meanwhile: nobody would give these sockets back.
+            await connection.close()
+            raise NoPath("this way was given up")
         if not connection.local_candidates:
             raise NoPath("this machine has no address, and no relay answered")
         return connection.local_username, connection.local_password
@@ -95,6 +100,9 @@ class IceRoute:
         except (ConnectionError, TimeoutError, ValueError):
             await self._drop_next()
             raise NoPath("no candidate answered") from None
+        if self._closed:
+            await connection.close()
+            raise NoPath("this way was given up")
         before, reader = self._now, self._reader
         self._now, self._next = connection, None
         self._reader = asyncio.ensure_future(self._read(connection))
@@ -103,7 +111,8 @@ class IceRoute:
             await before.close()
 
     async def close(self) -> None:
-        """Give the sockets back."""
+        """Give the sockets back, also those that are being opened now."""
+        self._closed = True
         if self._reader is not None:
             self._reader.cancel()
         await self._drop_next()
@@ -223,7 +232,10 @@ class SecurePath:
         return self._dtls.sessions
 
     async def open(self, remote: Remote) -> None:
-        """Shake hands with whom the offer names. Raises `NoPath`: somebody else is there, or nobody."""
+        """Shake hands with whom the offer names. Raises `NoPath`: somebody else is there, or nobody; or this one shook hands
+        before, and ended: then it takes a new one."""
+        if self._dtls.state != "new":
+            raise NoPath("the handshake of this path is over")
         prints = [RTCDtlsFingerprint(algorithm=name, value=value) for name, value in remote.fingerprints]
         with suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(CONNECT_S):
