@@ -17,6 +17,7 @@ from leeside_protocol.messages import Refused, Video, VideoTold
 from leeside_protocol.video.formats import MediaKind
 from leeside_protocol.video.signalling import (
     Admit,
+    Answer,
     ClientSignal,
     Denied,
     GoneWhy,
@@ -414,6 +415,21 @@ class TestTheBridge:
             for worker, epoch in ((scene.worker, old.epoch), (other, new.epoch)):
                 await worker.until(lambda heard: any(isinstance(word, Closed) for word in heard))
                 assert worker.gone() == [Closed(epoch, old.ticket.room, GoneWhy.ENDED)]
+
+    async def test_a_join_that_nobody_heard_is_repeated_elsewhere(self, scene: Scene) -> None:
+        """Its machine ended, and its lease lasts a while."""
+        async with scene.socket(scene.asker) as (phone,):
+            await scene.says(phone, Join(3))
+            await scene.worker.spoken(1)
+            await scene.says(phone, Join(4))
+            await scene.worker.spoken(2)
+            scene.world.clock.advance(4)
+            other = await Worker(scene.world, scene.bridges, b"worker-2").start()
+            await scene.says(phone, Join(4))
+            await other.spoken(1)
+            await scene.says(phone, Answer(4, 1, "v=0"))
+            assert (await other.spoken(2)).body == encode_signal(Answer(4, 1, "v=0"))
+            assert len(scene.worker.heard) == 2
 
     async def test_who_is_expelled_meanwhile_goes_from_both(self, scene: Scene) -> None:
         guest = await scene.guest()

@@ -117,8 +117,9 @@ class _Seat:
         return tuple(placed for placed in (self.placement, self.before) if placed is not None)
 
     def place(self, placed: Placement, generation: int) -> None:
-        """It joins there, and may be where it was until it says that it left."""
-        if self.placement is not None and self.placement != placed:
+        """It joins there, and may be where it was until it says that it left. A join that is repeated elsewhere was not heard
+        where it was said first: it is not there."""
+        if self.placement is not None and self.placement != placed and generation > self.generation:
             self.before, self.before_generation = self.placement, self.generation
         self.placement, self.generation = placed, max(self.generation, generation)
 
