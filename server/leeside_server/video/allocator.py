@@ -127,6 +127,7 @@ class Allocator:
     def __init__(self) -> None:
         self._held: dict[str, int] = {}
         """The lines of each picture that can be had; 0: paused."""
+        self._wanted: dict[str, int] = {}
         self._ripens_s: float | None = None
         """Since when the budget has held a step more, on end."""
         self._ripe_s = RIPE_S
@@ -140,15 +141,18 @@ class Allocator:
         ordered = steps(demands)
         sound_bps = AUDIO_BPS * audio_streams
         paid = ordered[: affordable(ordered, budget_bps - sound_bps)]
+        if self._asked_for_more(demands):
+            # Somebody has made a picture larger and looks at it: that is no estimate that could be a mistake.
+            self._ripens_s = float("-inf")
         kept = [step for step in paid if self._has(step)]
         if any(self._has(step) for step in ordered[len(paid) :]):
             self._fell(now_s)
         else:
             kept = self._rise(kept, paid, budget_bps - sound_bps, now_s)
-        self._held = {step.mid: 0 for step in ordered}
+        lines = {demand.mid: 0 for demand in demands}
         for step in kept:
-            self._held[step.mid] = max(self._held[step.mid], step.lines)
-        lines = {demand.mid: self._held.get(demand.mid, 0) for demand in demands}
+            lines[step.mid] = max(lines[step.mid], step.lines)
+        self._held = {step.mid: self._remembered(step, lines) for step in ordered if step.first}
         wanted_bps = sound_bps + AMPLE * _cost(ordered)
         return Allocation(
             lines,
@@ -160,6 +164,16 @@ class Allocator:
         """Whether a step is held; the smallest picture of somebody new counts as held: the first waits for nothing."""
         held = self._held.get(step.mid)
         return step.first if held is None else step.lines <= held
+
+    def _remembered(self, smallest: _Step, lines: dict[str, int]) -> int:
+        """What of a picture counts as held from now on. Where its size is not sent any more, and the next is too much, it
+        is there again as soon as that size is: the link did not fail it."""
+        held = self._held.get(smallest.mid, 0)
+        return held if 0 < held < smallest.lines and not lines[smallest.mid] else lines[smallest.mid]
+
+    def _asked_for_more(self, demands: Sequence[Demand]) -> bool:
+        before, self._wanted = self._wanted, {demand.mid: demand.wanted_lines for demand in demands}
+        return any(lines > before.get(mid, lines) for mid, lines in self._wanted.items())
 
     def _fell(self, now_s: float) -> None:
         if self._rose_s is not None:

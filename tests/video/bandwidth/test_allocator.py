@@ -124,6 +124,27 @@ def test_who_comes_later_takes_no_picture_away_that_still_fits() -> None:
     assert allocator.allocate(900_000, 2, [FACILITY, PERSON], 2.1).lines == {"b": 180, "f": 360}
 
 
+def test_a_size_that_stops_for_a_moment_is_back_at_once() -> None:
+    allocator = Allocator()
+    without = Demand("b", Part.RESPONDER, LAYERS[1:], person=True)
+    given = [
+        allocator.allocate(200_000, 1, [demand], second / 5).lines["b"]
+        for second, demand in enumerate([PERSON, PERSON, without, without, PERSON, PERSON])
+    ]
+    assert given == [180, 180, 0, 0, 180, 180]
+
+
+def test_a_picture_that_somebody_makes_larger_is_larger_at_once() -> None:
+    allocator = Allocator()
+    small = Demand("b", Part.RESPONDER, LAYERS, wanted_lines=180, person=True)
+    for second in range(20):
+        assert allocator.allocate(2_000_000, 1, [small], float(second)).lines == {"b": 180}
+    assert allocator.allocate(2_000_000, 1, [PERSON], 20.1).lines == {"b": 720}
+    assert allocator.allocate(2_000_000, 1, [small], 20.2).lines == {"b": 180}
+    bare = AUDIO_BPS + 300_000
+    assert allocator.allocate(bare, 1, [PERSON], 20.3).lines == {"b": 180}, "but never without the margin"
+
+
 def test_a_step_that_does_not_last_is_tried_ever_less_often() -> None:
     allocator = Allocator()
     rises: list[float] = []
