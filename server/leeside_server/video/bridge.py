@@ -260,7 +260,10 @@ class Bridge:
 
     def _accept(self, hall: Hall, effect: r.Accept) -> None:
         peer = hall.peers.get(effect.device)
-        if peer is None or peer.version != effect.version:
+        if peer is None or effect.version > peer.version:
+            return
+        if effect.version < peer.version and peer.answered:
+            # A newer offer is under way, and will be answered. The first answer counts whatever it answers: it says who it is.
             return
         try:
             answer = read_answer(effect.sdp)
