@@ -31,6 +31,8 @@ class Losses:
     def __init__(self) -> None:
         self._reports: deque[tuple[float, int, int]] = deque(maxlen=REPORTS_KEPT)
         self._told_s = 0.0
+        self._queued_s = float("-inf")
+        """When packets queued last: what was lost in that queue is in the window for two seconds more."""
         self._tried: tuple[float, float, float] | None = None
         """(when, loss, estimate) before it was lowered."""
         self.share = 0.0
@@ -62,9 +64,12 @@ class Losses:
         fading = min(1.0, (now_s - self._told_s) / FADES_S)
         if self.share < self.inherent:
             self.inherent += (self.share - self.inherent) * fading
-        elif calm and self.inherent:
+        if not calm:
+            self._queued_s = now_s
+        settled = now_s - self._queued_s >= WINDOW_S
+        if settled and self.share >= self.inherent > 0:
             self.inherent += (self.share - self.inherent) * fading / 3
-        if calm or self.share < self.usual:
+        if settled or self.share < self.usual:
             self.usual += (self.share - self.usual) * fading
         self._told_s = now_s
 
@@ -80,7 +85,7 @@ class Losses:
                 self.inherent = max(self.inherent, self.share)
                 return max(estimate_bps, before_bps)
             return estimate_bps
-        if self.excess > EXCESS:
+        if self.excess > EXCESS and now_s - self._queued_s >= WINDOW_S:
             self._tried = (now_s, self.share, estimate_bps)
             return min(estimate_bps, max(acked_bps, estimate_bps * (1 - self.share)))
         return estimate_bps

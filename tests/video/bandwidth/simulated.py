@@ -78,6 +78,9 @@ class Link:
     queue_s: float = 0.3
     """What the queue holds, as time at the link's rate."""
     up: bool = True
+    in_a_row: float = 1.0
+    """How many packets are lost on end, in the mean: radio loses them in bursts."""
+    _losing: bool = False
     _free_s: float = 0.0
     _last_s: float = 0.0
 
@@ -88,7 +91,10 @@ class Link:
         if not self.up or start_s - world.now_s > self.queue_s:
             return False
         self._free_s = start_s + size * 8 / self.bps
-        if world.chance.random() < self.loss:
+        # Two states (Gilbert's model): the mean of the loss is `loss`, that of a burst `in_a_row`.
+        begins = self.loss / (self.in_a_row * (1 - self.loss))
+        self._losing = world.chance.random() < (1 - 1 / self.in_a_row if self._losing else begins)
+        if self._losing:
             return False
         late_s = abs(world.chance.gauss(0, self.jitter_s)) if self.jitter_s else 0.0
         self._last_s = max(self._last_s, self._free_s + self.delay_s + late_s)

@@ -3,6 +3,8 @@
 Every link is tried with several seeds, because a rule that holds for one draw of jitter and loss holds by chance.
 """
 
+import math
+
 import pytest
 
 from leeside_protocol.video.signalling import Part
@@ -90,6 +92,49 @@ def test_ten_percent_of_loss_that_is_the_links_own_costs_neither_sound_nor_pictu
     assert call.estimate(60.0) > 1_000_000
     assert min(call.shown(second) for second in range(15, 60)) >= 360
     assert call.frozen(1.0, 60.0) == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_loss_in_bursts_is_borne_as_well(seed: int) -> None:
+    call = a_call(seed, bps=1.5e6, delay_s=0.04, loss=0.05, jitter_s=0.01)
+    call.down.in_a_row = 4.0
+    call.world.run(60)
+    assert call.frozen(1.0, 60.0) < 0.02
+    assert call.estimate(60.0) > 400_000
+    assert min(call.shown(second) for second in range(15, 60)) >= 180
+    assert call.concealed(5.0, 60.0) < 0.07, "bursts take both copies of what was said"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_link_that_fades_and_comes_back_keeps_its_picture(seed: int) -> None:
+    """Between 240 kbit/s and 2.2 Mbit/s, every twelve seconds."""
+    call = a_call(seed, bps=1.2e6, delay_s=0.04, jitter_s=0.01)
+    world = call.world
+    world.every(
+        0.1, lambda: setattr(call.down, "bps", 1.2e6 * (1 + 0.8 * math.sin(world.now_s * math.pi / 6)))
+    )
+    world.run(72)
+    assert call.frozen(1.0, 72.0) < 0.02
+    assert call.concealed(5.0, 72.0) < 0.12
+    assert call.switches(0.0, 72.0) <= 30, "about two up and two down in each turn"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_round_trip_of_half_a_second_shows_what_fits(seed: int) -> None:
+    call = a_call(seed, bps=700_000, delay_s=0.25, jitter_s=0.03)
+    call.world.run(60)
+    assert min(call.shown(second) for second in range(20, 60)) >= 360
+    assert call.concealed(5.0, 60.0) < 0.06
+    assert call.switches(20.0, 60.0) <= 4
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_60_kbit_carry_sound_and_nothing_breaks_it(seed: int) -> None:
+    call = a_call(seed, bps=60_000, delay_s=0.05, queue_s=2.0)
+    call.world.run(60)
+    assert call.shown(4.0) == 0
+    assert call.switches(4.0, 60.0) == 0
+    assert call.concealed(10.0, 60.0) < 0.02
 
 
 @pytest.mark.parametrize("seed", SEEDS)
