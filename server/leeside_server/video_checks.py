@@ -173,7 +173,12 @@ async def examine_call(config: Config) -> Sequence[Finding]:
             took_s = await trial_call(config.video.listen, config.video.public, Way(url, secret), port)
         except TrialFailed as failed:
             says, fix = STEPS[failed.step]
-            found.append(Finding("video_call", Verdict.BAD, f"No call over {named}: {says}.", fix))
+            verdict = Verdict.BAD
+            if failed.step == "path" and not url:
+                # Many a 1:1 NAT leads nobody back in who comes from inside.
+                verdict = Verdict.WARNING if config.video.public else verdict
+                fix = "Try a call from another network. The firewall must let everybody reach the bridge's UDP ports."
+            found.append(Finding("video_call", verdict, f"No call over {named}: {says}.", fix))
         else:
             words = f"Two clients of this server met in a call over {named}."
             found.append(Finding("video_call", Verdict.WELL, words, "", round(took_s, 2), "s"))

@@ -137,6 +137,14 @@ async def test_doctor_places_a_call_where_there_is_no_turn(tmp_path: Path) -> No
     assert straight.figure is not None
 
 
+async def test_a_public_address_that_is_not_reached_from_inside_is_no_proof(tmp_path: Path) -> None:
+    """192.0.2.1 is documentation's, and no tests' (tests/support/loopback.py): nothing answers there."""
+    made = config(tmp_path, (HOST,))
+    video = msgspec.structs.replace(made.video, public=("192.0.2.1",))
+    (behind,) = await examine_call(msgspec.structs.replace(made, video=video))
+    assert (behind.verdict, "another network" in behind.fix) == (Verdict.WARNING, True)
+
+
 async def test_doctor_places_no_call_where_there_is_no_bridge(tmp_path: Path) -> None:
     made = config(tmp_path, (HOST,))
     server = msgspec.structs.replace(made.server, roles=("relay",))
