@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import Final
 
 from leeside.media.receiving import Frame
@@ -65,7 +66,8 @@ class Caller:
         self.heard = 0
         self.heard_on = 0
         """Over which of its transports it heard somebody last."""
-        self.refusals: list[int] = []
+        self.refusals: Counter[int] = Counter()
+        self._retry: asyncio.TimerHandle | None = None
         self._port = port
         self._consult: Final = consult
         self._book: Final = book
@@ -119,7 +121,9 @@ class Caller:
                 while self.heard == before:
                     await asyncio.sleep(0.005)
         except TimeoutError:
-            raise LoadFailed(f"nobody was heard for {within_s:.0f} s; refused with {self.refusals}") from None
+            raise LoadFailed(
+                f"nobody was heard for {within_s:.0f} s; refused with {dict(self.refusals)}"
+            ) from None
 
     async def hears_anew(self, before: int, within_s: float) -> None:
         """Return once somebody was heard over a newer transport than this one. Raises `LoadFailed`."""
@@ -128,7 +132,7 @@ class Caller:
                 while self.heard_on <= before:
                     await asyncio.sleep(0.005)
         except TimeoutError:
-            told = f"attempt {self.generation}, heard on {self.heard_on}, refused with {self.refusals}"
+            told = f"attempt {self.generation}, heard on {self.heard_on}, refused with {dict(self.refusals)}"
             raise LoadFailed(f"not back in the call for {within_s:.0f} s: {told}") from None
 
     @property
@@ -140,6 +144,8 @@ class Caller:
         """End it."""
         for task in self._tasks:
             task.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
         if self._wire is not None:
             self._wire.abort()
         if self._peer is not None:
@@ -180,7 +186,7 @@ class Caller:
             case VideoTold(consult=consult, body=body) if consult == self._consult:
                 self._on_signal(s.decode_bridge_signal(body))
             case Refused(error=error, retry_ms=retry_ms):
-                self.refusals.append(error)
+                self.refusals[error] += 1
                 self._again(retry_ms)
             case _:
                 pass
@@ -202,7 +208,10 @@ class Caller:
 
     def _again(self, retry_ms: int) -> None:
         """No seat now: ask once more when it was said to be worth it."""
-        asyncio.get_running_loop().call_later(max(retry_ms / 1_000, RETRY_S), self._ask_now, self.generation)
+        if self._retry is not None:
+            self._retry.cancel()
+        delay_s = max(retry_ms / 1_000, RETRY_S)
+        self._retry = asyncio.get_running_loop().call_later(delay_s, self._ask_now, self.generation)
 
     def _ask_now(self, generation: int) -> None:
         if generation == self.generation and not self._answered.is_set():

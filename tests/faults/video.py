@@ -246,9 +246,12 @@ async def calls(site: Installation, staff: Staff, count: int, book: CallBook) ->
             ladder = await staff.ladder([step], staff.new_number())
             wanted = staff.wanted(by, ladder, [psychiatrist, staff.supervisor])
             await by.api.create_consult(wanted)
-            await _accept(staff, number, ConsultId(wanted.consult))
+            consult = ConsultId(wanted.consult)
+            await _act(staff, number, consult, ConsultActionKind.ACCEPT)
+            # Who accepts and does not come is paged again, and then there is no call.
+            await _act(staff, number, consult, ConsultActionKind.JOIN)
             for person in (by, psychiatrist):
-                caller = Caller(person.device, site.first.port, ConsultId(wanted.consult), book)
+                caller = Caller(person.device, site.first.port, consult, book)
                 callers.append(caller)
                 await caller.start()
         await asyncio.gather(*(caller.in_call(JOIN_S) for caller in callers))
@@ -257,16 +260,15 @@ async def calls(site: Installation, staff: Staff, count: int, book: CallBook) ->
         await asyncio.gather(*(caller.stop() for caller in callers))
 
 
-async def _accept(staff: Staff, number: int, consult: ConsultId) -> None:
-    """The psychiatrist accepts, as soon as they may. Raises `LoadFailed`."""
-    action = o.ConsultAction(ConsultActionKind.ACCEPT)
+async def _act(staff: Staff, number: int, consult: ConsultId, kind: ConsultActionKind) -> None:
+    """The psychiatrist does this, as soon as they may. Raises `LoadFailed`."""
     deadline_s = asyncio.get_running_loop().time() + PERSIST_S
     while True:
         try:
-            await staff.psychiatrists[number].api.consult_action(consult, action)
+            await staff.psychiatrists[number].api.consult_action(consult, o.ConsultAction(kind))
         except ApiError as refused:
             if asyncio.get_running_loop().time() > deadline_s:
-                raise LoadFailed(f"a consult was not accepted: {refused.code.label}") from None
+                raise LoadFailed(f"{kind.value} was refused: {refused.code.label}") from None
             await asyncio.sleep(0.1)
         else:
             return
