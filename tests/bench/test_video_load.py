@@ -7,6 +7,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from leeside_protocol.video.formats import MediaKind
 from leeside_protocol.video.rtp import begins_key_frame
 from leeside_server.video.sdp import Candidate as Place
@@ -78,6 +80,7 @@ def test_its_pictures_take_the_bits_they_claim_and_begin_with_a_key_frame() -> N
     assert not begins_key_frame(other)
 
 
+@pytest.mark.slow
 async def test_a_worker_takes_its_packets_for_sealed_ones_and_hands_all_on(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     try:

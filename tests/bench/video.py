@@ -49,7 +49,7 @@ class Plan:
 
 
 SHORT: Final = Plan((1,), 3, 1, 4.0, 3.0)
-FULL: Final = Plan((1, 2, 4, 8, 12, 16), 5, 1, 12.0, 6.0)
+FULL: Final = Plan((1, 2, 4, 8, 12, 16), 5, 1, 8.0, 6.0)
 
 
 @dataclass(frozen=True, slots=True)

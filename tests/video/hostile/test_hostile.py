@@ -40,6 +40,8 @@ from leeside_server.video.words import WORD_BYTES, BadWord, read_from_worker
 from tests.support.services import HOST
 from tests.support.video_worker import Seat, VideoWorker, until, video_worker
 
+pytestmark = pytest.mark.slow
+
 SOUND_S: Final = 0.02
 UNDISTURBED: Final = 0.9
 """Of the sounds of the other room; the machine of a test loses some by itself."""
@@ -130,7 +132,6 @@ def noise(count: int, seed: int) -> Iterable[bytes]:
 # ---- strangers
 
 
-@pytest.mark.slow
 async def test_a_hundred_thousand_random_datagrams() -> None:
     async with beside_a_calm_room() as worker:
         with stranger() as sender:

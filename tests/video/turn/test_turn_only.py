@@ -24,6 +24,8 @@ from tests.support.light_peer import LightPeer
 from tests.support.services import HOST
 from tests.support.video_worker import VideoWorker, until, video_worker
 
+pytestmark = pytest.mark.slow
+
 SOUND_S = 0.02
 
 
