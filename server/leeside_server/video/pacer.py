@@ -55,14 +55,13 @@ class Pacer(Generic[T]):
 
     def passes(self, urgency: Urgency, size: int, now_s: float) -> bool:
         """Whether a packet may leave at once; it is then paid for. Sound always may. False: `hold` it."""
-        room = (
-            self._room + (now_s - self._filled_s) * self._bytes_per_s
-        )  # As `_fill`, without a call a packet.
-        room = min(room, self._most)
+        # As `_fill`, without another call for every packet.
+        room = self._room + (now_s - self._filled_s) * self._bytes_per_s
+        if room > self._most:  # noqa: PLR1730
+            room = self._most
         self._filled_s = now_s
-        if urgency is not Urgency.AUDIO and (
-            room <= 0 or self._repairs or (urgency is Urgency.VIDEO and self._video)
-        ):
+        behind = self.held_bytes and (self._repairs or urgency is Urgency.VIDEO)
+        if (room <= 0 or behind) and urgency is not Urgency.AUDIO:
             self._room = room
             return False
         self._room = room - size

@@ -48,6 +48,29 @@ def read_numbers(payload: bytes | bytearray | memoryview, at: int = 0) -> Number
     return Numbers(picture, level)
 
 
+Placed = tuple[int, int, int, int]
+"""(Where a number of 15 bits stands, that number, where the level stands, that level); a place of 0: it is not there."""
+
+
+def place_numbers(body: bytes, at: int) -> Placed | None:
+    """Where the numbers of the descriptor at `at` stand, so that a packet is read once and shifted for many receivers;
+    None: in a way that only `shift_numbers` can deal with."""
+    end = len(body)
+    if end - at < 3 or not body[at] & _EXTENDED:
+        return 0, 0, 0, 0
+    bits = body[at + 1]
+    at += 2
+    place = picture = level_at = level = 0
+    if bits & _HAS_PICTURE:
+        if not body[at] & _LONG or at + 1 >= end:
+            return None
+        place, picture = at, (body[at] & 0x7F) << 8 | body[at + 1]
+        at += 2
+    if bits & _HAS_LEVEL and at < end:
+        level_at, level = at, body[at]
+    return place, picture, level_at, level
+
+
 def shift_numbers(buffer: bytearray, at: int, end: int, pictures: int, levels: int) -> None:
     """Add to the numbers of the descriptor at `at` of a packet that ends at `end`, in place. A number of seven bits cannot
     count on from one of fifteen: it is shifted within its own."""

@@ -25,6 +25,7 @@ from typing import Final
 
 from leeside_protocol.video.formats import EXT_ORIENTATION
 from leeside_protocol.video.frames import is_sealed
+from leeside_server.video.pictures import Placed
 
 TRUST_S: Final = 2.0
 MISSES: Final = 3
@@ -51,7 +52,7 @@ class Packet:
     One without a payload keeps the sequence whole: it goes on as a packet of one byte of padding (`first` says so).
     """
 
-    __slots__ = ("at", "body", "first", "marker_type", "timestamp")
+    __slots__ = ("at", "body", "first", "marker_type", "placed", "timestamp")
 
     def __init__(
         self, at: int, marker_type: int, timestamp: int, orientation: int, payload: bytearray | bytes
@@ -59,6 +60,8 @@ class Packet:
         self.at = at
         self.marker_type = marker_type
         self.timestamp = timestamp
+        self.placed: Placed | None = None
+        """Where its picture's numbers stand, once a slot had to shift them."""
         if payload:
             self.first = PLAIN
             self.body = (_UPRIGHT if orientation < 0 else _TURNED[orientation]) + payload
@@ -67,6 +70,7 @@ class Packet:
 
     def empty(self) -> None:
         """Forget what it carried."""
+        self.placed = None
         self.first = PADDED
         self.body = _EMPTY
 

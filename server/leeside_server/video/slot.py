@@ -25,7 +25,15 @@ from leeside_protocol.video.rtp import ahead16, ahead32
 from leeside_protocol.video.signalling import PausedWhy
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer, Urgency
-from leeside_server.video.pictures import LEVELS, NO_NUMBERS, PICTURES, Numbers, read_numbers, shift_numbers
+from leeside_server.video.pictures import (
+    LEVELS,
+    NO_NUMBERS,
+    PICTURES,
+    Numbers,
+    place_numbers,
+    read_numbers,
+    shift_numbers,
+)
 from leeside_server.video.seal import PADDED, PLAIN, TURN_BYTES, Packet
 
 ALL_LINES: Final = 4_320
@@ -159,6 +167,7 @@ class Slot:
         self._history: deque[Period] = deque(maxlen=HISTORY)
         self._numbers = NO_NUMBERS
         """Of the picture sent last, before the layer that sent it was left."""
+        self._pictures = self._levels = 0
         self._renumbers = False
         self._reports: dict[int, float] = {}
 
@@ -272,15 +281,15 @@ class Slot:
         self._since = self._began = packet.at
         self._shift = self._newest + 1 - packet.at
         self._timestamp_shift = shift
-        pictures, levels = self._picture_shifts(packet)
-        self._renumbers = self._renumbers or pictures != 0 or levels != 0
+        self._pictures, self._levels = pictures, levels = self._picture_shifts(packet)
+        self._renumbers = pictures != 0 or levels != 0
         self._history.append(Period(self._newest + 1, self._shift, shift, layer, pictures, levels))
         if layer.sender is not None:
             self.report(layer.sender, now_s)
 
     def _remember(self) -> None:
         """Which picture was sent last: the next layer's go on from there."""
-        if self.layer is None or not self._history or self.kind is not MediaKind.VIDEO:
+        if not self._history or self.kind is not MediaKind.VIDEO:
             return
         period = self._history[-1]
         for at in range(self._sent, max(period.first, self._sent - LOOK_BACK) - 1, -1):
@@ -380,7 +389,17 @@ class Slot:
         end = HEAD_BYTES + len(body)
         out[HEAD_BYTES:end] = body
         if self._renumbers:
-            self._renumber(number, HEAD_BYTES + TURN_BYTES, end)
+            placed = packet.placed
+            if placed is None:
+                placed = packet.placed = place_numbers(body, TURN_BYTES)
+            if placed is None:
+                shift_numbers(out, HEAD_BYTES + TURN_BYTES, end, self._pictures, self._levels)
+            else:
+                picture_at, picture, level_at, level = placed
+                if picture_at:
+                    _pack_number(out, HEAD_BYTES + picture_at, 0x8000 | picture + self._pictures & 0x7FFF)
+                if level_at:
+                    out[HEAD_BYTES + level_at] = level + self._levels & 0xFF
         self.packets += 1
         self.octets += len(body) - TURN_BYTES
         self._send_rtp(end, transport_seq)
@@ -423,8 +442,7 @@ class Slot:
         _pack_number(self._out, payload, number & 0xFFFF)
         end = HEAD_BYTES + 2 + len(body)
         self._out[payload + 2 : end] = body[TURN_BYTES:]
-        if self._renumbers:
-            self._renumber(number, payload + 2, end)
+        self._renumber(number, payload + 2, end)
         self._write_repair(PLAIN, marker_type, timestamp, end)
 
     def pad(self) -> int:

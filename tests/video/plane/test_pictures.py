@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leeside_server.video.pictures import NO_NUMBERS, Numbers, read_numbers, shift_numbers
+from leeside_server.video.pictures import NO_NUMBERS, Numbers, place_numbers, read_numbers, shift_numbers
 
 FRAME = b"\x9d\x01\x2a frame"
 DESCRIPTORS = {
@@ -36,6 +36,30 @@ def test_numbers_are_shifted_and_nothing_else(head: bytes, pictures: int, levels
     assert after.level == (-1 if before.level < 0 else (before.level + levels) % 256)
     shift_numbers(buffer, 6, end, -pictures, -levels)
     assert buffer == b"before" + head + FRAME + b"behind"
+
+
+@given(
+    st.sampled_from(sorted(DESCRIPTORS)),
+    st.integers(0, 12),
+    st.integers(-40_000, 40_000),
+    st.integers(-300, 300),
+)
+def test_a_packet_that_was_read_once_is_shifted_alike(
+    head: bytes, length: int, pictures: int, levels: int
+) -> None:
+    body = b"abc" + (head + FRAME)[:length]
+    placed = place_numbers(body, 3)
+    shifted, written = bytearray(body), bytearray(body)
+    shift_numbers(shifted, 3, len(body), pictures, levels)
+    if placed is None:
+        assert read_numbers(body, 3).picture < 0x80
+        return
+    picture_at, picture, level_at, level = placed
+    if picture_at:
+        written[picture_at : picture_at + 2] = (0x8000 | (picture + pictures) & 0x7FFF).to_bytes(2)
+    if level_at:
+        written[level_at] = (level + levels) & 0xFF
+    assert written == shifted
 
 
 @given(st.binary(max_size=8), st.integers(), st.integers())
