@@ -49,6 +49,8 @@ class LightClient(asyncio.DatagramProtocol):
         self.say = say
         self.ssrc = ssrc
         self.redundant = redundant
+        self.old = False
+        """It knows addresses of IPv4 alone."""
         self.generation = generation
         self.heard: list[s.BridgeSignal] = []
         self.got: list[bytes] = []
@@ -88,8 +90,9 @@ class LightClient(asyncio.DatagramProtocol):
             self.offers += 1
             self.ufrag = _found(r"a=ice-ufrag:(\S+)", signal.sdp)
             self.password = _found(r"a=ice-pwd:(\S+)", signal.sdp)
-            self.host = _found(r"a=candidate:1 1 udp \d+ (\S+) ", signal.sdp)
-            self.port = int(_found(r"a=candidate:1 1 udp \d+ \S+ (\d+) ", signal.sdp))
+            kind = r"[\d.]+" if self.old else r"\S+"
+            self.host = _found(rf"a=candidate:\d 1 udp \d+ ({kind}) ", signal.sdp)
+            self.port = int(_found(rf"a=candidate:\d 1 udp \d+ {kind} (\d+) ", signal.sdp))
             fingerprint = _found(r"a=fingerprint:sha-256 (\S+)", signal.sdp)
             self.say(
                 s.Answer(

@@ -46,6 +46,30 @@ async def test_two_clients_join_and_hear_each_other() -> None:
         assert world.bridge.counts.faulty == 0
 
 
+async def test_a_call_may_go_over_both_kinds_of_addresses() -> None:
+    async with bridge(Configure(("::1", "127.0.0.1"), 0)) as world:
+        ana = await world.joined(ANA)
+        assert ":" in ana.host
+        ben = world.client(BEN, ssrc=41)
+        ben.old = True
+        ben.join()
+        await ben.secured.wait()
+        assert ben.host == "127.0.0.1"
+        assert ben.port == ana.port
+        await heard(ana, ben)
+
+
+async def test_clients_are_told_the_public_addresses_of_a_nat() -> None:
+    async with bridge(Configure(("127.0.0.1",), 0, public=("203.0.113.7",))) as world:
+        client = world.client(ANA)
+        told: list[bytes] = []
+        client.hear = told.append  # type: ignore[assignment, method-assign]
+        client.join()
+        offers = [signal for body in told if isinstance(signal := s.decode_bridge_signal(body), s.Offer)]
+        assert f"203.0.113.7 {world.bridge.port.number} typ host" in offers[0].sdp
+        assert "127.0.0.1 " not in offers[0].sdp.split("t=0 0")[1]
+
+
 async def test_a_path_is_made_anew_on_the_same_keys() -> None:
     async with bridge() as world:
         ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)
