@@ -186,6 +186,7 @@ const teamScenes: readonly Scene[] = [
     team('withdrawn', () => mine({ consent: withdrawn, restricted: true })),
     team('leave', () => holds(), { taps: ['.controls .danger'] }),
     team('unavailable', () => ({ consult, phase: 'failed', why: 'unavailable', consent })),
+    team('early', () => ({ consult, phase: 'failed', why: 'no_consent' })),
     team('unsealed', () => ({ consult, phase: 'failed', why: 'unsealed', consent })),
     team('left', () => ({ consult, phase: 'ended', why: 'left', consent })),
 ];
