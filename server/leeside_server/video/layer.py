@@ -32,6 +32,8 @@ BEFORE_FIRST: Final = 64
 """A stream's first packet may be overtaken by so many."""
 KEY_THROTTLE_S: Final = 0.300
 KEY_REPEAT_S: Final = 0.500
+FORGET_S: Final = 2.0
+"""When nobody has seen a layer for this long, nobody will ask for what they lost of it."""
 SILENT_S: Final = 1.0
 """A layer of which nothing came for this long is not sent any more."""
 VIOLATION_REPEAT_S: Final = 1.0
@@ -66,6 +68,7 @@ class Layer:
         size = CACHE_PACKETS[track.kind]
         self._ring: list[Packet | None] = [None] * size
         self._mask = size - 1
+        self._seen_s = 0.0
         self._newest: int | None = None
         self._first = 0
         self._skipped = 0
@@ -139,6 +142,8 @@ class Layer:
                 self._violate(gate.misses, now_s)
 
     def _forward(self, packet: Packet, now_s: float) -> None:
+        if not self.flowing and not self.waiting:
+            return  # Nobody sees it, so nobody can have lost it.
         self._ring[packet.at & self._mask] = packet
         started: list[Slot] | None = None
         if self.waiting and packet.first == PLAIN and (not self._video or _begins_key(packet)):
@@ -224,6 +229,11 @@ class Layer:
         """Ask again for the key frame that somebody waits for; notice that the stream stopped or began."""
         if self._key_wanted or (self._video and self.waiting and now_s - self._key_asked_s >= KEY_REPEAT_S):
             self.ask_key(now_s)
+        if self.flowing or self.waiting:
+            self._seen_s = now_s
+        elif self._seen_s > 0 and now_s - self._seen_s > FORGET_S:
+            self._seen_s = 0.0
+            self._ring = [None] * len(self._ring)
         octets, since_s = self._rated
         if now_s - since_s >= RATE_S:
             rate = (self._octets - octets) * 8 / (now_s - since_s)

@@ -180,6 +180,25 @@ def test_what_was_shown_before_a_change_is_sent_again_when_asked_for() -> None:
     assert [packet.timestamp for packet in again] == [packet.timestamp for packet in heard]
 
 
+def test_of_what_nobody_sees_nothing_is_kept() -> None:
+    call = Simulcast()
+    call.step(key="qhf")
+    call.plane.attach(call.now_s)
+    call.step(key="qhf")
+    layers = call.plane.uplink.tracks["1"].layers
+    kept = {rid: sum(layer.kept(at) is not None for at in range(140_000)) for rid, layer in layers.items()}
+    assert kept["f"] > 0
+    assert kept["q"] == kept["h"] == 0
+    last = max(at for at in range(140_000) if layers["f"].kept(at))
+    call.plane.picture.want(180, call.now_s)
+    call.step(key="q")
+    call.step()
+    assert layers["f"].kept(last), "what was seen a moment ago can still be asked for"
+    for _ in range(70):
+        call.step()
+    assert layers["f"].kept(last) is None
+
+
 def test_a_pause_ends_with_a_key_frame() -> None:
     call = Simulcast()
     call.step(key="qhf")
