@@ -29,6 +29,8 @@ def picture(result: Result) -> str:
     height = TOP + LINE * len(result.rows) + 30
 
     def at(value: float) -> float:
+        if value <= 0:
+            return LABELS
         share = (math.log10(value) - low) / (high - low)
         return LABELS + max(0.0, min(1.0, share)) * (WIDTH - LABELS - RIGHT)
 

@@ -82,6 +82,7 @@ def test_the_object_has_the_shape_that_is_promised() -> None:
 
 def test_the_picture_is_well_formed_and_draws_every_row() -> None:
     rows = [a_row(5, 10, HALF), a_row(9, 10, HALF), a_row(1, None, HALF, "<gone> & away"), a_row(3, 2, None)]
+    rows.append(a_row(0, 10, HALF))
     # Our own text, made a line above.
     drawn = ET.fromstring(picture(Result("fanout", short=False, rows=rows)))
     words = "".join(drawn.itertext())
