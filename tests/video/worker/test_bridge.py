@@ -305,7 +305,8 @@ async def test_an_offer_that_was_lost_is_said_again(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(bridging, "REOFFER_S", 0.3)
     async with bridge() as world:
         client = world.client(ANA)
-        answers, client.say = client.say, lambda _signal: None
+        lost: list[s.ClientSignal] = []
+        answers, client.say = client.say, lost.append
         answers(s.Join(1))
         await until(lambda: client.offers == 2)
         client.say = answers

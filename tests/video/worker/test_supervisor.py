@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ from leeside_server.video import supervisor as supervising
 from leeside_server.video.settings import VideoSettings
 from leeside_server.video.supervisor import Supervisor
 from tests.video.worker.light_client import LightClient
-from tests.video.worker.world import FAR_MS, until
+from tests.video.worker.world import FAR_MS, Client, until
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ class Node:
         self.seal = seal
         self.clock = SystemClock()
         self.placement: Placement | None = None
-        self.clients: dict[bytes, LightClient] = {}
+        self.clients: dict[bytes, Client] = {}
         self.everyone: list[LightClient] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self.gone = 0
@@ -61,9 +61,16 @@ class Node:
     def worker_gone(self, _worker: bytes) -> None:
         self.gone += 1
         for client in list(self.clients.values()):
-            client.heard.append(s.Migrate(client.generation))
+            client.hear(s.encode_signal(s.Migrate(client.generation)))
 
     def client(self, device: bytes, part: Part = Part.RESPONDER, **more: Any) -> LightClient:
+        client = LightClient(self.speaker(device, part), **more)
+        self.clients[device] = client
+        self.everyone.append(client)
+        return client
+
+    def speaker(self, device: bytes, part: Part = Part.RESPONDER) -> Callable[[s.ClientSignal], None]:
+        """Hands this device's signals to the worker that has the room."""
         ticket = Ticket(ROOM, DeviceId(device), part, part in ADMITS, part in NEVER_RESTRICTED, NODE, FAR_MS)
 
         def say(said: s.ClientSignal) -> None:
@@ -71,9 +78,7 @@ class Node:
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
 
-        client = self.clients[device] = LightClient(say, **more)
-        self.everyone.append(client)
-        return client
+        return say
 
     async def _say(self, ticket: Ticket, said: s.ClientSignal) -> None:
         if isinstance(said, s.Join):

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from leeside_protocol.ids import DeviceId
 from leeside_protocol.video import signalling as s
@@ -34,13 +34,22 @@ async def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
             await asyncio.sleep(0.005)
 
 
+class Client(Protocol):
+    """Who is told what the bridge says to a device."""
+
+    generation: int
+
+    def hear(self, body: bytes) -> None: ...
+    async def close(self) -> None: ...
+
+
 class World:
     """The bridge, its words, and one client a device."""
 
     def __init__(self, settings: Configure, group: asyncio.TaskGroup) -> None:
         self.said: list[FromWorker] = []
-        self.clients: dict[bytes, LightClient] = {}
-        self.everyone: list[LightClient] = []
+        self.clients: dict[bytes, Client] = {}
+        self.everyone: list[Client] = []
         self.group = group
         loop = asyncio.get_running_loop()
         self.bridge = Bridge(settings, self._hear, self._spawn, loop.call_later, loop.time, _wall_ms)
