@@ -1,12 +1,15 @@
 """The contract of `Bridges`, on both adapters: a room is on one living worker, and who lost it is told."""
 
 import asyncio
+import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from leeside_server.adapters.memory_bridges import MemoryBridges
-from leeside_server.adapters.redis_bridges import RedisBridges
+from leeside_server.adapters.redis_bridges import GRACE_S, RedisBridges
 from leeside_server.adapters.redis_connection import Command, RedisPipe, RedisPlace
 from leeside_server.ports import (
     ROOM_LEASE_S,
@@ -326,6 +329,41 @@ class TestWithoutRedis:
         await alone.bridges.announce(Workplace(FIRST))
         await alone.bridges.withdraw(FIRST)
         assert alone.gone == [FIRST]
+
+
+@pytest.mark.services
+async def test_nobody_is_dead_because_redis_was_away() -> None:
+    with redis_running() as redis:
+        pair = Pair(redis.url)
+        await pair.here.start(pair.gone.append)
+        try:
+            await pair.there.announce(Workplace(SECOND))
+            placed = await pair.here.place(ROOM)
+            os.kill(redis.process.pid, signal.SIGSTOP)
+            await pair.here.announce(Workplace(FIRST))
+            os.kill(redis.process.pid, signal.SIGCONT)
+            # What was alive says so again at its own time, and its lease has run out meanwhile.
+            pipe = RedisPipe(RedisPlace(redis.url))
+            await pipe.call([("DEL", b"leeside:bridges:{bridges}:worker:" + SECOND)])
+            await pipe.close()
+            async with asyncio.timeout(10):
+                while True:
+                    with contextlib.suppress(BridgesUnavailable):
+                        assert await pair.here.place(ROOM) == placed
+                        break
+                    await asyncio.sleep(0.05)
+            with pytest.raises(BridgesUnavailable):
+                await pair.here.workplaces()
+            # A new room waits for nobody.
+            await pair.here.announce(Workplace(FIRST))
+            assert (await pair.here.place(OTHER_ROOM)).worker == FIRST
+            pair.clock.advance(GRACE_S + 0.1)
+            await pair.here.announce(Workplace(FIRST))
+            assert (await pair.here.place(ROOM)).worker == FIRST
+            assert [place.worker for place in await pair.here.workplaces()] == [FIRST]
+        finally:
+            await pair.here.close()
+            await pair.there.close()
 
 
 @pytest.mark.services

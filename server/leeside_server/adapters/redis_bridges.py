@@ -13,13 +13,15 @@ than the last: it grows also when Redis has forgotten everything.
 Words go by the bus of `redis_bus`, with a connection of its own and its heartbeats; inside one process they need no Redis.
 
 **Without Redis** running rooms go on: their media never came this way. A new room is placed with a worker of this process, if
-it has one, and never a room that was last seen with another's. Should two nodes place one room each, the holder that finds
+it has one, and never a room that was last seen with another's. When Redis answers again every worker's lease may have run
+out there, so for `GRACE_S` nobody counts as dead who has not said so: a room stays with its holder. Should two nodes place one room each, the holder that finds
 the other's lease first lets go, and its people join again. Whoever can write to this Redis can have calls join again, or end
 their signalling; words are sealed, so they can neither read nor plant one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +55,8 @@ from leeside_server.ports import (
 
 SEEN_KEPT: Final = 16_384
 """Rooms whose last holder is remembered, for when Redis cannot be asked."""
+GRACE_S: Final = 2.0 * WORKER_LEASE_S
+"""After an outage: by then every process that lives has announced its workers again."""
 GONE: Final = "video/gone"
 
 _HELD = struct.Struct(">8sQ")
@@ -69,7 +73,7 @@ return found
 """
 PLACE: Final = f"""
 local held = redis.call('GET', KEYS[1])
-if held and redis.call('GET', ARGV[1] .. string.sub(held, 1, 8)) then return held end
+if held and (ARGV[4] == '1' or redis.call('GET', ARGV[1] .. string.sub(held, 1, 8))) then return held end
 if ARGV[2] == '' then return '' end
 local epoch = math.max(tonumber(redis.call('GET', KEYS[2]) or '0') + 1, tonumber(ARGV[3]))
 redis.call('SET', KEYS[2], string.format('%.0f', epoch))
@@ -107,6 +111,8 @@ class RedisBridges:
         self._on_gone: Callable[[bytes], None] = lambda _worker: None
         self._seen: OrderedDict[bytes, tuple[float, Placement]] = OrderedDict()
         """Until when rooms of other processes' workers count as theirs, unless Redis says otherwise."""
+        self._failing = False
+        self._grace_until_s = float("-inf")
 
     @property
     def shared(self) -> bool:
@@ -155,6 +161,12 @@ class RedisBridges:
             return
 
     async def workplaces(self) -> Sequence[Workplace]:
+        found = await self._found()
+        if self._in_grace:
+            raise BridgesUnavailable
+        return found
+
+    async def _found(self) -> Sequence[Workplace]:
         own = await self._own.workplaces()
         (found,) = await self._ask(("EVAL", WORKPLACES, 1, self._workers, self._worker_keys))
         named = {place.worker for place in own}
@@ -163,15 +175,16 @@ class RedisBridges:
 
     async def place(self, room: bytes) -> Placement:
         try:
-            workplaces = await self.workplaces()
+            workplaces = await self._found()
             refused: NoBridge | BridgesFull | None = None
             chosen = b""
             try:
                 chosen = least_loaded(workplaces).worker
             except (NoBridge, BridgesFull) as error:
                 refused = error
-            now_ms = self._clock.now_ms()
-            asked = ("EVAL", PLACE, 2, self._room_keys + room, self._epoch, self._worker_keys, chosen, now_ms)
+            keys = (self._room_keys + room, self._epoch)
+            trusted = int(self._in_grace)
+            asked = ("EVAL", PLACE, 2, *keys, self._worker_keys, chosen, self._clock.now_ms(), trusted)
             (held,) = await self._ask(asked)
         except BridgesUnavailable:
             return await self._place_alone(room)
@@ -237,18 +250,24 @@ class RedisBridges:
         if len(self._seen) > SEEN_KEPT:
             self._seen.popitem(last=False)
 
+    @property
+    def _in_grace(self) -> bool:
+        return self._clock.monotonic_s() < self._grace_until_s
+
     async def _try(self, *commands: Command) -> None:
         """What is repeated, or ends by itself."""
-        try:
-            await self._pipe.call(commands)
-        except RedisUnreachable:
-            return
+        with contextlib.suppress(BridgesUnavailable):
+            await self._ask(*commands)
 
     async def _ask(self, *commands: Command) -> list[Reply]:
         try:
             replies = await self._pipe.call(commands)
         except RedisUnreachable:
+            self._failing = True
             raise BridgesUnavailable from None
+        if self._failing:
+            self._failing = False
+            self._grace_until_s = self._clock.monotonic_s() + GRACE_S
         if any(isinstance(reply, Refusal) for reply in replies):
             raise BridgesUnavailable
         return replies

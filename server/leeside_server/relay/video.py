@@ -384,6 +384,8 @@ class Calls:
         try:
             places = await self._bridges.workplaces()
         except BridgesUnavailable:
+            # Who is not found now may not have been able to say that it lives.
+            self._missed.clear()
             return
         living = {place.worker for place in places}
         self.workers = len(living)
