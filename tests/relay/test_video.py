@@ -484,6 +484,17 @@ class TestBounds:
             await scene.worker.spoken(4)
             assert len(scene.node.calls) == 0
 
+    async def test_a_goodbye_is_passed_on_also_when_the_socket_closes_with_it(self, scene: Scene) -> None:
+        async with scene.socket(scene.asker) as (phone,):
+            await scene.says(phone, Join(1))
+            await scene.worker.spoken(1)
+            (socket,) = scene.node.sockets.all()
+            scene.node.calls.speak(socket, Video(2, scene.consult, encode_signal(Want(1, ()))))
+            scene.node.calls.speak(socket, Video(3, scene.consult, encode_signal(Leave(1))))
+            socket.on_close()
+            assert (await scene.worker.spoken(2)).body == encode_signal(Leave(1))
+            assert len(scene.node.calls) == 0
+
     async def test_a_call_costs_no_reading_for_each_signal(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:

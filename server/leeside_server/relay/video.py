@@ -233,7 +233,8 @@ class Calls:
         try:
             while queue:
                 socket, message, signal = queue.popleft()
-                if not socket.closed:
+                # Who closes the program says goodbye and is gone before it is passed on.
+                if not socket.closed or isinstance(signal, Leave):
                     await self._carry(socket, message, signal, bridges)
         finally:
             del self._queues[key]
