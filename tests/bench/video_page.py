@@ -83,7 +83,7 @@ const moving = () => {
     let turn = 0;
     setInterval(() => {
         turn += 1;
-        for (let tile = 0; tile < 120; tile += 1) {
+        for (let tile = 0; tile < 8; tile += 1) {
             context.fillStyle = `hsl(${(turn * 7 + tile * 47) % 360} 60% ${30 + ((turn + tile * 13) % 40)}%)`;
             context.fillRect((tile * 97 + turn * 11) % 960, (tile * 61 + turn * 5) % 544, 64, 40);
         }

@@ -31,7 +31,9 @@ RIPE_S: Final = 2.0
 LASTS_S: Final = 15.0
 """A step up that is taken back sooner was a mistake."""
 LONGEST_RIPE_S: Final = 32.0
-AMPLE: Final = 1.3
+PEAK_FADES_S: Final = 10.0
+"""A layer's price follows its rate up at once, and down over so long: after a key frame an encoder sends less for a while."""
+AMPLE: Final = 1.5
 """Where so many times the price is there, earlier mistakes say nothing."""
 
 
@@ -65,7 +67,8 @@ class Allocation(msgspec.Struct, frozen=True):
     audio_only: bool
     """Pictures are wanted, and none of them fits."""
     wanted_bps: float
-    """What the link would have to carry for all that is wanted, amply; 0: all is there. For `Bandwidth.want`."""
+    """What the link would have to carry for all that is wanted, and for its bursts; 0: nothing is. For
+    `Bandwidth.want`."""
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -128,6 +131,9 @@ class Allocator:
         self._held: dict[str, int] = {}
         """The lines of each picture that can be had; 0: paused."""
         self._wanted: dict[str, int] = {}
+        self._peaks: dict[tuple[str, int], float] = {}
+        """The price of each layer, by mid and lines."""
+        self._asked_s = 0.0
         self._ripens_s: float | None = None
         """Since when the budget has held a step more, on end."""
         self._ripe_s = RIPE_S
@@ -138,7 +144,7 @@ class Allocator:
         self, budget_bps: float, audio_streams: int, demands: Sequence[Demand], now_s: float
     ) -> Allocation:
         """Share `budget_bps` among `audio_streams` of sound and these pictures."""
-        ordered = steps(demands)
+        ordered = steps(self._at_peak(demands, now_s))
         sound_bps = AUDIO_BPS * audio_streams
         paid = ordered[: affordable(ordered, budget_bps - sound_bps)]
         if self._asked_for_more(demands):
@@ -153,12 +159,31 @@ class Allocator:
         for step in kept:
             lines[step.mid] = max(lines[step.mid], step.lines)
         self._held = {step.mid: self._remembered(step, lines) for step in ordered if step.first}
-        wanted_bps = sound_bps + AMPLE * _cost(ordered)
         return Allocation(
             lines,
             audio_only=bool(ordered) and not kept,
-            wanted_bps=wanted_bps if len(kept) < len(ordered) else 0.0,
+            wanted_bps=sound_bps + AMPLE * _cost(ordered) if ordered else 0.0,
         )
+
+    def _at_peak(self, demands: Sequence[Demand], now_s: float) -> list[Demand]:
+        """The demands with the rate that each layer must be expected to have."""
+        fading = min(1.0, (now_s - self._asked_s) / PEAK_FADES_S)
+        self._asked_s = now_s
+        before, self._peaks = self._peaks, {}
+        for demand in demands:
+            for layer in demand.layers:
+                place, now_bps = (demand.mid, layer.lines), price(layer)
+                was_bps = before.get(place, now_bps)
+                self._peaks[place] = max(now_bps, was_bps + (now_bps - was_bps) * fading)
+        return [
+            msgspec.structs.replace(
+                demand,
+                layers=tuple(
+                    Layer(layer.lines, self._peaks[demand.mid, layer.lines]) for layer in demand.layers
+                ),
+            )
+            for demand in demands
+        ]
 
     def _has(self, step: _Step) -> bool:
         """Whether a step is held; the smallest picture of somebody new counts as held: the first waits for nothing."""

@@ -68,8 +68,8 @@ CLOCK_JUMPS_S: Final = 10.0
 """A receiver's clock that went so much further than ours, or back, is another clock."""
 GAP_PACKETS: Final = 256
 """Packets between two reports that are taken as reported when a report was lost."""
-HEADROOM: Final = 1.05
-"""The pace above the estimate while nothing queues. A key frame had better wait here than before the sound in the network."""
+DRAINING: Final = 0.95
+"""The share of the estimate at which packets leave while any queue."""
 REPORTED_EVERY_S: Final = 1.0
 REPORTED_GROWTH: Final = 1.05
 REPORTED_CALM: Final = 0.02
@@ -130,10 +130,10 @@ class Bandwidth:
 
     @property
     def pace_bps(self) -> float:
-        """How fast packets may leave: a little above the estimate, but no faster than it while packets queue, for else
-        repairs of what was lost by congestion would keep it up."""
+        """How fast packets may leave: a burst had better wait here than before the sound in the network, and repairs of
+        what was lost in a queue must not keep that queue up."""
         calm = self._delay.standing_s < self._calm_s and self._losses.excess < CALM
-        return self.estimate_bps * (HEADROOM if calm else 1.0)
+        return self.estimate_bps * (1.0 if calm else DRAINING)
 
     @property
     def scarce_bps(self) -> float | None:

@@ -124,6 +124,17 @@ def test_who_comes_later_takes_no_picture_away_that_still_fits() -> None:
     assert allocator.allocate(900_000, 2, [FACILITY, PERSON], 2.1).lines == {"b": 180, "f": 360}
 
 
+def test_a_rate_that_falls_for_a_moment_buys_nothing() -> None:
+    allocator = Allocator()
+    lull = Demand("b", Part.RESPONDER, (LAYERS[0], Layer(360, 120_000)), person=True)
+    usual = Demand("b", Part.RESPONDER, LAYERS[:2], person=True)
+    lines = [
+        allocator.allocate(300_000, 1, [lull if tick % 10 > 4 else usual], tick / 5).lines["b"]
+        for tick in range(100)
+    ]
+    assert set(lines) == {180}
+
+
 def test_a_size_that_stops_for_a_moment_is_back_at_once() -> None:
     allocator = Allocator()
     without = Demand("b", Part.RESPONDER, LAYERS[1:], person=True)
