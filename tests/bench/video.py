@@ -48,8 +48,8 @@ class Plan:
     measure_s: float
 
 
-SHORT: Final = Plan((1,), 3, 1, 4.0, 3.0)
-FULL: Final = Plan((1, 2, 4, 8, 12, 16), 5, 1, 8.0, 6.0)
+SHORT: Final = Plan((1,), 3, 1, 8.0, 3.0)
+FULL: Final = Plan((1, 2, 4, 8, 12), 5, 1, 10.0, 6.0)
 
 
 @dataclass(frozen=True, slots=True)

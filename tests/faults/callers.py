@@ -16,11 +16,12 @@ import contextlib
 from collections import Counter
 from typing import Final
 
+from leeside.api import ApiError
 from leeside.media.receiving import Frame
 from leeside_protocol.codec import decode_server, encode
 from leeside_protocol.ids import ConsultId
 from leeside_protocol.limits import BEAT_S
-from leeside_protocol.messages import Challenge, ClientBeat, Hello, Refused, Video, VideoTold, Welcome
+from leeside_protocol.messages import Challenge, ClientBeat, Hello, Refused, Renew, Video, VideoTold, Welcome
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
 from leeside_protocol.video import signalling as s
 from leeside_protocol.video.formats import MediaKind
@@ -35,6 +36,8 @@ from tests.support.services import HOST
 DIAL_S: Final = 10.0
 ASK_AGAIN_S: Final = 2.0
 RETRY_S: Final = 0.05
+RENEW_S: Final = 100.0
+"""A token holds for five minutes."""
 SOUND_S: Final = 0.02
 CLEAR: Final = b"\x78"
 ROOM_BYTES: Final = 16
@@ -94,7 +97,9 @@ class Caller:
         except (OSError, TimeoutError):
             raise LoadFailed("a caller could not sign in") from None
         self._book.rooms[self.name] = bytes(self._consult)
-        self._tasks += [asyncio.ensure_future(each) for each in (self._beat(), self._talk(), self._ask())]
+        self._tasks += [
+            asyncio.ensure_future(each) for each in (self._beat(), self._talk(), self._ask(), self._renew())
+        ]
         self.join()
 
     def join(self) -> None:
@@ -238,6 +243,14 @@ class Caller:
         while True:
             await asyncio.sleep(BEAT_S / 2)
             self._write(encode(ClientBeat()))
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            # The session is as good on another node, and outlives a busy moment.
+            with contextlib.suppress(ApiError):
+                self._token = await self.device.session.renew(self._token)
+                self._write(encode(Renew(2, self._token)))
 
     async def _ask(self) -> None:
         while True:
