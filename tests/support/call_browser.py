@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Final
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from deploy.devtool.services import CHROMIUM
-from tests.support.browser import FLAGS, comes_true
+from tests.support.browser import FLAGS
 from tests.support.services import program_path
 
 CALL_FLAGS: Final = (
@@ -24,6 +25,8 @@ CALL_FLAGS: Final = (
     "--allow-loopback-in-peer-connection",
     "--autoplay-policy=no-user-gesture-required",
 )
+MEDIA_S: Final = 60.0
+"""How long pictures may take on a machine that encodes and decodes all of them, and does much else."""
 CAMERA: Final = {"width": 640, "height": 360}
 """What a camera is asked for here: two cores encode, forward and decode all of it."""
 
@@ -102,20 +105,27 @@ class Media:
 
     async def decodes(self, others: int = 1, frames: int = 10) -> None:
         """Until the pictures of so many others have been decoded, so many frames each from now on."""
-        before = (await self.now())["decoded"]
-        script = """async ([before, others, frames]) => {
-            const { decoded } = await window.leesideMedia();
-            const more = Object.entries(decoded).filter(([mid, count]) => count - (before[mid] ?? 0) >= frames);
-            return more.length >= others;
-        }"""
-        await comes_true(self.page, script, [before, others, frames])
+        await self._grows("decoded", others, frames)
 
-    async def hears(self, others: int = 1) -> None:
-        """Until half a second of real sound of so many others came, from now on."""
-        before = (await self.now())["heard"]
-        script = """async ([before, others]) => {
-            const { heard } = await window.leesideMedia();
-            const more = Object.entries(heard).filter(([mid, count]) => count - (before[mid] ?? 0) >= 24_000);
-            return more.length >= others;
-        }"""
-        await comes_true(self.page, script, [before, others])
+    async def hears(self, others: int = 1, samples: int = 24_000) -> None:
+        """Until so much real sound of so many others came, from now on: nothing that was made up for what was lost."""
+        await self._grows("heard", others, samples)
+
+    async def stands_still(self) -> None:
+        """Until no picture of anybody has come for a second."""
+        async with asyncio.timeout(MEDIA_S):
+            before, now = {"": 0}, (await self.now())["decoded"]
+            while before != now:
+                await asyncio.sleep(1)
+                before, now = now, (await self.now())["decoded"]
+
+    async def _grows(self, what: str, others: int, by: int) -> None:
+        """A new path counts from nothing, and so from now on all the same."""
+        counts = (await self.now())[what]
+        grown: dict[str, int] = {}
+        async with asyncio.timeout(MEDIA_S):
+            while sum(more >= by for more in grown.values()) < others:
+                await asyncio.sleep(0.2)
+                before, counts = counts, (await self.now())[what]
+                for mid, count in counts.items():
+                    grown[mid] = grown.get(mid, 0) + max(0, count - before.get(mid, 0))

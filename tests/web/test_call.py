@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +38,14 @@ REQUEST: Final[dict[str, Any]] = {
     "specialty": "",
     "summary": "",
 }
+
+
+DISCIPLINES: Final = {Role.RESPONDER: Discipline.CLINICIAN}
+
+
+async def member_of(town: Town, role: Role) -> MemberId:
+    made = await town.office.create_member(r.NewMember((role,), DISCIPLINES.get(role)))
+    return MemberId(bytes.fromhex(made.id))
 
 
 def consent(**change: Any) -> dict[str, Any]:
@@ -86,17 +97,17 @@ class Caller:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, browser: Browser, url: str, town: Town, role: Role, discipline: Discipline | None = None
+        cls, browser: Browser, url: str, town: Town, role: Role, member: MemberId, before: str = ""
     ) -> AsyncGenerator[Caller]:
+        """Enrolled and online. `before`: a script that runs in every page first."""
         async with Screen.opened(browser, url) as screen:
             await listening(screen.context)
             await watching(screen.context)
+            if before:
+                await screen.context.add_init_script(before)
             await screen.page.close()
             screen.page = await screen.context.new_page()
-            made = await town.office.create_member(r.NewMember((role,), discipline))
-            if role is Role.RESPONDER:
-                await town.office.create_unit(r.NewUnit((made.id,)))
-            await screen.enrol(town, role, discipline, member=MemberId(bytes.fromhex(made.id)))
+            await screen.enrol(town, role, DISCIPLINES.get(role), member=member)
             engine = Engine(screen.page)
             await engine.until("link", "(told) => told.link.state === 'online'")
             yield cls(screen, engine, Media(screen.page))
@@ -110,30 +121,36 @@ class Caller:
         )
         await door.click()
 
-    async def is_inside(self) -> None:
-        await expect(self.screen.page.get_by_role("button", name=words("call.leave"))).to_be_visible()
+    async def taps(self, name: str) -> None:
+        """A control of the call."""
+        await self.screen.page.get_by_role("button", name=words(name), exact=True).click()
 
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """A consult that was accepted, with a consent in force, between a responder and a psychiatrist."""
+    """An accepted consult with a consent in force: a unit of two beside the person, and a psychiatrist."""
 
     rosa: Caller
     lee: Caller
     consult: str
     channel: str
+    mate: MemberId
 
 
 @asynccontextmanager
-async def accepted(cameras: Browser, url: str, town: Town) -> AsyncGenerator[Night]:
-    async with AsyncExitStack() as stack:
-        rosa = await stack.enter_async_context(
-            Caller.opened(cameras, url, town, Role.RESPONDER, Discipline.CLINICIAN)
-        )
-        lee = await stack.enter_async_context(Caller.opened(cameras, url, town, Role.PSYCHIATRIST))
-        step = o.LadderStep(members=(lee.screen.member.hex(),), delay_s=60)
-        await town.office.create_ladder(o.NewLadder("Night", (step,), ()))
-        consult = await rosa.engine.call("requestConsult", REQUEST)
+async def accepted(cameras: Browser, url: str, town: Town, before: str = "") -> AsyncGenerator[Night]:
+    """`before`: a script for the responder's pages."""
+    rosa_member, mate = await member_of(town, Role.RESPONDER), await member_of(town, Role.RESPONDER)
+    lee_member = await member_of(town, Role.PSYCHIATRIST)
+    unit = await town.office.create_unit(r.NewUnit((rosa_member.hex(), mate.hex())))
+    step = o.LadderStep(members=(lee_member.hex(),), delay_s=60)
+    await town.office.create_ladder(o.NewLadder("Night", (step,), ()))
+    async with (
+        Caller.opened(cameras, url, town, Role.RESPONDER, rosa_member, before) as rosa,
+        Caller.opened(cameras, url, town, Role.PSYCHIATRIST, lee_member) as lee,
+    ):
+        await rosa.engine.until("unit")
+        consult = await rosa.engine.call("requestConsult", {**REQUEST, "unit": unit.id})
         await lee.engine.until("consult", "({consult}) => consult.ringing")
         await lee.engine.call("actOnConsult", consult, "accept")
         told = await rosa.engine.until(
@@ -142,7 +159,19 @@ async def accepted(cameras: Browser, url: str, town: Town) -> AsyncGenerator[Nig
         await lee.engine.until("consult", "({consult}) => consult.channel !== null")
         await rosa.engine.call("recordConsent", consult, consent())
         await lee.engine.until("consent", "({consent}) => consent?.state === 'in_force'")
-        yield Night(rosa, lee, consult, told["consult"]["channel"])
+        yield Night(rosa, lee, consult, told["consult"]["channel"], mate)
+
+
+def bridge_workers(stage: Stage) -> list[int]:
+    """Processes that carry media."""
+    node = stage.node(0).pid
+    found: list[int] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == node and b"leeside_server.video" in (stat.parent / "cmdline").read_bytes():
+                found.append(int(stat.parent.name))
+    return found
 
 
 async def test_two_browsers_see_and_hear_each_other(cameras: Browser, bridge: Stage, harbour: Town) -> None:
@@ -152,3 +181,61 @@ async def test_two_browsers_see_and_hear_each_other(cameras: Browser, bridge: St
         for one in (night.rosa, night.lee):
             await one.media.decodes()
             await one.media.hears()
+
+        # A camera that is off shows nothing, its light is out, and it comes back.
+        await night.rosa.taps("control.camera_off")
+        await night.lee.media.stands_still()
+        await night.lee.media.hears()
+        await night.rosa.taps("control.camera_on")
+        await night.lee.media.decodes()
+
+        # The worker dies in mid-call: both are back, and what is written goes on.
+        [worker] = bridge_workers(bridge)
+        os.kill(worker, signal.SIGKILL)
+        await night.lee.engine.call("send", night.channel, "I still read you.", "routine")
+        await night.rosa.engine.reads(night.channel, "I still read you.")
+        for one in (night.rosa, night.lee):
+            await one.media.decodes()
+            await one.media.hears()
+
+
+async def test_a_third_comes_late_and_everybody_sees_everybody(
+    cameras: Browser, bridge: Stage, harbour: Town
+) -> None:
+    url = bridge.url(0)
+    async with (
+        accepted(cameras, url, harbour) as night,
+        Caller.opened(cameras, url, harbour, Role.RESPONDER, night.mate) as mate,
+    ):
+        await night.rosa.joins(night.consult)
+        await night.lee.joins(night.consult)
+        await night.rosa.media.decodes()
+        await mate.engine.until("consent", "({consent}) => consent?.state === 'in_force'")
+        await mate.joins(night.consult)
+        for one in (mate, night.rosa, night.lee):
+            await one.media.decodes(others=2)
+            await one.media.hears(others=2)
+
+
+LATE: Final = """\
+{
+    const own = Object.getOwnPropertyDescriptor(RTCRtpSender.prototype, 'transform');
+    Object.defineProperty(RTCRtpSender.prototype, 'transform', {
+        set(transform) { setTimeout(() => own.set.call(this, transform), 0); },
+    });
+}
+"""
+"""A transform set one task too late: the browser ignores it in silence, and sends what it encodes as it is."""
+
+
+async def test_a_sender_that_is_not_sealed_is_stopped_and_told(
+    cameras: Browser, bridge: Stage, harbour: Town
+) -> None:
+    async with accepted(cameras, bridge.url(0), harbour, LATE) as night:
+        await night.lee.joins(night.consult)
+        await night.rosa.joins(night.consult)
+        await expect(night.rosa.screen.page.get_by_text(words("why.unsealed"))).to_be_visible()
+        # Nothing of it came to anybody.
+        media = await night.lee.media.now()
+        assert sum(media["decoded"].values()) == 0
+        assert (await night.rosa.media.now())["live"] == 0

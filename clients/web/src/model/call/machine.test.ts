@@ -225,7 +225,7 @@ describe('a path', () => {
         machine.take();
         machine.frame(T0 + next, T0 + next + 50);
         expect([machine.generation, machine.phase]).toEqual([T0 + next, 'live']);
-        expect(done()).toEqual(['close 0', `places ${next}`]);
+        expect(done()).toEqual(['leave 0', 'close 0', `places ${next}`]);
     });
 
     it('that is asked to move does so while the old one goes on, also when nobody sends a frame', () => {
@@ -242,7 +242,7 @@ describe('a path', () => {
         expect(machine.generation).toBe(T0);
         machine.tick(T0 + 1_100 + TAKE_OVER_MS);
         expect([machine.generation, machine.phase]).toEqual([T0 + 1_000, 'live']);
-        expect(done()).toEqual(['close 0', 'places 1000']);
+        expect(done()).toEqual(['leave 0', 'close 0', 'places 1000']);
     });
 
     it('asks again and again for another seat, for as long as it takes', () => {

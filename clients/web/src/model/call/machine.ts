@@ -517,7 +517,11 @@ export class CallMachine {
         const old = this.#current;
         this.#current = this.#next;
         this.#next = null;
-        if (old !== null) this.#close(old);
+        if (old !== null) {
+            // It may have to be told: a bridge that empties itself waits for it.
+            this.#signal({ kind: 'leave', generation: old.generation });
+            this.#close(old);
+        }
         this.#alive(nowMs);
         this.#effects.push({ do: 'places', generation: this.#current.generation });
     }

@@ -14,10 +14,11 @@ const ENOUGH = 10;
 export class SealGuard {
     #encoded = 0;
     #given = 0;
+    #lagged = false;
 
     /**
      * `encoded`: frames (of sound: packets) by `getStats`, at least `FOLLOW_MS` before the worker counted `given`. Both grow only.
-     * False: what goes out is not sealed, stop the track.
+     * False: what goes out is not sealed, stop the track. A lag after a good beginning counts once it is there twice in a row.
      */
     holds(encoded: number, given: number): boolean {
         if (encoded > 0 && given === 0) return false;
@@ -26,6 +27,8 @@ export class SealGuard {
         const followed = given - this.#given >= fresh / 2;
         this.#encoded = encoded;
         this.#given = given;
-        return followed;
+        const holds = followed || !this.#lagged;
+        this.#lagged = !followed;
+        return holds;
     }
 }

@@ -41,6 +41,7 @@ interface Held {
 
 export class VideoWork {
     private readonly held = new Map<ConsultId, Held>();
+    private readonly saying = new Set<ChannelId>();
 
     constructor(private readonly work: Work) {}
 
@@ -61,6 +62,7 @@ export class VideoWork {
 
     /** A channel's members or keys changed. */
     committed(channel: ChannelId): void {
+        this.sayAgain(channel);
         for (const [consult, held] of this.held) {
             if (held.channel !== channel) continue;
             this.work.parts.life.begin(() => this.give(consult, held));
@@ -173,6 +175,29 @@ export class VideoWork {
         put({ kind: 'consent', channel, consent: consented && this.viewOf(consented) });
         if (consented === null || consented.withdrawnMs === 0) return;
         for (const held of this.held.values()) if (held.channel === channel) this.rotate(held);
+    }
+
+    /** Who comes later cannot read what was before them: who recorded the consent in force says it again, as it was. */
+    private sayAgain(channel: ChannelId): void {
+        const line = this.work.rooms.find(channel)?.chain.sealed.line;
+        const before = new Set(line?.commits.get(line.epoch - 1)?.roster.map((one) => one.deviceId));
+        const cameIn = line?.head?.roster.some(({ deviceId }) => !before.has(deviceId)) === true;
+        if (!cameIn || !this.isMineInForce(channel) || this.saying.has(channel)) return;
+        this.saying.add(channel);
+        const { life } = this.work.parts;
+        life.begin(async () => {
+            await life.sleep(GATHER_MS);
+            this.saying.delete(channel);
+            const consented = this.work.consents.of(channel);
+            if (consented === null || !this.isMineInForce(channel)) return;
+            await this.work.compose(channel, { ...consented.content, type: 'consent' }).catch(unlessExpected);
+        });
+    }
+
+    private isMineInForce(channel: ChannelId): boolean {
+        const { consents, home } = this.work;
+        const isMine = consents.of(channel)?.device === home.keys.deviceId;
+        return isMine && consents.isInForce(channel, home.nowMs());
     }
 
     private viewOf({ id, device, atMs, withdrawnMs, content }: Consented): ConsentView {

@@ -16,7 +16,8 @@ type EncodedFrame = RTCEncodedAudioFrame | RTCEncodedVideoFrame;
 const KEY_FRAME_EVERY_MS = 500;
 
 const keys = new CallKeys();
-const sealers = new Map<TransformId, FrameSealer>();
+/** Frames that each sender was given so far. */
+const given = new Map<TransformId, number>();
 const openers = new Map<TransformId, FrameOpener>();
 /** Said of transforms that may not be here yet. */
 const places = new Map<TransformId, DeviceId | null>();
@@ -24,34 +25,55 @@ const places = new Map<TransformId, DeviceId | null>();
 const nowMs = (): number => systemClock.monotonicMs();
 const say = (words: FromSealer): void => self.postMessage(words);
 
-function run(
-    { readable, writable }: RTCRtpScriptTransformer,
+/** Frames of one transform that may be under way at once. */
+const MOST_UNDER_WAY = 32;
+
+/**
+ * Take frames as they come, work on several at once, and let them out in their order. `came` hears of each at once, however long
+ * the work takes: the page compares that with what the browser encoded.
+ */
+async function run(
+    transformer: RTCRtpScriptTransformer,
+    came: () => void,
     step: (frame: Bytes) => Promise<Bytes | null>,
-    ended: () => void,
-): void {
-    const transform = new TransformStream<EncodedFrame, EncodedFrame>({
-        async transform(frame, out) {
-            const bytes = await step(new Uint8Array(frame.data));
-            if (bytes === null) return;
-            frame.data = bytes.buffer;
-            out.enqueue(frame);
-        },
-    });
-    const [source, sink] = [
-        readable as ReadableStream<EncodedFrame>,
-        writable as WritableStream<EncodedFrame>,
-    ];
-    // It ends with its transceiver, which is nobody's failure.
-    void source.pipeThrough(transform).pipeTo(sink).then(ended, ended);
+): Promise<void> {
+    const reader = (transformer.readable as ReadableStream<EncodedFrame>).getReader();
+    const writer = (transformer.writable as WritableStream<EncodedFrame>).getWriter();
+    let out: Promise<void> = Promise.resolve();
+    let underWay = 0;
+    const letOut = async (frame: EncodedFrame, before: Promise<void>): Promise<void> => {
+        // Begun now, in the order of arrival: counters rise with it.
+        const stepped = step(new Uint8Array(frame.data));
+        const [bytes] = await Promise.all([stepped, before]);
+        underWay -= 1;
+        if (bytes === null) return;
+        frame.data = bytes.buffer;
+        await writer.write(frame);
+    };
+    for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        came();
+        underWay += 1;
+        out = letOut(value, out);
+        // Once one cannot be let out, the line has ended: none after it is, either.
+        out.catch(() => undefined);
+        if (underWay >= MOST_UNDER_WAY) await out;
+    }
+}
+
+/** It ends with its transceiver, which is nobody's failure. */
+function runUntilEnd(running: Promise<void>, ended: () => void): void {
+    void running.then(ended, ended);
 }
 
 function send(transformer: RTCRtpScriptTransformer, id: TransformId, media: MediaKind): void {
     const sealer = new FrameSealer(keys, media);
-    sealers.set(id, sealer);
-    run(
-        transformer,
-        (frame) => sealer.seal(frame, nowMs()),
-        () => sealers.delete(id),
+    given.set(id, 0);
+    const came = (): void => void given.set(id, (given.get(id) ?? 0) + 1);
+    runUntilEnd(
+        run(transformer, came, (frame) => sealer.seal(frame, nowMs())),
+        () => given.delete(id),
     );
 }
 
@@ -60,13 +82,13 @@ function receive(transformer: RTCRtpScriptTransformer, id: TransformId, media: M
     opener.place(places.get(id) ?? null, nowMs());
     openers.set(id, opener);
     const begin = media === MediaKind.video ? keyFrames(transformer) : () => undefined;
-    run(
-        transformer,
-        async (frame) => {
-            const opened = await opener.open(frame, nowMs());
-            begin(opened);
-            return opened;
-        },
+    const step = async (frame: Bytes): Promise<Bytes | null> => {
+        const opened = await opener.open(frame, nowMs());
+        begin(opened);
+        return opened;
+    };
+    runUntilEnd(
+        run(transformer, () => undefined, step),
         () => {
             openers.delete(id);
             places.delete(id);
@@ -108,11 +130,7 @@ self.addEventListener('message', (event) => {
             openers.get(words.id)?.place(words.device, nowMs());
             break;
         case 'count':
-            say({
-                kind: 'counted',
-                ask: words.ask,
-                given: new Map([...sealers].map(([id, { given }]) => [id, given])),
-            });
+            say({ kind: 'counted', ask: words.ask, given });
             break;
     }
 });

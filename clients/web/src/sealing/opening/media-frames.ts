@@ -54,23 +54,26 @@ export class CallKeys {
 
 /** One track that goes out. */
 export class FrameSealer {
-    /** Frames that came in; the page compares it with what the encoder made. */
-    given = 0;
-    #key: { readonly epoch: MediaEpoch; readonly key: MediaKey } | null = null;
+    #key: { readonly epoch: MediaEpoch; readonly made: Promise<MediaKey> } | null = null;
 
     constructor(
         private readonly keys: CallKeys,
         private readonly media: MediaKind,
     ) {}
 
-    /** The sealed frame; null: there is no key, nothing may go out. */
+    /** The sealed frame; null: there is no key, nothing may go out. Frames may be under way at once, in their order. */
     async seal(frame: Bytes, nowMs: number): Promise<Bytes | null> {
-        this.given += 1;
         const now = this.keys.sending(nowMs);
         if (now?.index == null) return null;
         if (this.#key?.epoch !== now.media)
-            this.#key = { epoch: now.media, key: await mediaSender(now.media, now.index) };
-        return await this.#key.key.sealFrame(this.media, frame);
+            this.#key = { epoch: now.media, made: mediaSender(now.media, now.index) };
+        try {
+            return await (await this.#key.made).sealFrame(this.media, frame);
+        } catch (error) {
+            // One that no receiver would take.
+            if (error instanceof SealingError) return null;
+            throw error;
+        }
     }
 }
 
