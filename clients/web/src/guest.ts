@@ -1,9 +1,12 @@
 /** The page of guests begins: loaded by `main.ts` at `/guest` alone. */
 import { mount } from 'svelte';
 
+import { LazyCall } from './model/call/lazy-call.svelte';
 import { GuestVisit, type GuestState } from './model/guest/visit';
+import type { GuestLine } from './model/guest/guest-line';
 import { systemClock, systemRandom } from './platform/clock';
 import { lacks } from './platform/fitness';
+import { BrowserDialer } from './platform/dialer';
 import { BrowserHttp } from './platform/http';
 import { BrowserVisitStore } from './platform/visit-store';
 import { readGuestFragment } from './sealing/opening/guest-link';
@@ -26,12 +29,26 @@ export async function beginVisit(target: Element): Promise<void> {
     const { clock, random } = { clock: systemClock, random: systemRandom };
     const http = new BrowserHttp(location.origin);
     const store = new BrowserVisitStore();
+    const dialer = new BrowserDialer(location.origin);
+    let line: GuestLine | null = null;
+    const call = new LazyCall(
+        async () => {
+            const { guestCallOf } = await import('./call');
+            if (line === null) throw new Error('not in the room yet');
+            return guestCallOf(line);
+        },
+        () => Date.now(),
+    );
     const start = (put: (state: GuestState) => void): GuestVisit => {
-        const visit = new GuestVisit({ clock, random, http, store }, put);
+        const visit = new GuestVisit({ clock, random, http, store, dialer }, put);
+        visit.onLine((stands, consult) => {
+            line = stands;
+            call.open(consult);
+        });
         void visit.run(link);
         return visit;
     };
-    mount(GuestPage, { target, props: { start } });
+    mount(GuestPage, { target, props: { start, call } });
     // Another link, opened in this very tab, begins anew with it.
     addEventListener('hashchange', () => {
         if (readGuestFragment(location.hash) !== null) location.reload();

@@ -1,6 +1,7 @@
 /** A guest's page against the double and real members: coming, waiting, being in, and every end. Spec 08, "Guests". */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
+import type { Random } from '~/link/ports';
 import { GuestVisit, type GuestState, WAITING_MS } from '~/model/guest/visit';
 import { systemRandom } from '~/platform/clock';
 import { BrowserVisitStore, VISIT_DATABASE } from '~/platform/visit-store';
@@ -19,6 +20,12 @@ let url: string;
 let guest: MemberId;
 let page: Page;
 
+/** The double's clock has whole milliseconds. */
+const wholeMs: Random = {
+    ...systemRandom,
+    uniform: (low, high) => Math.floor(systemRandom.uniform(low, high)),
+};
+
 /** One tab: what it shows, and its visit. */
 class Page {
     readonly shown: GuestState[] = [];
@@ -28,7 +35,7 @@ class Page {
     constructor(link: string | null) {
         const { clock, relay } = town;
         const store = new BrowserVisitStore();
-        const ports = { clock, random: systemRandom, http: relay.http(), store };
+        const ports = { clock, random: wholeMs, http: relay.http(), store, dialer: relay.dialer() };
         this.visit = new GuestVisit(ports, (state) => this.shown.push(state));
         this.ended = this.visit.run(link === null ? null : readGuestFragment(new URL(link).hash));
     }

@@ -45,6 +45,8 @@ export interface CallHost {
     memberOf(device: DeviceId): MemberId | null;
     /** What this device is in the consult; null: it has no part in its call. */
     partOf(consult: ConsultId): CallPart | null;
+    /** False: this device reads no log, and goes by the bridge's word alone. */
+    readonly readsConsent: boolean;
     consentOf(consult: ConsultId): ConsentView | null;
     /** `body` null: a signal was not passed on, for the reason `code`. */
     onVideo(listen: (consult: ConsultId, body: Uint8Array | null, code: number) => void): () => void;
@@ -220,7 +222,8 @@ export class Call implements CallModel {
     }
 
     admit(device: DeviceId): void {
-        this.#machine?.admit(device);
+        // Whoever cannot read a consent takes this for it.
+        if (this.#isAgreed) this.#machine?.admit(device);
         this.#done();
     }
 
@@ -263,7 +266,11 @@ export class Call implements CallModel {
         if (!this.door.fit) return 'unfit_browser';
         if (part === null) return 'not_permitted';
         if (!this.host.online) return 'offline';
-        return this.consent?.state === 'in_force' ? null : 'no_consent';
+        return this.#isAgreed ? null : 'no_consent';
+    }
+
+    get #isAgreed(): boolean {
+        return !this.host.readsConsent || this.consent?.state === 'in_force';
     }
 
     #consentNow(): ConsentView | null {
@@ -340,7 +347,7 @@ export class Call implements CallModel {
 
     /** The team's devices say to the bridge what the channel says: whom media may reach. */
     #watchConsent(machine: CallMachine): void {
-        const held = this.consent?.state === 'in_force';
+        const held = this.#isAgreed;
         if (held === this.#consentHeld) return;
         this.#consentHeld = held;
         if (machine.part === Part.responder) machine.restrict(!held);
@@ -458,7 +465,7 @@ export class Call implements CallModel {
     #mayBeHeard(machine: CallMachine): boolean {
         const part = machine.part === null ? null : PARTS[machine.part];
         const talks = part !== null && KEEPS_TALKING.has(part);
-        const held = this.consent?.state === 'in_force';
+        const held = this.#isAgreed;
         const stands =
             machine.phase === 'live' || machine.phase === 'reconnecting' || machine.phase === 'joining';
         return stands && machine.mayBeHeard && (held || talks);

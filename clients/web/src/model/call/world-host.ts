@@ -8,6 +8,8 @@ import type { CallHost } from './call.svelte';
 type Seen = Pick<World, 'me' | 'link' | 'clock' | 'consults' | 'channels' | 'consents' | 'units' | 'onVideo'>;
 
 export class WorldHost implements CallHost {
+    readonly readsConsent = true;
+
     constructor(
         readonly engine: Engine,
         private readonly world: Seen,

@@ -8,14 +8,17 @@ import type { Api } from '~/link/api';
 import { every } from '~/link/api';
 import { ApiError } from '~/link/errors';
 import { WireError } from '~/protocol/errors';
-import { address, type ChannelAddress, type ChannelId, type MemberId } from '~/protocol/ids';
+import { address, type ChannelAddress, type ChannelId, type ConsultId, type MemberId } from '~/protocol/ids';
 import type { GuestTaken } from '~/protocol/oncall';
 import { refuse, SealingError } from '~/sealing/errors';
 import { SealedChannel } from '~/sealing/opening/channel';
 import type { Delivery } from '~/sealing/opening/delivery';
 import type { DeviceKeys } from '~/sealing/opening/keys';
+import { mediaEpoch } from '~/sealing/opening/media';
+import type { KeyedEpoch } from '~/sealing/opening/media-frames';
+import { rosterIndex } from '~/sealing/public/commit';
 import { Directory } from '~/sealing/public/directory';
-import { decodeSignedEntry } from '~/sealing/public/entries';
+import { decodeSignedEntry, MEDIA } from '~/sealing/public/entries';
 import { decodeSigned, type Signed } from '~/sealing/public/signed';
 
 const DIRECTORY_PAGE = 500;
@@ -78,6 +81,15 @@ export class SeatedRoom {
         return [...members]
             .map(([role, { size: people }]) => ({ role, people }))
             .sort((a, b) => b.people - a.people || (a.role < b.role ? -1 : 1));
+    }
+
+    /** The keys of a call in the newest epoch, for whoever seals and opens its frames; null: this guest has none. */
+    async callKeys(consult: ConsultId): Promise<KeyedEpoch | null> {
+        const { head } = this.sealed.line;
+        const secret = head === null ? undefined : this.sealed.secrets(head.epoch).get(MEDIA);
+        if (head === null || secret === undefined) return null;
+        const media = await mediaEpoch(secret, head, consult);
+        return { media, index: rosterIndex(head, this.keys.deviceId) };
     }
 
     /** Take in what is new. Rejects with `ApiError`; with `SealingError` where something does not hold. */

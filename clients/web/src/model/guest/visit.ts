@@ -11,15 +11,17 @@
 import { Api } from '~/link/api';
 import { ApiError } from '~/link/errors';
 import { type GuestPost, OnCallApi } from '~/link/on-call-api';
-import type { Clock, Http, Random } from '~/link/ports';
+import type { Clock, Dialer, Http, Random } from '~/link/ports';
 import { type KeptSession, Session } from '~/link/session';
 import { WireError } from '~/protocol/errors';
+import type { ConsultId } from '~/protocol/ids';
 import type { GuestTaken } from '~/protocol/oncall';
 import { SealingError } from '~/sealing/errors';
 import { type GuestSecret, guestPost } from '~/sealing/opening/guest-link';
 import { DeviceKeys, type DeviceKeysRecord } from '~/sealing/opening/keys';
 import { GUEST_LIFETIME_MS } from '~/sealing/public/acceptance';
 
+import { GuestLine } from './guest-line';
 import { type Present, SeatedRoom } from './seated-room';
 
 export const WAITING_LOOK_MS = 2_000;
@@ -83,6 +85,7 @@ export interface VisitPorts {
     readonly random: Random;
     readonly http: Http;
     readonly store: VisitStore;
+    readonly dialer: Dialer;
 }
 
 /** Thrown to end the visit. */
@@ -100,6 +103,8 @@ export class GuestVisit {
     private kept: KeptVisit | null = null;
     private room: SeatedRoom | null = null;
     private visitor: OnCallApi | null = null;
+    private line: GuestLine | null = null;
+    private tellLine: (line: GuestLine, consult: ConsultId) => void = () => undefined;
     private wake: () => void = () => undefined;
     private isLeaving = false;
     private isOver = false;
@@ -122,6 +127,11 @@ export class GuestVisit {
         } catch (error) {
             await this.finish(whyOf(error));
         }
+    }
+
+    /** Hear of the call's line once the guest is in the room; it ends with the visit. */
+    onLine(tell: (line: GuestLine, consult: ConsultId) => void): void {
+        this.tellLine = tell;
     }
 
     /** Look now: the page is seen again, or the network came back. */
@@ -196,6 +206,15 @@ export class GuestVisit {
                     this.stand({ kind: 'waiting', sinceMs });
                     break;
                 case 'in':
+                    if (this.line === null) {
+                        const { device, consult } = taken;
+                        this.line = new GuestLine(
+                            { device, consult, room, tokens: session, sign },
+                            this.ports,
+                        );
+                        this.tellLine(this.line, consult);
+                    }
+                    await this.line.look();
                     this.stand({ kind: 'in', present: room.present, untilMs: room.untilMs });
                     break;
                 case 'removed':
@@ -265,6 +284,7 @@ export class GuestVisit {
     private async finish(why: GuestEnd): Promise<void> {
         if (this.isOver) return;
         this.isOver = true;
+        this.line?.end();
         this.wake();
         // Whoever leaves is refused from then on: that is no news.
         this.standing = { kind: 'over', why: this.isLeaving ? 'left' : why };
