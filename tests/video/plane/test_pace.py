@@ -55,3 +55,20 @@ def test_what_does_not_fit_is_left_out_whole_and_nothing_is_late(bears_bps: int)
     assert len(shown) > 5
     assert asked <= 15
     plane.sane()
+
+
+def test_a_picture_may_begin_while_anothers_is_still_leaving() -> None:
+    """Two people towards one receiver: the second's key frame waits behind the first's, and is not asked for again."""
+    one, other = Plane(pacer=Pacer(200_000)), Plane()
+    one.attach()
+    second = one.downlink.slots["d"]
+    second.attach(other.uplink.tracks["1"], 0.9)
+    one.camera.send(one.camera.frame(key=True, size=9_000), 1.0)
+    other.camera.send(other.camera.frame(key=True, size=1_500), 1.0)
+    assert one.ear.of(second) == []
+    for tick in range(100):
+        one.downlink.due(1.0 + tick * STEP_S)
+    assert len(one.ear.frames(one.picture)) == 1
+    assert [data for _, data in one.ear.frames(second)] == other.camera.frames
+    assert not second.stalled
+    one.sane()
