@@ -47,7 +47,7 @@ class Plan:
 
 
 SHORT: Final = Plan(8.0, 1)
-FULL: Final = Plan(25.0, 3)
+FULL: Final = Plan(20.0, 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,10 @@ RIPE_S: Final = 2.0
 LASTS_S: Final = 15.0
 """A step up that is taken back sooner was a mistake."""
 LONGEST_RIPE_S: Final = 32.0
+SMOOTH_S: Final = 3.0
+"""A picture that is shown is reckoned with its rate over so long: a key frame is no reason to take it away."""
 PEAK_FADES_S: Final = 10.0
-"""A layer's price follows its rate up at once, and down over so long: after a key frame an encoder sends less for a while."""
+"""A larger one follows its rate up at once, and down over so long: after a key frame an encoder sends less for a while."""
 AMPLE: Final = 1.5
 """Where so many times the price is there, earlier mistakes say nothing."""
 
@@ -131,8 +133,8 @@ class Allocator:
         self._held: dict[str, int] = {}
         """The lines of each picture that can be had; 0: paused."""
         self._wanted: dict[str, int] = {}
-        self._peaks: dict[tuple[str, int], float] = {}
-        """The price of each layer, by mid and lines."""
+        self._prices: dict[tuple[str, int], float] = {}
+        """What each layer is reckoned with, by mid and lines."""
         self._asked_s = 0.0
         self._ripens_s: float | None = None
         """Since when the budget has held a step more, on end."""
@@ -144,7 +146,7 @@ class Allocator:
         self, budget_bps: float, audio_streams: int, demands: Sequence[Demand], now_s: float
     ) -> Allocation:
         """Share `budget_bps` among `audio_streams` of sound and these pictures."""
-        ordered = steps(self._at_peak(demands, now_s))
+        ordered = steps(self._priced(demands, now_s))
         sound_bps = AUDIO_BPS * audio_streams
         paid = ordered[: affordable(ordered, budget_bps - sound_bps)]
         if self._asked_for_more(demands):
@@ -165,25 +167,34 @@ class Allocator:
             wanted_bps=sound_bps + AMPLE * _cost(ordered) if ordered else 0.0,
         )
 
-    def _at_peak(self, demands: Sequence[Demand], now_s: float) -> list[Demand]:
+    def _priced(self, demands: Sequence[Demand], now_s: float) -> list[Demand]:
         """The demands with the rate that each layer must be expected to have."""
-        fading = min(1.0, (now_s - self._asked_s) / PEAK_FADES_S)
-        self._asked_s = now_s
-        before, self._peaks = self._peaks, {}
-        for demand in demands:
-            for layer in demand.layers:
-                place, now_bps = (demand.mid, layer.lines), price(layer)
-                was_bps = before.get(place, now_bps)
-                self._peaks[place] = max(now_bps, was_bps + (now_bps - was_bps) * fading)
+        passed_s, self._asked_s = now_s - self._asked_s, now_s
+        before, self._prices = self._prices, {}
         return [
             msgspec.structs.replace(
                 demand,
                 layers=tuple(
-                    Layer(layer.lines, self._peaks[demand.mid, layer.lines]) for layer in demand.layers
+                    Layer(layer.lines, self._price(demand.mid, rung, layer, before, passed_s))
+                    for rung, layer in enumerate(demand.layers)
                 ),
             )
             for demand in demands
         ]
+
+    def _price(
+        self, mid: str, rung: int, layer: Layer, before: dict[tuple[str, int], float], passed_s: float
+    ) -> float:
+        now_bps = price(layer)
+        was_bps = before.get((mid, layer.lines), now_bps)
+        larger = rung > 0 and layer.lines > self._held.get(mid, 0)
+        if larger and now_bps > was_bps:
+            expected_bps = now_bps
+        else:
+            fading = min(1.0, passed_s / (PEAK_FADES_S if larger else SMOOTH_S))
+            expected_bps = was_bps + (now_bps - was_bps) * fading
+        self._prices[mid, layer.lines] = expected_bps
+        return expected_bps
 
     def _has(self, step: _Step) -> bool:
         """Whether a step is held; the smallest picture of somebody new counts as held: the first waits for nothing."""

@@ -135,6 +135,19 @@ def test_a_rate_that_falls_for_a_moment_buys_nothing() -> None:
     assert set(lines) == {180}
 
 
+def test_a_key_frame_takes_no_picture_away() -> None:
+    allocator = Allocator()
+    burst = Demand("b", Part.RESPONDER, (Layer(180, 250_000),), person=True)
+    usual = Demand("b", Part.RESPONDER, (Layer(180, 100_000),), person=True)
+    lines = [
+        allocator.allocate(200_000, 1, [burst if tick % 20 < 3 else usual], 100 + tick / 5).lines["b"]
+        for tick in range(3, 100)
+    ]
+    assert set(lines) == {180}
+    last = [allocator.allocate(200_000, 1, [burst], 120 + tick / 5).lines["b"] for tick in range(50)]
+    assert last[-1] == 0, "but what stays too much does not stay"
+
+
 def test_a_size_that_stops_for_a_moment_is_back_at_once() -> None:
     allocator = Allocator()
     without = Demand("b", Part.RESPONDER, LAYERS[1:], person=True)
@@ -223,6 +236,7 @@ def test_pictures_never_cost_more_than_is_left_beside_sound(
         now_s += later_s
         allocation = allocator.allocate(budget_bps, audio_streams, demands, now_s)
         left = max(0.0, budget_bps - AUDIO_BPS * audio_streams)
+        # Rates are the same all the time here: what is expected of a layer is what it has.
         assert spent(demands, allocation.lines) <= left * (1 + 1e-9) + 1e-6
         for demand in demands:
             assert allocation.lines[demand.mid] in {0, *(layer.lines for layer in useful(demand))}
