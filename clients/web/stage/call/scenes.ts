@@ -1,7 +1,7 @@
 /** A consult's call from both its ends and a guest's, in every state. Nobody in it lives. */
 import type { CallMe, CallPerson, CallView, ConsentView } from '~/model/call/call';
 import * as a from '~/model/sample';
-import { active, hers, inSession, person, rows, theirs } from '../consult/scenes';
+import { active, hers, inSession, person, recommendation, rows, theirs } from '../consult/scenes';
 import { minutesAgo, nightMs, type Scene } from '../scene';
 import { heardOf, streamOf } from './streams';
 
@@ -182,6 +182,10 @@ const teamScenes: readonly Scene[] = [
     team('audio', () => mine({ mode: 'audio', modeWhy: 'weak', up: 1, down: 1 })),
     team('text', () => mine({ mode: 'text', modeWhy: 'lost', up: 0, down: 0 })),
     team('reconnecting', () => mine({ phase: 'reconnecting', up: 0, down: 0 })),
+    team('recommended', () => holds(), {
+        rows: rows(recommendation),
+        snapshot: active(person(1, ['responder']), { consults: [inSession], urgent: [recommendation] }),
+    }),
     team('withdraw', () => mine(), { taps: ['.notes .bar > :last-child'] }),
     team('withdrawn', () => mine({ consent: withdrawn, restricted: true })),
     team('leave', () => holds(), { taps: ['.controls .danger'] }),

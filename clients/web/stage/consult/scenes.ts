@@ -211,7 +211,7 @@ const text = (n: number, who: number, ago: number, words: string): Row =>
         writtenMs: secondsAgo(ago),
         text: words,
     });
-const recommendation: Extract<Row, { kind: 'recommendation' }> = {
+export const recommendation: Extract<Row, { kind: 'recommendation' }> = {
     ...a.text(40, { channel: room, device: a.deviceId(5), member: nair, atMs: secondsAgo(20) }),
     kind: 'recommendation',
     text: 'Olanzapine 10 mg ODT now if he takes it himself. No second dose before 4 h. Brother stays awake with him tonight. ED if he does not sleep by 06:00.',
