@@ -4,6 +4,7 @@ What the bridge itself owes a browser is seen here without anything that could m
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +13,7 @@ from playwright.async_api import Browser, Page, Route
 from leeside_protocol.video import signalling as s
 from tests.support.call_browser import Media, watching
 
+SEES_S: Final = 75.0
 ADDRESS: Final = "http://localhost/call"
 _DOCUMENT: Final = """\
 <!doctype html><title>call</title><body><script>
@@ -54,6 +56,10 @@ globalThis.answer = async (sdp, sealed) => {
         for (const one of up) {
             const kind = one.mid === '0' ? 'audio' : 'video';
             await one.sender.replaceTrack(media.getTracks().find((track) => track.kind === kind));
+            // The smallest size alone: several browsers share two cores here, and what they cannot keep up with looks like a full link.
+            const parameters = one.sender.getParameters();
+            for (const encoding of parameters.encodings) encoding.active = (encoding.rid ?? 'q') === 'q';
+            await one.sender.setParameters(parameters);
         }
     }
     await link.setLocalDescription();
@@ -107,6 +113,31 @@ class BarePage:
         self.generation += 1
         await self.page.evaluate("() => again()")
         self.join()
+
+    async def sees(self, others: int = 1) -> None:
+        """Until so many others' pictures move. On a busy machine the estimate of a link takes its time to find room for all."""
+        async with asyncio.timeout(SEES_S):
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await self.media.decodes(others)
+                    return
+
+    async def hears(self, others: int = 1) -> None:
+        """Until so many others are heard."""
+        async with asyncio.timeout(SEES_S):
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await self.media.hears(others)
+                    return
+
+    async def sees_no_more(self, mid: str) -> None:
+        """Until the picture of this line stands still while another's moves on."""
+        async with asyncio.timeout(SEES_S):
+            while True:
+                before = (await self.media.now())["decoded"][mid]
+                await self.sees(1)
+                if (await self.media.now())["decoded"][mid] == before:
+                    return
 
     async def close(self) -> None:
         self._answering.cancel()
