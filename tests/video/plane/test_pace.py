@@ -62,10 +62,12 @@ def test_a_picture_may_begin_while_anothers_is_still_leaving() -> None:
     one, other = Plane(pacer=Pacer(200_000)), Plane()
     one.attach()
     second = one.downlink.slots["d"]
-    second.attach(other.uplink.tracks["1"], 0.9)
+    second.attach(other.uplink.tracks["1"], 0.0)
+    other.camera.send(other.camera.frame(key=True, size=500), 0.5)
+    second.begin_anew(0.9)
     one.camera.send(one.camera.frame(key=True, size=9_000), 1.0)
     other.camera.send(other.camera.frame(key=True, size=1_500), 1.0)
-    assert one.ear.of(second) == []
+    assert len(one.ear.frames(second)) == 1
     for tick in range(100):
         one.downlink.due(1.0 + tick * STEP_S)
     assert len(one.ear.frames(one.picture)) == 1
