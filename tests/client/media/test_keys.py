@@ -6,6 +6,7 @@ import pytest
 
 from leeside.media.codecs import PictureEncoder, SoundEncoder, Undecodable, without_redundancy
 from leeside.media.keys import CallKeys
+from leeside.media.outsider import Outsider
 from leeside.media.receiving import Frame
 from leeside.media.showing import Showing
 from leeside.media.sources import Pattern
@@ -118,6 +119,17 @@ def test_pictures_are_shown_and_what_was_swapped_replayed_or_altered_is_not(stag
     assert seen.size == (320, 240)
     assert dict(seen.dropped) == {SealingCode.E_REPLAY: 1, SealingCode.E_FORMAT: 1}
     assert dict(showing.seen[staged.id("lead")].dropped) == {SealingCode.E_AUTHZ: 1}
+
+
+def test_an_outsider_makes_pictures_of_plaintext_and_none_of_what_is_sealed(staged: Staged) -> None:
+    source, outsider, device = Pattern(), Outsider(), staged.id("unit")
+    encoder = PictureEncoder(source.width, source.height, rate=source.rate, bps=200_000)
+    for n in range(12):
+        frame = encoder.encode(source.picture(), 7_500 * n, key=n % 4 == 0)
+        outsider(device, Frame("b", VIDEO, staged.keys["unit"].seal(VIDEO, frame, NOW_MS), 0))
+    assert (outsider.frames, outsider.decoded) == (12, 0)
+    outsider(device, Frame("b", VIDEO, encoder.encode(source.picture(), 90_000, key=True), 0))
+    assert (outsider.frames, outsider.decoded) == (13, 1)
 
 
 def test_three_of_a_kind_within_ten_seconds_are_for_a_person_to_hear(staged: Staged) -> None:

@@ -106,7 +106,9 @@ class Call:
         """A leg that is to take the place of the other."""
         self._generation = join.generation
         self._present: frozenset[DeviceId] = frozenset()
-        self._said_s = self._again_s = self._commits_s = self._restrict_s = 0.0
+        self._said_s = self._again_s = self._restrict_s = 0.0
+        self._behind = 0
+        """Frames of an epoch that is not here yet, as they were when its commit was last fetched."""
         self._restarted = False
         self._moving = False
         """The leg that stands leads nowhere any more."""
@@ -114,6 +116,7 @@ class Call:
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self._fault: BaseException | None = None
+        self._fetching: asyncio.Task[None] | None = None
         device, home = self._inside.device, self._inside.home
         self._keys = CallKeys(lambda: self._channel.sealed, device, self._consult, home.random)
         self._showing = Showing(self._keys, sink, self._now_ms)
@@ -217,6 +220,9 @@ class Call:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._keeper.finish()
+        if self._fetching is not None:
+            await asyncio.wait({self._fetching}, timeout=COMMITS_S)
         for leg in (self._leg, self._next):
             if leg is not None:
                 with suppress(Offline):
@@ -432,9 +438,10 @@ class Call:
         if self._tap is not None:
             self._tap(device, frame)
         self._showing.take(device, frame, _now_s())
-        if self.seen[device].dropped[SealingCode.E_UNKNOWN_EPOCH] and _now_s() >= self._commits_s:
-            self._commits_s = _now_s() + COMMITS_S
-            self._begin(self._fetch_commits())
+        behind = sum(seen.dropped[SealingCode.E_UNKNOWN_EPOCH] for seen in self.seen.values())
+        if behind > self._behind and (self._fetching is None or self._fetching.done()):
+            self._behind = behind
+            self._fetching = asyncio.ensure_future(self._fetch_commits())
 
     async def _fetch_commits(self) -> None:
         with suppress(ApiError, LeesideError):

@@ -15,6 +15,7 @@ from leeside.errors import LeesideError
 from leeside_protocol.ids import DeviceId
 
 EVERY_S: Final = 2.0
+FINISH_S: Final = 5.0
 
 
 def is_keeper(channel: Channel, device: DeviceId, others: Iterable[DeviceId]) -> bool:
@@ -32,6 +33,7 @@ class Keeper:
         self._device = device
         self._others = others
         self._changed = asyncio.Event()
+        self._committing: asyncio.Task[bool] | None = None
 
     def changed(self) -> None:
         """Somebody came, went, or may not hear any more."""
@@ -43,8 +45,20 @@ class Keeper:
             await self._changed.wait()
             self._changed.clear()
             if is_keeper(self._channel, self._device, self._others()):
-                try:
-                    await self._channel.rekey()
-                except (LeesideError, ApiError):
+                # A commit under way is not cut off: whether it stands would be unknown.
+                self._committing = asyncio.ensure_future(self._commit())
+                if not await asyncio.shield(self._committing):
                     self._changed.set()
             await asyncio.sleep(EVERY_S)
+
+    async def finish(self) -> None:
+        """Let a commit that is under way come to its end."""
+        if self._committing is not None:
+            await asyncio.wait({self._committing}, timeout=FINISH_S)
+
+    async def _commit(self) -> bool:
+        try:
+            await self._channel.rekey()
+        except (LeesideError, ApiError):
+            return False
+        return True

@@ -41,6 +41,7 @@ class Speaking:
         self._now_ms = now_ms
         self._to: Leg | None = None
         self._began_s = self._report_s = 0.0
+        self._sound_at = self._picture_at = -1
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -79,6 +80,8 @@ class Speaking:
     def _begin(self, leg: Leg, now_s: float) -> None:
         """New streams: their clocks, their coders and their keys are new, too."""
         self._to, self._began_s = leg, now_s
+        # Times rise whatever happens: coders refuse one that stands still, as after a machine's pause it would.
+        self._sound_at = self._picture_at = -1
         self._pictures = PictureEncoder(
             self._source.width, self._source.height, rate=self._source.rate, bps=PICTURE_BPS
         )
@@ -86,7 +89,7 @@ class Speaking:
         self._keys.begin()
 
     async def _sound(self, leg: Leg, at_s: float) -> None:
-        at = max(0, round((at_s - self._began_s) * AUDIO_HZ))
+        at = self._sound_at = max(self._sound_at + 1, round((at_s - self._began_s) * AUDIO_HZ))
         sound = self._source.sound()
         if MediaKind.AUDIO in self.muted or leg.up is None:
             return
@@ -102,7 +105,7 @@ class Speaking:
     async def _picture(self, leg: Leg, at_s: float) -> None:
         if MediaKind.VIDEO in self.muted or leg.up is None:
             return
-        at = max(0, round((at_s - self._began_s) * VIDEO_HZ))
+        at = self._picture_at = max(self._picture_at + 1, round((at_s - self._began_s) * VIDEO_HZ))
         key, leg.up.key_wanted = leg.up.key_wanted, False
         # Not on the loop: what comes meanwhile would seem to come late, and the bridge would take the link for a bad one.
         frame = await asyncio.to_thread(self._encode, at, key)

@@ -1,0 +1,112 @@
+"""What this device sends: times that rise, seals or nothing, and only while it may."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from leeside.media.keys import CallKeys
+from leeside.media.leg import Leg
+from leeside.media.sources import Pattern
+from leeside.media.speaking import Speaking
+from leeside_protocol.sealing.errors import SealingCode, SealingError
+from leeside_protocol.video.formats import MediaKind
+
+
+class Up:
+    """What was sent, instead of a path."""
+
+    def __init__(self) -> None:
+        self.key_wanted = True
+        self.sounds: list[int] = []
+        self.pictures: list[int] = []
+        self.came = asyncio.Event()
+
+    def sound(self, frame: bytes, at: int) -> None:
+        assert frame.startswith(b"sealed")
+        self.sounds.append(at)
+        self.came.set()
+
+    def picture(self, frame: bytes, at: int) -> None:
+        assert frame.startswith(b"sealed")
+        self.pictures.append(at)
+        self.came.set()
+
+    def report(self, unix_s: float, at_s: float) -> None:
+        del unix_s, at_s
+
+
+class OpenLeg:
+    """A leg that stands."""
+
+    def __init__(self) -> None:
+        self.up = Up()
+        self.live = True
+
+
+class Keys:
+    """Seals, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.gone = False
+
+    def begin(self) -> None:
+        return
+
+    def seal(self, media: MediaKind, frame: bytes, now_ms: int) -> bytes:
+        del media, now_ms
+        if self.gone:
+            raise SealingError(SealingCode.E_AUTHZ, "not in the roster any more")
+        return b"sealed" + frame
+
+
+class Stage:
+    def __init__(self) -> None:
+        self.leg, self.keys, self.may = OpenLeg(), Keys(), True
+        self.speaking = Speaking(
+            Pattern(64, 48, 25),
+            cast("CallKeys", self.keys),
+            lambda: cast("Leg", self.leg),
+            lambda: self.may,
+            lambda: 0,
+        )
+
+    async def play(self, sounds: int, pictures: int) -> Up:
+        up = self.leg.up
+        running = asyncio.ensure_future(self.speaking.run())
+        try:
+            async with asyncio.timeout(20):
+                while len(up.sounds) < sounds or len(up.pictures) < pictures:
+                    up.came.clear()
+                    coming = asyncio.ensure_future(up.came.wait())
+                    await asyncio.wait({coming, running}, return_when=asyncio.FIRST_COMPLETED)
+                    coming.cancel()
+                    if running.done():
+                        running.result()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        return up
+
+
+async def test_times_rise_also_when_the_clock_of_the_streams_begins_later_than_their_schedule() -> None:
+    stage = Stage()
+    for count in (4, 8, 12):
+        up = await stage.play(count, count)
+        for times in (up.sounds, up.pictures):
+            assert times[0] >= 0
+            assert times == sorted(set(times))
+        stage.speaking._began_s += 5  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+async def test_what_cannot_be_sealed_is_not_sent_and_a_key_frame_follows() -> None:
+    stage = Stage()
+    stage.keys.gone = True
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await stage.play(1, 1)
+    assert (stage.leg.up.sounds, stage.leg.up.pictures) == ([], [])
+    assert stage.speaking.withheld > 0
+    assert stage.leg.up.key_wanted
