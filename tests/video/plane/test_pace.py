@@ -65,10 +65,10 @@ def test_a_picture_may_begin_while_anothers_is_still_leaving() -> None:
     second.attach(other.uplink.tracks["1"], 0.0)
     other.camera.send(other.camera.frame(key=True, size=500), 0.5)
     second.begin_anew(0.9)
-    one.camera.send(one.camera.frame(key=True, size=9_000), 1.0)
+    one.camera.send(one.camera.frame(key=True, size=12_000), 1.0)
     other.camera.send(other.camera.frame(key=True, size=1_500), 1.0)
     assert len(one.ear.frames(second)) == 1
-    for tick in range(100):
+    for tick in range(200):
         one.downlink.due(1.0 + tick * STEP_S)
     assert len(one.ear.frames(one.picture)) == 1
     assert [data for _, data in one.ear.frames(second)] == other.camera.frames
