@@ -131,7 +131,7 @@ class Allocator:
 
     def __init__(self) -> None:
         self._held: dict[str, int] = {}
-        """The lines of each picture that can be had; 0: paused."""
+        """The lines of each picture that was given; 0: paused. Who was never shown is not here, and waits for nothing."""
         self._wanted: dict[str, int] = {}
         self._prices: dict[tuple[str, int], float] = {}
         """What each layer is reckoned with, by mid and lines."""
@@ -153,14 +153,18 @@ class Allocator:
             # Somebody has made a picture larger and looks at it: that is no estimate that could be a mistake.
             self._ripens_s = float("-inf")
         kept = [step for step in paid if self._has(step)]
-        if any(self._has(step) for step in ordered[len(paid) :]):
+        if any(step.mid in self._held and self._has(step) for step in ordered[len(paid) :]):
             self._fell(now_s)
         else:
             kept = self._rise(kept, paid, budget_bps - sound_bps, now_s)
         lines = {demand.mid: 0 for demand in demands}
         for step in kept:
             lines[step.mid] = max(lines[step.mid], step.lines)
-        self._held = {step.mid: self._remembered(step, lines) for step in ordered if step.first}
+        self._held = {
+            step.mid: self._remembered(step, lines)
+            for step in ordered
+            if step.first and (step.mid in self._held or lines[step.mid])
+        }
         return Allocation(
             lines,
             audio_only=bool(ordered) and not kept,

@@ -94,6 +94,14 @@ def test_the_first_picture_waits_for_nothing_and_a_larger_one_for_two_seconds() 
     assert allocator.allocate(2_000_000, 1, [PERSON], RIPE_S).lines == {"b": 720}
 
 
+def test_a_picture_of_one_size_comes_as_soon_as_it_fits() -> None:
+    allocator = Allocator()
+    single = Demand("b", Part.RESPONDER, (Layer(360, 1_200_000),), person=True)
+    assert allocator.allocate(300_000, 1, [single], 0.0).audio_only
+    assert allocator.allocate(900_000, 1, [single], 0.6).audio_only
+    assert allocator.allocate(1_500_000, 1, [single], 1.0).lines == {"b": 360}
+
+
 def test_it_falls_at_once_and_tells_of_sound_alone() -> None:
     allocator = Allocator()
     allocator.allocate(2_000_000, 1, [PERSON], 0.0)
