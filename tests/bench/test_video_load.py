@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from deploy.devtool.place import ROOT
 from leeside_protocol.video.formats import MediaKind
 from leeside_protocol.video.rtp import begins_key_frame
 from leeside_server.video.sdp import Candidate as Place
@@ -116,3 +119,17 @@ def test_a_growth_is_drawn_with_a_line_for_each_contender() -> None:
     result = Result("video", short=True, curve=curve)
     assert result.as_object()["curve"] == curve.as_object()
     assert "curve" not in Result("video", short=True).as_object()
+
+
+def test_the_guides_sizes_are_those_that_were_measured() -> None:
+    kept = json.loads((ROOT / "docs/results/bench-video.json").read_text())
+    told = re.findall(
+        r"^\| (\d+) \| ([\d.]+) \| ([\d.]+%) \|$",
+        (ROOT / "docs/operators-guide.md").read_text(),
+        re.MULTILINE,
+    )
+    measured = [(f"{rooms:.0f}", f"{cores:.2f}") for rooms, cores in kept["curve"]["lines"]["Leeside"]]
+    assert measured
+    assert [(rooms, cores) for rooms, cores, _ in told] == measured
+    notes = " ".join(row["note"] for row in kept["rows"])
+    assert all(f"ours {share}" in notes for _, _, share in told)
