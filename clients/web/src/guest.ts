@@ -8,6 +8,7 @@ import { systemClock, systemRandom } from './platform/clock';
 import { lacks } from './platform/fitness';
 import { BrowserDialer } from './platform/dialer';
 import { BrowserHttp } from './platform/http';
+import { Tone } from './platform/tone';
 import { BrowserVisitStore } from './platform/visit-store';
 import { readGuestFragment } from './sealing/opening/guest-link';
 import GuestPage from './views/guest/GuestPage.svelte';
@@ -19,7 +20,7 @@ export async function beginVisit(target: Element): Promise<void> {
     // What it carries must not stay in the history of a shared computer.
     if (location.hash !== '') history.replaceState(null, '', location.pathname);
     await speak(bestLanguage(navigator.languages));
-    await Promise.all([useWords('shared'), useWords('start'), useWords('guest')]);
+    await Promise.all([useWords('shared'), useWords('start'), useWords('guest'), useWords('call')]);
     // A guest needs no worker and no lock between tabs.
     const missing = (await lacks()).filter((one) => one !== 'workers' && one !== 'locks');
     if (missing.length > 0) {
@@ -48,7 +49,9 @@ export async function beginVisit(target: Element): Promise<void> {
         void visit.run(link);
         return visit;
     };
-    mount(GuestPage, { target, props: { start, call } });
+    const tone = new Tone();
+    const onsound = (): void => void tone.arm().then(() => tone.play());
+    mount(GuestPage, { target, props: { start, call, onsound } });
     // Another link, opened in this very tab, begins anew with it.
     addEventListener('hashchange', () => {
         if (readGuestFragment(location.hash) !== null) location.reload();
