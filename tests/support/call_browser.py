@@ -25,7 +25,7 @@ CALL_FLAGS: Final = (
     "--allow-loopback-in-peer-connection",
     "--autoplay-policy=no-user-gesture-required",
 )
-MEDIA_S: Final = 60.0
+MEDIA_S: Final = 120.0
 """How long pictures may take on a machine that encodes and decodes all of them, and does much else."""
 CAMERA: Final = {"width": 640, "height": 360}
 """What a camera is asked for here: two cores encode, forward and decode all of it."""

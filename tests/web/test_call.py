@@ -27,7 +27,7 @@ from tests.support.web_engine import Engine, listening
 from tests.support.web_words import words
 from tests.web.screen import Screen
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 REQUEST: Final[dict[str, Any]] = {
     "incident": None,
