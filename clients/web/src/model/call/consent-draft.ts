@@ -39,6 +39,8 @@ export function givenConsent(asked: Asked, nowMs: number): ConsentDraft {
     const { hours, ...rest } = asked;
     return {
         ...rest,
+        // A screen's own list cannot be handed to the engine's worker; a plain one can.
+        recipients: [...asked.recipients],
         scope: asked.scope.trim(),
         purpose: asked.purpose.trim(),
         capacity: asked.capacity.trim(),
