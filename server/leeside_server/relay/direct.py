@@ -12,7 +12,7 @@ with a frame is the parser's to say. `tests/relay/test_frames.py` holds both way
 What is ugly here, and said: this subclass leans on names of uvicorn that are not public, so uvicorn is pinned
 exactly and `tests/relay/test_direct.py` holds every one of those names in place.
 
-Bounds set here, each with its reason in relay.md ("Sharp defaults, found by trying"): messages of `FRAME_BYTES`,
+Bounds set here, each because a default was found too wide by trying: messages of `FRAME_BYTES`,
 `FRAGMENTS` frames a message, no compression, no text, `SNDBUF_BYTES` in the kernel, `USER_TIMEOUT_MS` for a
 peer that vanished, `CLOSE_WAIT_S` for the closing handshake.
 """

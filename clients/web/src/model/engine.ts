@@ -220,7 +220,7 @@ export type Row =
     /** What a person agreed to about a call, or why nobody could be asked. */
     | (RowBase & { readonly kind: 'consent'; readonly consent: ConsentDraft })
     | (RowBase & { readonly kind: 'consent_withdrawn'; readonly consent: MessageId })
-    /** A mark of the incident's timeline (product.md, "Timeline"). */
+    /** A mark of the incident's timeline. */
     | (RowBase & {
           readonly kind: 'timeline';
           readonly mark: Mark;

@@ -1,6 +1,6 @@
 /**
  * What a tap on a status says: the coarse status that goes with it, and the mark that it leaves in the timeline of an
- * incident (product.md, "Words"). One table, so that a unit and its crew cannot say two things.
+ * incident. One table, so that a unit and its crew cannot say two things.
  */
 import type { Mark, PrimaryStatus, SecondaryStatus } from './engine';
 

@@ -1,6 +1,6 @@
 /**
  * What this browser lacks of what keys and messages need. An old browser is told so by name: there are no fallback curves,
- * since a key that can be copied out is none (web.md).
+ * since a key that can be copied out is none.
  */
 import type { Lack } from '~/model/handset';
 

@@ -1,5 +1,5 @@
 /**
- * A consult's call as screens see it: plain data, and what a person may do. Spec 09; product.md, "The call".
+ * A consult's call as screens see it: plain data, and what a person may do. Spec 09.
  *
  * There is one `CallModel` a page, whatever screen is shown: a call goes on while somebody reads the channel. `open` chooses
  * the consult; nothing is sent and no camera is asked for before `test` or `join`. Times are milliseconds by the server's

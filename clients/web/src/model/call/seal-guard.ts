@@ -1,5 +1,5 @@
 /**
- * Whether what a sender sends is what was sealed (bridge.md, "The fail-open trap").
+ * Whether what a sender sends is what was sealed.
  *
  * A transform that was set too late is ignored in silence, and plaintext goes out. So the browser's count of what it encoded is
  * compared with what the sealing worker was given `FOLLOW_MS` later: what was encoded must have come by there. A worker that is

@@ -1,6 +1,6 @@
 /**
- * The one way by which media leave and reach this device: behind a transform that seals or opens them (bridge.md, "The fail-open
- * trap"). ESLint lets no other file set a transform or give a sender a track.
+ * The one way by which media leave and reach this device: behind a transform that seals or opens them. ESLint lets no other file
+ * set a transform or give a sender a track.
  *
  * A browser ignores a sender's transform in silence when it is set later than in the very task in which `setRemoteDescription`
  * resolved, and then sends plaintext. So `attachE2ee` is called there, before anything else is awaited, and a track is let in
