@@ -24,7 +24,11 @@ async def answer(said: dict[str, Any]) -> str:
     KEPT.append(connection)
     if "publish" in said:
         feed = FEEDS[said["publish"]] = {}
-        connection.on("track", lambda track: feed.__setitem__(track.kind, track))
+
+        def keep(track: Any) -> None:
+            feed[track.kind] = track
+
+        connection.on("track", keep)
     await connection.setRemoteDescription(RTCSessionDescription(said["sdp"], "offer"))
     for name, transceivers in zip(said.get("subscribe", []), _pairs(connection), strict=False):
         for transceiver in transceivers:

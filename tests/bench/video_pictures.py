@@ -19,7 +19,8 @@ NOISE: Final = 2
 
 def pictures(kbps: float) -> list[bytes]:
     """One encoded frame for each picture."""
-    encoder = av.CodecContext.create("libvpx", "w")
+    # What its type says of packets is not whole.
+    encoder: Any = av.CodecContext.create("libvpx", "w")
     encoder.width, encoder.height = WIDTH, HEIGHT
     encoder.pix_fmt = "yuv420p"
     encoder.bit_rate = int(kbps * 1_000)

@@ -90,7 +90,7 @@ class _Running:
             self.process.wait()
 
 
-def _spawn(command: list[str], folder: Path, **options: Any) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], folder: Path, **options: Any) -> subprocess.Popen[Any]:
     with (folder / f"{Path(command[0]).name}.log").open("ab") as log, on_cores(server_cores()):
         return subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options
@@ -382,7 +382,8 @@ class MediaRelay:
         line = Line()
         media: list[tuple[Kind, str, Any]] = []
         for number in range(len(feeds)):
-            media += [("audio", f"a{number}", "recvonly"), ("video", f"v{number}", "recvonly")]
+            media.append(("audio", f"a{number}", "recvonly"))
+            media.append(("video", f"v{number}", "recvonly"))
         answer = await asyncio.to_thread(
             self._ask, {"subscribe": feeds, "sdp": described(line, media, "actpass")}
         )

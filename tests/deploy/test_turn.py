@@ -67,9 +67,9 @@ def hidden(address: str) -> list[str]:
 
 def refused(client: TurnClient, addresses: Sequence[str]) -> list[str]:
     """Those of the addresses that the server lets nobody speak to, asked in both ways."""
-    found = []
+    found: list[str] = []
     for number, address in enumerate(addresses):
-        codes = []
+        codes: list[int] = []
         for ask in (client.permit, partial(client.bind, 0x4000 + number)):
             try:
                 ask((address, 5000))
@@ -330,7 +330,7 @@ def test_it_listens_where_the_file_says_and_nowhere_else(coturn_server: Coturn) 
         for path in Path(f"/proc/{coturn_server.process.pid}/fd").iterdir()
         if (match := re.match(r"socket:\[(\d+)\]", str(path.readlink())))
     }
-    listening = set()
+    listening: set[int] = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             words = line.split()
