@@ -29,7 +29,7 @@ COMMANDS = [
     ["unit", "add"], ["unit", "list"], ["unit", "change"], ["unit", "end"], ["channel", "list"], ["channel", "open"],
     ["channel", "who-can-read"], ["channel", "admit"], ["channel", "remove"], ["channel", "rekey"],
     ["channel", "grant"], ["channel", "archive"], ["incident", "open"], ["incident", "list"], ["incident", "show"],
-    ["incident", "describe"], ["incident", "assign"], ["incident", "close"], ["consult", "request"], ["consult", "list"], ["consult", "show"], ["consult", "accept"], ["consult", "decline"], ["consult", "hold"], ["consult", "escalate"], ["consult", "cancel"], ["consult", "join"], ["consult", "leave"], ["consult", "end"], ["consult", "take"], ["consult", "release"], ["consult", "side"], ["consult", "watch"], ["status", "set"], ["status", "show"], ["records", "open"],
+    ["incident", "describe"], ["incident", "assign"], ["incident", "close"], ["consult", "request"], ["consult", "list"], ["consult", "show"], ["consult", "accept"], ["consult", "decline"], ["consult", "hold"], ["consult", "escalate"], ["consult", "cancel"], ["consult", "join"], ["consult", "leave"], ["consult", "end"], ["consult", "take"], ["consult", "release"], ["consult", "side"], ["consult", "watch"], ["consult", "video"], ["status", "set"], ["status", "show"], ["records", "open"],
     ["records", "log"], ["records", "list"], ["records", "hold"], ["records", "release"], ["records", "shred"],
     ["chat"], ["watch"], ["share"], ["oncall"],
     ["rota", "list"], ["rota", "show"], ["rota", "add"], ["rota", "change"], ["rota", "end"], ["rota", "cover"], ["rota", "swap"],

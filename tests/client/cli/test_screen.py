@@ -115,6 +115,8 @@ def test_plain_values() -> None:
         "person": "device",
         "person_hours": 12,
         "revision": 0,
+        "video": False,
+        "video_phone": "",
     }
     assert plain({b"\x02": (b"\x03", {1})}) == {"02": ["03", [1]]}
 
