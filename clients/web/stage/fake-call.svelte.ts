@@ -1,35 +1,15 @@
 /** A call that pretends: it holds a scene's view, and does at once what it is asked. No camera, no network. */
 import type { CallMedia, CallModel, CallView, Camera, ConsentDraft, JoinHow } from '~/model/call/call';
+import { NO_CALL, ShownCall } from '~/model/call/shown-call';
 import { deviceId, memberId, messageId } from '~/model/sample';
 import type { ConsultId, DeviceId } from '~/protocol/ids';
 import { nightMs } from './scene';
 
-export const NO_CALL: CallView = {
-    consult: null,
-    phase: 'off',
-    why: '',
-    sinceMs: 0,
-    me: null,
-    own: null,
-    level: 0,
-    trouble: 'none',
-    twoCameras: false,
-    participants: [],
-    waiting: [],
-    mayAdmit: false,
-    restricted: false,
-    mode: 'video',
-    modeWhy: '',
-    up: 3,
-    down: 3,
-    consent: null,
-    canPip: false,
-};
-
-export class FakeCall implements CallModel {
+export class FakeCall extends ShownCall implements CallModel {
     #view = $state.raw<CallView>(NO_CALL);
 
     constructor(view: Partial<CallView> = {}) {
+        super();
         this.#view = { ...NO_CALL, ...view };
     }
 
@@ -37,62 +17,8 @@ export class FakeCall implements CallModel {
         this.#view = { ...this.#view, ...change };
     }
 
-    get consult() {
-        return this.#view.consult;
-    }
-    get phase() {
-        return this.#view.phase;
-    }
-    get why() {
-        return this.#view.why;
-    }
-    get sinceMs() {
-        return this.#view.sinceMs;
-    }
-    get me() {
-        return this.#view.me;
-    }
-    get own() {
-        return this.#view.own;
-    }
-    get level() {
-        return this.#view.level;
-    }
-    get trouble() {
-        return this.#view.trouble;
-    }
-    get twoCameras() {
-        return this.#view.twoCameras;
-    }
-    get participants() {
-        return this.#view.participants;
-    }
-    get waiting() {
-        return this.#view.waiting;
-    }
-    get mayAdmit() {
-        return this.#view.mayAdmit;
-    }
-    get restricted() {
-        return this.#view.restricted;
-    }
-    get mode() {
-        return this.#view.mode;
-    }
-    get modeWhy() {
-        return this.#view.modeWhy;
-    }
-    get up() {
-        return this.#view.up;
-    }
-    get down() {
-        return this.#view.down;
-    }
-    get consent() {
-        return this.#view.consent;
-    }
-    get canPip() {
-        return this.#view.canPip;
+    protected get view(): CallView {
+        return this.#view;
     }
 
     open(consult: ConsultId): void {

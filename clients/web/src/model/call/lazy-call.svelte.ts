@@ -4,103 +4,26 @@
  */
 import type { ConsultId, DeviceId } from '~/protocol/ids';
 import type { CallMedia, CallModel, CallView, Camera, ConsentDraft, JoinHow } from './call';
+import { NO_CALL, ShownCall } from './shown-call';
 
-const NOTHING: CallView = {
-    consult: null,
-    phase: 'off',
-    why: '',
-    sinceMs: 0,
-    me: null,
-    own: null,
-    level: 0,
-    trouble: 'none',
-    twoCameras: false,
-    participants: [],
-    waiting: [],
-    mayAdmit: false,
-    restricted: false,
-    mode: 'video',
-    modeWhy: '',
-    up: 3,
-    down: 3,
-    consent: null,
-    canPip: false,
-};
-
-export class LazyCall implements CallModel {
+export class LazyCall extends ShownCall implements CallModel {
     readonly #load: () => Promise<CallModel>;
     readonly #nowMs: () => number;
     #real = $state.raw<CallModel | null>(null);
     /** What is shown until it is here. */
-    #meanwhile = $state.raw<CallView>(NOTHING);
+    #meanwhile = $state.raw<CallView>(NO_CALL);
     #loading: Promise<CallModel> | null = null;
     /** Counts what was asked: what somebody stopped while it was being loaded is not begun. */
     #asked = 0;
 
     constructor(load: () => Promise<CallModel>, nowMs: () => number) {
+        super();
         this.#load = load;
         this.#nowMs = nowMs;
     }
 
-    get #view(): CallView {
+    protected get view(): CallView {
         return this.#real ?? this.#meanwhile;
-    }
-    get consult() {
-        return this.#view.consult;
-    }
-    get phase() {
-        return this.#view.phase;
-    }
-    get why() {
-        return this.#view.why;
-    }
-    get sinceMs() {
-        return this.#view.sinceMs;
-    }
-    get me() {
-        return this.#view.me;
-    }
-    get own() {
-        return this.#view.own;
-    }
-    get level() {
-        return this.#view.level;
-    }
-    get trouble() {
-        return this.#view.trouble;
-    }
-    get twoCameras() {
-        return this.#view.twoCameras;
-    }
-    get participants() {
-        return this.#view.participants;
-    }
-    get waiting() {
-        return this.#view.waiting;
-    }
-    get mayAdmit() {
-        return this.#view.mayAdmit;
-    }
-    get restricted() {
-        return this.#view.restricted;
-    }
-    get mode() {
-        return this.#view.mode;
-    }
-    get modeWhy() {
-        return this.#view.modeWhy;
-    }
-    get up() {
-        return this.#view.up;
-    }
-    get down() {
-        return this.#view.down;
-    }
-    get consent() {
-        return this.#view.consent;
-    }
-    get canPip() {
-        return this.#view.canPip;
     }
 
     open(consult: ConsultId): void {
@@ -109,14 +32,14 @@ export class LazyCall implements CallModel {
             this.#real.open(consult);
             return;
         }
-        this.#meanwhile = { ...NOTHING, consult };
+        this.#meanwhile = { ...NO_CALL, consult };
         // Whatever is asked next says that it could not be loaded; a look alone is no reason to.
         this.#loaded().catch(() => undefined);
     }
     close(): void {
         this.#asked += 1;
         this.#real?.close();
-        this.#meanwhile = NOTHING;
+        this.#meanwhile = NO_CALL;
     }
     async test(): Promise<void> {
         const asked = (this.#asked += 1);
