@@ -24,6 +24,7 @@ from leeside_protocol.messages import (
     ServerMessage,
 )
 from leeside_protocol.words import Lane
+from tests.support.message_vectors import plain, vector_bytes
 
 VECTORS = Path(__file__).resolve().parents[2] / "protocol/vectors"
 CASES: dict[str, Any] = json.loads((VECTORS / "messages.json").read_text())
@@ -32,23 +33,6 @@ MESSAGES = {m.__name__: m for m in (*CLIENT_MESSAGES, *SERVER_MESSAGES)}
 
 def _decode(direction: str, data: bytes) -> ClientMessage | ServerMessage | None:
     return decode_client(data) if direction == "client" else decode_server(data)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"bin": value.hex()}
-    if isinstance(value, Entry):
-        return [_plain(getattr(value, f)) for f in value.__struct_fields__]
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
-
-
-def _bytes(case: dict[str, Any]) -> bytes:
-    if "hex" in case:
-        return bytes.fromhex(case["hex"])
-    front, zeros, behind = case["parts"]
-    return bytes.fromhex(front) + bytes(zeros) + bytes.fromhex(behind)
 
 
 def test_vector_file_follows_its_schema() -> None:
@@ -63,14 +47,14 @@ def test_valid_vector_decodes_to_its_fields_and_back(case: dict[str, Any]) -> No
         return
     assert message is not None
     assert type(message) is MESSAGES[case["message"]]
-    assert {f: _plain(getattr(message, f)) for f in message.__struct_fields__} == case["fields"]
+    assert {f: plain(getattr(message, f)) for f in message.__struct_fields__} == case["fields"]
     assert _decode(case["direction"], encode(message)) == message
 
 
 @pytest.mark.parametrize("case", CASES["invalid"], ids=lambda c: c["name"])
 def test_invalid_vector_is_refused_with_its_code(case: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError) as caught:
-        _decode(case["direction"], _bytes(case))
+        _decode(case["direction"], vector_bytes(case))
     assert caught.value.code.label == case["error"]
 
 

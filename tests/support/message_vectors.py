@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgpack
+import msgspec
 
 ADDRESS = b"c" + bytes(range(16))
 DEVICE = bytes(range(16, 32))
@@ -141,3 +142,22 @@ def vector_file(chapter: str, valid: list[dict[str, Any]], invalid: list[dict[st
 def message_vectors() -> dict[str, Any]:
     """The whole file as data; `tests.support.generate` writes it."""
     return vector_file("01-encoding, 02-session, 03-channels", _valid_cases(), _invalid_cases())
+
+
+def plain(value: Any) -> Any:
+    """A field of a decoded message as the files write it."""
+    if isinstance(value, bytes):
+        return {"bin": value.hex()}
+    if isinstance(value, msgspec.Struct):
+        return [plain(getattr(value, field)) for field in value.__struct_fields__]
+    if isinstance(value, tuple):
+        return [plain(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def vector_bytes(case: dict[str, Any]) -> bytes:
+    """The bytes of a case, whole or in the parts of `vector_file`."""
+    if "hex" in case:
+        return bytes.fromhex(case["hex"])
+    front, zeros, behind = case["parts"]
+    return bytes.fromhex(front) + bytes(zeros) + bytes.fromhex(behind)

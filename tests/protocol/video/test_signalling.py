@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +23,7 @@ from leeside_protocol.video.signalling import (
     decode_client_signal,
     encode_signal,
 )
+from tests.support.message_vectors import plain, vector_bytes
 
 VECTORS = Path(__file__).resolve().parents[3] / "protocol/vectors"
 CASES: dict[str, Any] = json.loads((VECTORS / "signals.json").read_text())
@@ -34,23 +34,6 @@ def _decode(direction: str, data: bytes) -> ClientSignal | BridgeSignal:
     return decode_client_signal(data) if direction == "client" else decode_bridge_signal(data)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"bin": value.hex()}
-    if isinstance(value, msgspec.Struct):
-        return [_plain(getattr(value, field)) for field in value.__struct_fields__]
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
-
-
-def _bytes(case: dict[str, Any]) -> bytes:
-    if "hex" in case:
-        return bytes.fromhex(case["hex"])
-    front, zeros, behind = case["parts"]
-    return bytes.fromhex(front) + bytes(zeros) + bytes.fromhex(behind)
-
-
 def test_vector_file_follows_its_schema() -> None:
     jsonschema.validate(CASES, json.loads((VECTORS / "schema.json").read_text()))
 
@@ -59,14 +42,14 @@ def test_vector_file_follows_its_schema() -> None:
 def test_valid_vector_decodes_to_its_fields_and_back(case: dict[str, Any]) -> None:
     signal = _decode(case["direction"], bytes.fromhex(case["hex"]))
     assert type(signal) is SIGNALS[case["message"]]
-    assert {f: _plain(getattr(signal, f)) for f in signal.__struct_fields__} == case["fields"]
+    assert {f: plain(getattr(signal, f)) for f in signal.__struct_fields__} == case["fields"]
     assert _decode(case["direction"], encode_signal(signal)) == signal
 
 
 @pytest.mark.parametrize("case", CASES["invalid"], ids=lambda c: c["name"])
 def test_invalid_vector_is_refused_with_its_code(case: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError) as caught:
-        _decode(case["direction"], _bytes(case))
+        _decode(case["direction"], vector_bytes(case))
     assert caught.value.code.label == case["error"]
 
 
