@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import math
 import socket
 import struct
 import threading
+import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ _ETHERNET_BYTES: Final = 14
 _TCP: Final = 6
 _SNAP_BYTES: Final = 262_144
 _BUFFER_BYTES: Final = 64 * 1024 * 1024
-_QUIET_S: Final = 5.0
+_DRAIN_S: Final = 5.0
 _INSTRUCTION: Final = struct.Struct("HBBI")
 _SO_ATTACH_FILTER: Final = 26
 _SO_RCVBUFFORCE: Final = 33
@@ -185,13 +187,16 @@ def capturing(ports: Iterable[int]) -> Generator[Capture]:
         ended = threading.Event()
 
         def listen() -> None:
-            while True:
+            # What was on its way when the block ended is read, too: until nothing comes, or for a while where the ports never fall silent.
+            over_at = math.inf
+            while time.monotonic() < over_at:
                 try:
                     capture.take(packets.recv(_SNAP_BYTES))
                 except TimeoutError:
-                    # What was on its way when the block ended has been read by now.
                     if ended.is_set():
                         return
+                if ended.is_set():
+                    over_at = min(over_at, time.monotonic() + _DRAIN_S)
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
@@ -199,4 +204,5 @@ def capturing(ports: Iterable[int]) -> Generator[Capture]:
             yield capture
         finally:
             ended.set()
-            thread.join(_QUIET_S)
+            # The socket is closed after this, so not before the thread has left it.
+            thread.join()
