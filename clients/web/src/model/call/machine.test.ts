@@ -2,17 +2,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { deviceId } from '~/model/sample';
 import { WireError } from '~/protocol/errors';
 import { type BridgeSignal, GoneWhy, MediaKind, Part, type Participant, PausedWhy } from '~/protocol/video';
-import {
-    AGAIN_MS,
-    CallMachine,
-    type Effect,
-    JOIN_MS,
-    NEXT_MS,
-    PERMIT_MS,
-    RESTART_MS,
-    TAKE_OVER_MS,
-    WAITING_AGAIN_MS,
-} from './machine';
+import { AGAIN_MS, WAITING_AGAIN_MS } from './attempt';
+import type { Effect } from './effects';
+import { CallMachine, JOIN_MS, NEXT_MS, PERMIT_MS, RESTART_MS, TAKE_OVER_MS } from './machine';
 
 const ME = deviceId(1);
 const LEE = deviceId(2);
@@ -315,16 +307,16 @@ describe('people', () => {
 
     it('who wait are let in by team and psychiatrist alone', () => {
         live(Part.supervisor);
-        expect(machine.admits).toBe(false);
+        expect(machine.rights.admits).toBe(false);
         machine = new CallMachine(ME);
         live(Part.psychiatrist);
-        expect(machine.admits).toBe(true);
+        expect(machine.rights.admits).toBe(true);
         const boss = { ...lee, device: deviceId(5), part: Part.supervisor };
         machine.hear({ kind: 'waiting', generation: T0, participant: boss }, T0);
-        expect([...machine.waiting.values()]).toEqual([boss]);
+        expect([...machine.rights.waiting.values()]).toEqual([boss]);
         machine.admit(boss.device);
         machine.hear(slot(T0, boss), T0);
-        expect(machine.waiting.size).toBe(0);
+        expect(machine.rights.waiting.size).toBe(0);
         expect(done()).toEqual(['admit 0', 'places 0']);
     });
 
@@ -338,9 +330,9 @@ describe('people', () => {
         ] as const) {
             machine = new CallMachine(ME);
             live(part);
-            expect(machine.mayBeHeard).toBe(true);
+            expect(machine.rights.mayBeHeard(true)).toBe(true);
             machine.hear({ kind: 'restricted', generation: T0, restricted: true, by: LEE }, T0);
-            expect(machine.mayBeHeard).toBe(heard);
+            expect(machine.rights.mayBeHeard(true)).toBe(heard);
         }
     });
 

@@ -3,28 +3,20 @@
  *
  *     off -> joining -> (waiting ->) live <-> reconnecting -> ended | failed
  *
- * Signals may be lost, so everything that waits for an answer is said again. An *attempt* is one generation: one seat at one
- * bridge, with a path of its own. There are two of them at most: what is shown, and the next one, which takes over with its first
- * frame; so a bridge that empties itself, or that died, costs as little as it can. All times are the caller's milliseconds.
+ * Here is how a call is joined, held and joined again. There are two attempts (`attempt.ts`) at most: what is shown, and the next
+ * one, which takes over with its first frame; so a bridge that empties itself, or that died, costs as little as it can. What holds
+ * whatever the path does stands apart: who may be heard, and who waits to be let in (`rights.ts`).
+ *
+ * Signals may be lost, so everything that waits for an answer is said again. All times are the caller's milliseconds.
  */
 import { WireError } from '~/protocol/errors';
 import type { DeviceId } from '~/protocol/ids';
-import {
-    type BridgeSignal,
-    type ClientSignal,
-    GoneWhy,
-    MediaKind,
-    Part,
-    type Participant,
-    PausedWhy,
-    type TurnServer,
-} from '~/protocol/video';
-import type { CallPhase, CallWhy, Grade, MediaAlarm } from './call';
+import { type BridgeSignal, GoneWhy, type Part, PausedWhy } from '~/protocol/video';
+import { AGAIN_MS, Attempt, type Mine, type Seat, type Wanted } from './attempt';
+import type { CallMedia, CallPhase, CallWhy, Grade, MediaAlarm } from './call';
+import type { Effect } from './effects';
+import { CallRights } from './rights';
 
-/** Said again when nothing came for so long. */
-export const AGAIN_MS = 2_000;
-/** Whoever waits to be let in says so now and then: the word that lets them in may be lost. */
-export const WAITING_AGAIN_MS = 10_000;
 /** The first join of all gives up after so long; a call that went on never does. */
 export const JOIN_MS = 20_000;
 /** And so long where it is refused: a device may be about to be let into the channel. */
@@ -37,58 +29,16 @@ export const NEXT_MOST_MS = 12_000;
 /** A new path that stands takes over after so long, also when nobody sends anything. */
 export const TAKE_OVER_MS = 1_500;
 
-export interface Seat {
-    readonly participant: Participant;
-    /** Empty until the bridge said where their media come. */
-    readonly audioMid: string;
-    readonly videoMid: string;
-    readonly paused: PausedWhy;
-    readonly lines: number;
-    readonly alarm: MediaAlarm;
-}
-
-export type Effect =
-    | { readonly do: 'signal'; readonly signal: ClientSignal }
-    | { readonly do: 'open'; readonly generation: number; readonly turn: readonly TurnServer[] }
-    | { readonly do: 'offer'; readonly generation: number; readonly version: number; readonly sdp: string }
-    | { readonly do: 'close'; readonly generation: number }
-    /** Who sits where at this generation changed. */
-    | { readonly do: 'places'; readonly generation: number }
-    /** It is over: camera and microphone off, everything closed. */
-    | { readonly do: 'stop' };
-
-export interface Mine {
-    readonly audioMuted: boolean;
-    readonly videoMuted: boolean;
-    readonly person: boolean;
-    readonly signs: boolean;
-}
-
-interface Attempt {
-    readonly generation: number;
-    readonly beganMs: number;
-    saidMs: number;
-    welcomed: boolean;
-    waiting: boolean;
-    version: number;
-    /** The answer to `version`, once there is one: said again when the offer is. */
-    answer: ClientSignal | null;
-    connectedMs: number | null;
-    readonly seats: Map<DeviceId, Seat>;
-}
-
 export class CallMachine {
     phase: CallPhase = 'off';
     why: CallWhy = '';
     sinceMs = 0;
-    part: Part | null = null;
-    restricted = false;
+    readonly rights = new CallRights();
     up: Grade = 3;
     down: Grade = 3;
     audioOnly = false;
-    readonly waiting = new Map<DeviceId, Participant>();
     mine: Mine = { audioMuted: false, videoMuted: false, person: false, signs: false };
-    #wants: readonly { readonly device: DeviceId; readonly lines: number }[] = [];
+    #wants: readonly Wanted[] = [];
     #current: Attempt | null = null;
     #next: Attempt | null = null;
     #nextTries = 0;
@@ -117,7 +67,7 @@ export class CallMachine {
     }
 
     seatsOf(generation: number): readonly Seat[] {
-        return [...(this.#attempt(generation)?.seats.values() ?? [])];
+        return this.#attempt(generation)?.seats ?? [];
     }
 
     get goesOn(): boolean {
@@ -129,25 +79,13 @@ export class CallMachine {
         );
     }
 
-    /** Media of mine may go to the others, as far as the bridge's word about consent goes. */
-    get mayBeHeard(): boolean {
-        return !this.restricted || this.part === null || this.part <= Part.interpreter;
-    }
-
-    /** Lets people in, and says who hears. */
-    get admits(): boolean {
-        return this.part === Part.responder || this.part === Part.psychiatrist;
-    }
-
     // ---- what the person does
 
     /** `part`: what the consult makes of this device; the bridge goes by its own ticket. */
     join(mine: Mine, part: Part, nowMs: number): void {
         if (this.goesOn) return;
         this.mine = mine;
-        this.part = part;
-        this.restricted = false;
-        this.waiting.clear();
+        this.rights.begin(part);
         this.#nextTries = 0;
         this.#restartMs = null;
         this.#stand('joining', '', nowMs);
@@ -156,56 +94,46 @@ export class CallMachine {
 
     leave(why: CallWhy, nowMs: number): void {
         if (!this.goesOn) return;
-        if (this.#current !== null) this.#signal({ kind: 'leave', generation: this.#current.generation });
+        this.#current?.leave();
         this.#end('ended', why, nowMs);
     }
 
-    mute(media: 'audio' | 'video', muted: boolean): void {
+    mute(media: CallMedia, muted: boolean): void {
         this.mine =
             media === 'audio' ? { ...this.mine, audioMuted: muted } : { ...this.mine, videoMuted: muted };
-        if (this.#current?.welcomed === true) this.#sayMuted(this.#current, media);
+        if (this.#current?.welcomed === true) this.#current.mute(media, muted);
     }
 
     /** Whether this camera shows the person: told by joining again on the seat that is held. */
     showPerson(person: boolean, nowMs: number): void {
         this.mine = { ...this.mine, person };
-        if (this.#current !== null) this.#sayJoin(this.#current, nowMs);
+        this.#current?.join(this.mine, nowMs);
     }
 
     admit(device: DeviceId): void {
-        if (this.#current !== null)
-            this.#signal({ kind: 'admit', generation: this.#current.generation, device });
+        this.#current?.admit(device);
     }
 
     restrict(restricted: boolean): void {
-        if (this.#current !== null && this.admits && this.restricted !== restricted)
-            this.#signal({ kind: 'restrict', generation: this.#current.generation, restricted });
+        if (this.rights.admits && this.rights.restricted !== restricted) this.#current?.restrict(restricted);
     }
 
-    want(pictures: readonly { readonly device: DeviceId; readonly lines: number }[]): void {
+    want(pictures: readonly Wanted[]): void {
         this.#wants = pictures;
-        if (this.#current?.welcomed === true) this.#sayWants(this.#current);
+        if (this.#current?.welcomed === true) this.#current.want(pictures);
     }
 
     /** What went out was not sealed. */
     unsealed(nowMs: number): void {
-        if (this.#current !== null) this.#signal({ kind: 'leave', generation: this.#current.generation });
+        this.#current?.leave();
         this.#end('failed', 'unsealed', nowMs);
-    }
-
-    /** What cannot go on for a reason of this device's own. */
-    fail(why: CallWhy, nowMs: number): void {
-        if (this.goesOn) this.#end('failed', why, nowMs);
     }
 
     // ---- what the path says
 
     /** The answer to an offer; said again with it. */
     answered(generation: number, version: number, sdp: string): void {
-        const attempt = this.#attempt(generation);
-        if (attempt?.version !== version) return;
-        attempt.answer = { kind: 'answer', generation, version, sdp };
-        this.#signal(attempt.answer);
+        this.#attempt(generation)?.answered(version, sdp);
     }
 
     connected(generation: number, nowMs: number): void {
@@ -249,26 +177,19 @@ export class CallMachine {
     /** There is a socket again: whatever the bridge says comes to the one that spoke last. */
     linked(nowMs: number): void {
         for (const attempt of this.#attempts()) {
-            if (attempt.welcomed && !attempt.waiting) this.#sayWants(attempt);
-            else this.#sayJoin(attempt, nowMs);
+            if (attempt.welcomed && !attempt.waiting) attempt.want(this.#wants);
+            else attempt.join(this.mine, nowMs);
         }
     }
 
     alarm(generation: number, mid: string, alarm: Exclude<MediaAlarm, ''>): void {
-        const attempt = this.#attempt(generation);
-        if (attempt === null) return;
-        for (const [device, seat] of attempt.seats)
-            if (seat.audioMid === mid || seat.videoMid === mid) attempt.seats.set(device, { ...seat, alarm });
+        this.#attempt(generation)?.alarm(mid, alarm);
     }
 
     // ---- time
 
     tick(nowMs: number): void {
-        for (const attempt of this.#attempts()) {
-            const patienceMs = attempt.waiting ? WAITING_AGAIN_MS : AGAIN_MS;
-            const answered = attempt.welcomed && attempt.version >= 0;
-            if (!answered && nowMs - attempt.saidMs >= patienceMs) this.#sayJoin(attempt, nowMs);
-        }
+        for (const attempt of this.#attempts()) attempt.tick(this.mine, nowMs);
         if (this.phase === 'joining' && nowMs - this.sinceMs >= JOIN_MS) {
             this.#end('failed', 'unavailable', nowMs);
             return;
@@ -322,28 +243,21 @@ export class CallMachine {
                 this.#welcome(attempt, signal, nowMs);
                 break;
             case 'offer':
-                this.#offer(attempt, signal);
+                attempt.offer(signal);
                 break;
             case 'slot':
-                this.#seat(attempt, signal);
+                this.rights.waiting.delete(signal.participant.device);
+                attempt.slot(signal);
                 break;
             case 'gone':
-                this.#gone(attempt, signal, nowMs);
+                this.#gone(attempt, signal.device, signal.why, nowMs);
                 break;
-            case 'muted': {
-                const { device, muted } = signal;
-                const key = signal.media === MediaKind.audio ? 'audioMuted' : 'videoMuted';
-                this.#change(attempt, device, (seat) => ({
-                    ...seat,
-                    participant: { ...seat.participant, [key]: muted },
-                }));
+            case 'muted':
+                attempt.muted(signal);
                 break;
-            }
-            case 'paused': {
-                const { why, lines } = signal;
-                this.#change(attempt, signal.device, (seat) => ({ ...seat, paused: why, lines }));
+            case 'paused':
+                attempt.paused(signal.device, signal.why, signal.lines);
                 break;
-            }
             case 'quality':
                 if (attempt !== this.#current) break;
                 this.up = signal.up as Grade;
@@ -352,21 +266,20 @@ export class CallMachine {
                 break;
             case 'violation':
                 if (signal.device === this.me) this.unsealed(nowMs);
-                else
-                    this.#change(attempt, signal.device, (seat) => ({ ...seat, paused: PausedWhy.unsealed }));
+                else attempt.paused(signal.device, PausedWhy.unsealed);
                 break;
             case 'migrate':
                 if (attempt === this.#next) this.#dropNext();
                 this.#again(nowMs);
                 break;
             case 'waiting':
-                this.waiting.set(signal.participant.device, signal.participant);
+                this.rights.waiting.set(signal.participant.device, signal.participant);
                 break;
             case 'denied':
                 this.#denied(attempt, signal.error, signal.retryMs, nowMs);
                 break;
             case 'restricted':
-                this.restricted = signal.restricted;
+                this.rights.restricted = signal.restricted;
                 break;
         }
     }
@@ -376,73 +289,27 @@ export class CallMachine {
         signal: Extract<BridgeSignal, { readonly kind: 'welcome' }>,
         nowMs: number,
     ): void {
-        const first = !attempt.welcomed;
-        attempt.welcomed = true;
-        attempt.waiting = signal.waiting;
-        this.restricted = signal.restricted;
-        for (const participant of signal.participants) this.#known(attempt, participant);
-        if (first) this.#effects.push({ do: 'open', generation: attempt.generation, turn: signal.turn });
+        this.rights.restricted = signal.restricted;
+        attempt.welcome(signal);
         if (attempt === this.#current && this.phase === 'joining' && signal.waiting)
             this.#stand('waiting', '', nowMs);
         if (signal.waiting) return;
-        if (this.mine.audioMuted) this.#sayMuted(attempt, 'audio');
-        if (this.mine.videoMuted) this.#sayMuted(attempt, 'video');
-        if (this.#wants.length > 0) this.#sayWants(attempt);
+        if (this.mine.audioMuted) attempt.mute('audio', true);
+        if (this.mine.videoMuted) attempt.mute('video', true);
+        if (this.#wants.length > 0) attempt.want(this.#wants);
     }
 
-    #offer(attempt: Attempt, signal: Extract<BridgeSignal, { readonly kind: 'offer' }>): void {
-        const { generation, version, sdp } = signal;
-        attempt.waiting = false;
-        if (version === attempt.version) {
-            // It was said again, since the answer was lost.
-            if (attempt.answer !== null) this.#signal(attempt.answer);
+    #gone(attempt: Attempt, device: DeviceId, why: GoneWhy, nowMs: number): void {
+        this.rights.waiting.delete(device);
+        if (device !== this.me) {
+            attempt.gone(device);
             return;
         }
-        if (version < attempt.version) return;
-        attempt.version = version;
-        attempt.answer = null;
-        this.#effects.push({ do: 'offer', generation, version, sdp });
-    }
-
-    #seat(attempt: Attempt, signal: Extract<BridgeSignal, { readonly kind: 'slot' }>): void {
-        const { participant, audioMid, videoMid } = signal;
-        this.waiting.delete(participant.device);
-        const seat = this.#known(attempt, participant);
-        attempt.seats.set(participant.device, { ...seat, audioMid, videoMid });
-        this.#effects.push({ do: 'places', generation: attempt.generation });
-    }
-
-    #known(attempt: Attempt, participant: Participant): Seat {
-        const known = attempt.seats.get(participant.device);
-        const seat: Seat = {
-            audioMid: '',
-            videoMid: '',
-            paused: PausedWhy.flowing,
-            lines: 0,
-            alarm: '',
-            ...known,
-            participant,
-        };
-        attempt.seats.set(participant.device, seat);
-        return seat;
-    }
-
-    #gone(
-        attempt: Attempt,
-        { device, why }: { readonly device: DeviceId; readonly why: GoneWhy },
-        nowMs: number,
-    ): void {
-        this.waiting.delete(device);
-        if (device === this.me) {
-            if (attempt !== this.#current) return;
-            if (why === GoneWhy.ended) this.#end('ended', 'over', nowMs);
-            else if (why === GoneWhy.removed)
-                this.#end('ended', this.phase === 'waiting' ? 'not_admitted' : 'removed', nowMs);
-            else this.failed(attempt.generation, nowMs);
-            return;
-        }
-        if (attempt.seats.delete(device))
-            this.#effects.push({ do: 'places', generation: attempt.generation });
+        if (attempt !== this.#current) return;
+        if (why === GoneWhy.ended) this.#end('ended', 'over', nowMs);
+        else if (why === GoneWhy.removed)
+            this.#end('ended', this.phase === 'waiting' ? 'not_admitted' : 'removed', nowMs);
+        else this.failed(attempt.generation, nowMs);
     }
 
     #denied(attempt: Attempt, error: number, retryMs: number, nowMs: number): void {
@@ -484,18 +351,8 @@ export class CallMachine {
     /** Numbers rise over reloads too, by the clock. */
     #begin(nowMs: number): Attempt {
         this.#generation = Math.max(this.#generation + 1, Math.floor(nowMs));
-        const attempt: Attempt = {
-            generation: this.#generation,
-            beganMs: nowMs,
-            saidMs: nowMs,
-            welcomed: false,
-            waiting: false,
-            version: -1,
-            answer: null,
-            connectedMs: null,
-            seats: new Map(),
-        };
-        this.#sayJoin(attempt, nowMs);
+        const attempt = new Attempt(this.#generation, nowMs, (effect) => this.#effects.push(effect));
+        attempt.join(this.mine, nowMs);
         return attempt;
     }
 
@@ -504,7 +361,7 @@ export class CallMachine {
         if (this.#next !== null || nowMs < this.#nextNotBeforeMs) return;
         if (this.#current?.connectedMs == null) {
             // There is nothing to show: it simply begins anew.
-            if (this.#current !== null) this.#close(this.#current);
+            this.#current?.close();
             this.#current = this.#begin(nowMs);
             return;
         }
@@ -519,20 +376,16 @@ export class CallMachine {
         this.#next = null;
         if (old !== null) {
             // It may have to be told: a bridge that empties itself waits for it.
-            this.#signal({ kind: 'leave', generation: old.generation });
-            this.#close(old);
+            old.leave();
+            old.close();
         }
         this.#alive(nowMs);
-        this.#effects.push({ do: 'places', generation: this.#current.generation });
+        this.#current.tellPlaces();
     }
 
     #dropNext(): void {
-        if (this.#next !== null) this.#close(this.#next);
+        this.#next?.close();
         this.#next = null;
-    }
-
-    #close(attempt: Attempt): void {
-        this.#effects.push({ do: 'close', generation: attempt.generation });
     }
 
     #alive(nowMs: number): void {
@@ -546,33 +399,7 @@ export class CallMachine {
         if (this.#current === null || this.#next !== null) return;
         if (this.#restartMs !== null && nowMs - this.#restartMs < RESTART_MS) return;
         this.#restartMs = nowMs;
-        this.#signal({ kind: 'restart_ice', generation: this.#current.generation });
-    }
-
-    #change(attempt: Attempt, device: DeviceId, change: (seat: Seat) => Seat): void {
-        const seat = attempt.seats.get(device);
-        if (seat !== undefined) attempt.seats.set(device, change(seat));
-    }
-
-    // ---- saying
-
-    #sayJoin(attempt: Attempt, nowMs: number): void {
-        attempt.saidMs = nowMs;
-        const { person, signs } = this.mine;
-        this.#signal({ kind: 'join', generation: attempt.generation, person, signs });
-    }
-
-    #sayMuted({ generation }: Attempt, media: 'audio' | 'video'): void {
-        const muted = media === 'audio' ? this.mine.audioMuted : this.mine.videoMuted;
-        this.#signal({ kind: 'mute', generation, media: MediaKind[media], muted });
-    }
-
-    #sayWants({ generation }: Attempt): void {
-        this.#signal({ kind: 'want', generation, pictures: this.#wants });
-    }
-
-    #signal(signal: ClientSignal): void {
-        this.#effects.push({ do: 'signal', signal });
+        this.#current.restart();
     }
 
     #stand(phase: CallPhase, why: CallWhy, nowMs: number): void {
@@ -583,10 +410,10 @@ export class CallMachine {
     }
 
     #end(phase: 'ended' | 'failed', why: CallWhy, nowMs: number): void {
-        for (const attempt of this.#attempts()) this.#close(attempt);
+        for (const attempt of this.#attempts()) attempt.close();
         this.#current = null;
         this.#next = null;
-        this.waiting.clear();
+        this.rights.waiting.clear();
         this.#stand(phase, why, nowMs);
         this.#effects.push({ do: 'stop' });
     }

@@ -1,4 +1,4 @@
-/** A call whose view stands elsewhere, and changes as a whole: each field of it, for who shows one. */
+/** A call whose view stands elsewhere: each field of it, for who shows one. */
 import type { CallView } from './call';
 
 /** No call was opened. */

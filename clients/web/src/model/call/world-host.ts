@@ -3,7 +3,7 @@ import type { ConsultId, DeviceId, MemberId } from '~/protocol/ids';
 import type { Engine } from '../engine';
 import type { World } from '../world.svelte';
 import type { CallPart, ConsentView } from './call';
-import type { CallHost } from './call.svelte';
+import type { CallHost } from './call-host';
 
 type Seen = Pick<World, 'me' | 'link' | 'clock' | 'consults' | 'channels' | 'consents' | 'units' | 'onVideo'>;
 

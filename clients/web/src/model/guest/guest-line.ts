@@ -13,7 +13,7 @@ import type { Bytes } from '~/protocol/bytes';
 import type { ConsultId, DeviceId } from '~/protocol/ids';
 import type { VideoTold } from '~/protocol/messages';
 import type { CallPart, ConsentView } from '../call/call';
-import type { CallHost } from '../call/call.svelte';
+import type { CallHost } from '../call/call-host';
 import type { CallCommands } from '../call/commands';
 import type { SeatedRoom } from './seated-room';
 
