@@ -209,6 +209,8 @@ class Bridge:
                     self._unlink(hall, effect)
                 case r.Hush():
                     self._hush(hall, effect)
+                case r.Retell():
+                    self._retell(hall, effect.device)
                 case r.Keep():
                     self._keep(hall)
                 case r.Forget():
@@ -332,6 +334,11 @@ class Bridge:
                 slot.pause(PausedWhy.MUTED)
             elif slot.why is PausedWhy.MUTED:
                 slot.resume(now_s)
+
+    def _retell(self, hall: Hall, device: DeviceId) -> None:
+        peer = hall.peers.get(device)
+        if peer is not None:
+            peer.retell()
 
     def _keep(self, hall: Hall) -> None:
         room = hall.room

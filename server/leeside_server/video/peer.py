@@ -303,6 +303,11 @@ class Peer:
         self._said = said
         return said
 
+    def retell(self) -> None:
+        """What was said of its link may be lost: the next looks say it again."""
+        self._said = None
+        self.receiver.retell()
+
     # ---- its end
 
     async def close(self) -> None:

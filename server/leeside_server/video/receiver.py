@@ -91,6 +91,10 @@ class Receiver:
         """Another picture, or none, is behind this line from now on."""
         self._said.pop(mid, None)
 
+    def retell(self) -> None:
+        """What was told of the pictures may be lost."""
+        self._said.clear()
+
     def _demand(self, picture: Slot, publisher: Member, wanted: int | None, most_lines: int) -> Demand:
         track = picture.track
         living = [] if track is None else [layer for layer in track.layers.values() if layer.alive]

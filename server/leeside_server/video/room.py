@@ -94,6 +94,12 @@ class Hush(msgspec.Struct, frozen=True):
     muted: bool
 
 
+class Retell(msgspec.Struct, frozen=True):
+    """Say anew to this member how their link is and what comes of each picture: what was said may be lost."""
+
+    device: DeviceId
+
+
 class Keep(msgspec.Struct, frozen=True):
     """What the room must not forget has changed (`Room.kept`)."""
 
@@ -102,7 +108,7 @@ class Forget(msgspec.Struct, frozen=True):
     """The room has been empty for long enough."""
 
 
-Effect: TypeAlias = Tell | Open | Reoffer | Accept | Shut | Link | Unlink | Hush | Keep | Forget
+Effect: TypeAlias = Tell | Open | Reoffer | Accept | Shut | Link | Unlink | Hush | Retell | Keep | Forget
 
 
 # ---- who is there
@@ -201,7 +207,7 @@ class Room:
                 return self._want(member, signal)
             case s.RestartIce():
                 # Credentials of a TURN server last for minutes: a new path may need new ones, and then the node gave some.
-                fresh: list[Effect] = [self._welcome(member, now_ms)] if ticket.turn else []
+                fresh = [self._welcome(member, now_ms), *self._queue_for(member)] if ticket.turn else []
                 return [*fresh, Reoffer(device, anew=True)]
             case s.Admit():
                 return self._admit(member, signal, now_ms)
@@ -227,12 +233,14 @@ class Room:
         return self._enter(Member(ticket, join, now_ms), now_ms)
 
     def _repeat(self, member: Member, ticket: Ticket, join: s.Join, now_ms: int) -> list[Effect]:
-        """The same join again: its answers may be lost. What its camera shows may have changed, and the others hear that."""
+        """The same join again: its answers may be lost, or its socket was, and all that was said meanwhile. What its camera shows
+        may have changed, and the others hear that."""
         before = member.told
         member.describe(ticket, join)
         others = self._others(member.device)
         effects: list[Effect] = [self._welcome(member, now_ms), Reoffer(member.device, anew=False)]
         effects += [self._slot(member, other) for other in others]
+        effects += [*self._queue_for(member), Retell(member.device)]
         if member.told != before:
             effects += [self._slot(other, member) for other in others]
         return effects
@@ -257,22 +265,18 @@ class Room:
         self._empty_since_s = None
         effects: list[Effect] = [self._welcome(member, now_ms), Open(member.device, member.generation)]
         self.members[member.device] = member
-        effects += self._placed(member)
-        if member.ticket.admits:
-            effects += [
-                self._tell(member, s.Waiting(member.generation, each.told)) for each in self.waiting.values()
-            ]
-        return effects
+        return effects + self._placed(member) + self._queue_for(member)
 
     def _come_back(self, member: Member, ticket: Ticket, join: s.Join, now_ms: int) -> list[Effect]:
         member.take(ticket, join)
         effects: list[Effect] = [self._welcome(member, now_ms), Open(member.device, member.generation)]
-        effects += self._placed(member)
-        if member.ticket.admits:
-            effects += [
-                self._tell(member, s.Waiting(member.generation, each.told)) for each in self.waiting.values()
-            ]
-        return effects
+        return effects + self._placed(member) + self._queue_for(member)
+
+    def _queue_for(self, member: Member) -> list[Effect]:
+        """Tell somebody who may admit who waits."""
+        if not member.ticket.admits:
+            return []
+        return [self._tell(member, s.Waiting(member.generation, each.told)) for each in self.waiting.values()]
 
     def _placed(self, member: Member) -> list[Effect]:
         """Tell and link a member and all others, both ways."""
@@ -307,8 +311,9 @@ class Room:
         return effects
 
     def _want(self, member: Member, signal: s.Want) -> list[Effect]:
-        """What it shows decides what its link is shared out for, the next time that is done."""
-        member.lines = {device: lines for device, lines in signal.pictures if device in self.members}
+        """What it shows decides what its link is shared out for, the next time that is done. A wish holds also for who comes
+        later, or again: it is not said a second time."""
+        member.lines = dict(signal.pictures)
         return []
 
     def _admit(self, member: Member, signal: s.Admit, now_ms: int) -> list[Effect]:
@@ -367,7 +372,6 @@ class Room:
             return []
         for other in hearers:
             pair = other.pairs.pop(device, None)
-            other.lines.pop(device, None)
             if pair is not None:
                 effects.append(Unlink(other.device, pair))
             effects.append(self._tell(other, s.Gone(other.generation, device, why)))

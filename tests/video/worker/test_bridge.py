@@ -134,6 +134,19 @@ async def test_who_joins_anew_is_heard_in_the_same_place() -> None:
         assert len(world.bridge.halls[ROOM].peers) == 2
 
 
+async def test_who_joins_again_on_another_socket_hears_again_how_it_is() -> None:
+    async with bridge() as world:
+        ana, _ = await world.joined(ANA), await world.joined(BEN, ssrc=41)
+        await until(lambda: bool(ana.told(s.Quality)))
+        path = world.bridge.halls[ROOM].peers[DeviceId(ANA)]
+        ana.heard.clear()
+        ana.join()
+        await until(lambda: bool(ana.told(s.Welcome) and ana.told(s.Slot) and ana.told(s.Quality)))
+        # The path stands, and so does its offer.
+        assert world.bridge.halls[ROOM].peers[DeviceId(ANA)] is path
+        assert not ana.told(s.Offer)
+
+
 async def test_a_muted_sound_is_passed_on_to_nobody() -> None:
     async with bridge() as world:
         ana, ben = await world.joined(ANA), await world.joined(BEN, ssrc=41)

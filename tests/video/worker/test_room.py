@@ -84,6 +84,31 @@ def test_a_repeated_join_is_answered_again_and_changes_nothing() -> None:
     assert not world.told(ANA, s.Slot)
 
 
+def test_who_lost_their_socket_hears_all_of_it_again() -> None:
+    world = World()
+    world.join(ANA, BEN, EVE)
+    # Ben's socket was lost when Eve came to wait, and when a colleague of Ana's came in.
+    world.join(colleague := DeviceId(b"c" * 16))
+    world.say(BEN, s.Join(1))
+    (welcome,) = world.told(BEN, s.Welcome)
+    assert [each.device for each in welcome.participants] == [ANA, colleague]
+    assert [slot.participant.device for slot in world.told(BEN, s.Slot)] == [ANA, colleague]
+    assert [word.participant.device for word in world.told(BEN, s.Waiting)] == [EVE]
+    assert world.done(r.Retell) == [r.Retell(BEN)]
+
+
+def test_a_wish_holds_for_who_comes_later_and_again() -> None:
+    world = World()
+    world.join(ANA)
+    world.say(ANA, s.Want(1, ((BEN, 180),)))
+    member = world.room.members[ANA]
+    world.join(BEN)
+    assert member.lines.get(BEN) == 180
+    world.say(BEN, s.Leave(1))
+    world.join(BEN)
+    assert member.lines.get(BEN) == 180
+
+
 def test_a_repeated_join_may_say_what_the_camera_shows_now() -> None:
     world = World()
     world.join(ANA, BEN)

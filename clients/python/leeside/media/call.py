@@ -265,16 +265,20 @@ class Call:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(CONSENT_S):
                         event = await feed.next()
-                    if (
-                        isinstance(event, Link)
-                        and event.status.state is LinkState.ONLINE
-                        and self._leg is not None
-                    ):
-                        # The bridge answers on the newest socket that spoke.
+                    if isinstance(event, Link) and event.status.state is LinkState.ONLINE:
                         with suppress(Offline):
-                            await self._say(s.Want(self._leg.generation, ()))
+                            await self._linked()
         finally:
             feed.close()
+
+    async def _linked(self) -> None:
+        """There is another socket: what the bridge said without one is lost, and is said again to who joins again."""
+        for leg in (self._leg, self._next):
+            if leg is not None and self.phase not in (Phase.OVER, Phase.REFUSED):
+                await self._say(s.Join(leg.generation, self._join.person, self._join.signs))
+        if self._leg is not None and self.speaking is not None:
+            for media in MediaKind:
+                await self._say(s.Mute(self._leg.generation, media, media in self.speaking.muted))
 
     async def _notify(self) -> None:
         async with self._changed:
@@ -419,9 +423,21 @@ class Call:
     def _go(self, leg: Leg, gone: s.Gone) -> None:
         self.waiting.pop(gone.device, None)
         if gone.device == self._inside.device:
-            self._over(gone.why)
+            if gone.why is s.GoneWhy.LOST:
+                self._lose(leg)
+            else:
+                self._over(gone.why)
         elif leg.gone(gone.device):
             self._showing.restart(gone.device)
+
+    def _lose(self, leg: Leg) -> None:
+        """The bridge gave this leg up; the seat is asked for again."""
+        if leg is self._next:
+            self._next = None
+            self._again_s = _now_s() + RETRY_S
+            self._begin(leg.close())
+        else:
+            self._moving = True
 
     def _look_who_is_there(self) -> None:
         for device in self.participants:

@@ -110,8 +110,9 @@ class Leg:
     # ---- who is there
 
     def welcome(self, participants: Iterable[Participant], turn: tuple[TurnServer, ...]) -> None:
-        """Who is in the room."""
+        """Who is in the room, and nobody else."""
         self.participants = {each.device: each for each in participants}
+        self.places = {mid: device for mid, device in self.places.items() if device in self.participants}
         self.turn = turn
 
     def show(self, slot: Slot) -> None:
