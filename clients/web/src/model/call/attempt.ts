@@ -131,7 +131,7 @@ export class Attempt {
         const isFirst = !this.welcomed;
         this.welcomed = true;
         this.waiting = waiting;
-        for (const participant of participants) this.#known(participant);
+        this.#meet(participants);
         if (isFirst) this.ask({ do: 'open', generation: this.generation, turn });
     }
 
@@ -178,6 +178,14 @@ export class Attempt {
 
     #say(signal: ClientSignal): void {
         this.ask({ do: 'signal', signal });
+    }
+
+    /** These are there, and nobody else. */
+    #meet(participants: readonly Participant[]): void {
+        const there = new Set(participants.map(({ device }) => device));
+        const gone = [...this.#seats.keys()].filter((device) => !there.has(device));
+        for (const device of gone) this.gone(device);
+        for (const participant of participants) this.#known(participant);
     }
 
     #known(participant: Participant): Seat {

@@ -10,6 +10,8 @@ export interface CallHost {
     /** The server's clock. */
     readonly nowMs: number;
     readonly online: boolean;
+    /** Since when the socket stands, by this device's clock; 0: there is none. Another one has another time. */
+    readonly linkedMs: number;
     memberOf(device: DeviceId): MemberId | null;
     /** What this device is in the consult; null: it has no part in its call. */
     partOf(consult: ConsultId): CallPart | null;

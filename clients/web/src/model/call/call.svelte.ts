@@ -44,7 +44,7 @@ export class Call extends ShownCall implements CallModel {
     #chosen = false;
     readonly #wants = new SvelteMap<DeviceId, number>();
     #stopTick: () => void = () => undefined;
-    #wasOnline = true;
+    #linkedMs = 0;
     #consentHeld = true;
 
     constructor(
@@ -117,7 +117,7 @@ export class Call extends ShownCall implements CallModel {
         const { host } = this;
         this.#chosen = false;
         this.#consentHeld = true;
-        this.#wasOnline = host.online;
+        this.#linkedMs = host.linkedMs;
         this.#live.begin();
         this.#paths = new CallPaths(
             this.door.seal((port) => host.engine.videoKeys(consult, port)),
@@ -253,9 +253,10 @@ export class Call extends ShownCall implements CallModel {
     #tick(): void {
         const machine = this.#machine;
         if (machine === null) return;
-        const { nowMs, online } = this.host;
-        if (online && !this.#wasOnline) machine.linked(nowMs);
-        this.#wasOnline = online;
+        const { nowMs, linkedMs } = this.host;
+        // A socket that was lost for less than a tick is another one all the same.
+        if (linkedMs !== 0 && linkedMs !== this.#linkedMs) machine.linked(nowMs);
+        if (linkedMs !== 0) this.#linkedMs = linkedMs;
         machine.tick(nowMs);
         this.#watchConsent(machine);
         this.#done();

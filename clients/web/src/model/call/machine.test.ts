@@ -25,6 +25,7 @@ const lee: Participant = {
     audioMuted: false,
     videoMuted: false,
 };
+const boss: Participant = { ...lee, device: deviceId(5), part: Part.supervisor };
 
 /** What was to be done since the last look, in short. */
 function done(): string[] {
@@ -122,9 +123,9 @@ describe('joining', () => {
 
     it('answers an offer that is said again with the same answer, and does not open a second path', () => {
         live();
-        machine.hear(welcome(T0), T0 + 1);
+        machine.hear(welcome(T0, { participants: [lee] }), T0 + 1);
         machine.hear(offer(T0, 0), T0 + 1);
-        expect(done()).toEqual(['answer 0']);
+        expect(done()).toEqual(['mute 0', 'mute 0', 'want 0', 'answer 0']);
         machine.hear(offer(T0, 1), T0 + 2);
         expect(done()).toEqual(['offer 0 v1']);
         machine.hear(offer(T0, 0), T0 + 3);
@@ -275,12 +276,23 @@ describe('a path', () => {
         expect(done()).toEqual(['restart_ice 0']);
     });
 
-    it('stands while the socket is lost, and speaks as soon as there is another', () => {
+    it('stands while the socket is lost, and asks on the next one for all that was lost with it', () => {
         live();
         machine.want([{ device: LEE, lines: 360 }]);
+        machine.mute('video', true);
         machine.take();
         machine.linked(T0 + 9_000);
-        expect(done()).toEqual(['want 0']);
+        expect(done()).toEqual(['join 0']);
+        // Lee went meanwhile, and somebody else came.
+        machine.hear(welcome(T0, { participants: [boss] }), T0 + 9_100);
+        machine.hear(slot(T0, boss), T0 + 9_100);
+        const said = machine.take().flatMap((effect) => (effect.do === 'signal' ? [effect.signal] : []));
+        expect(said).toEqual([
+            { kind: 'mute', generation: T0, media: MediaKind.audio, muted: false },
+            { kind: 'mute', generation: T0, media: MediaKind.video, muted: true },
+            { kind: 'want', generation: T0, pictures: [{ device: LEE, lines: 360 }] },
+        ]);
+        expect(machine.seats.map(({ participant }) => participant.device)).toEqual([boss.device]);
         expect(machine.phase).toBe('live');
     });
 });
@@ -311,7 +323,6 @@ describe('people', () => {
         machine = new CallMachine(ME);
         live(Part.psychiatrist);
         expect(machine.rights.admits).toBe(true);
-        const boss = { ...lee, device: deviceId(5), part: Part.supervisor };
         machine.hear({ kind: 'waiting', generation: T0, participant: boss }, T0);
         expect([...machine.rights.waiting.values()]).toEqual([boss]);
         machine.admit(boss.device);

@@ -174,12 +174,9 @@ export class CallMachine {
         }
     }
 
-    /** There is a socket again: whatever the bridge says comes to the one that spoke last. */
+    /** There is another socket: the bridge says on it again what was lost without one, and hears again what may not have come. */
     linked(nowMs: number): void {
-        for (const attempt of this.#attempts()) {
-            if (attempt.welcomed && !attempt.waiting) attempt.want(this.#wants);
-            else attempt.join(this.mine, nowMs);
-        }
+        for (const attempt of this.#attempts()) attempt.join(this.mine, nowMs);
     }
 
     alarm(generation: number, mid: string, alarm: Exclude<MediaAlarm, ''>): void {
@@ -289,14 +286,19 @@ export class CallMachine {
         signal: Extract<BridgeSignal, { readonly kind: 'welcome' }>,
         nowMs: number,
     ): void {
+        const isFirst = !attempt.welcomed;
         this.rights.restricted = signal.restricted;
+        // Who waits is said behind it.
+        this.rights.waiting.clear();
         attempt.welcome(signal);
         if (attempt === this.#current && this.phase === 'joining' && signal.waiting)
             this.#stand('waiting', '', nowMs);
         if (signal.waiting) return;
-        if (this.mine.audioMuted) attempt.mute('audio', true);
-        if (this.mine.videoMuted) attempt.mute('video', true);
-        if (this.#wants.length > 0) attempt.want(this.#wants);
+        const { audioMuted, videoMuted } = this.mine;
+        // Nobody is muted at first; later the bridge may have missed that somebody is not any more.
+        if (audioMuted || !isFirst) attempt.mute('audio', audioMuted);
+        if (videoMuted || !isFirst) attempt.mute('video', videoMuted);
+        if (this.#wants.length > 0 || !isFirst) attempt.want(this.#wants);
     }
 
     #gone(attempt: Attempt, device: DeviceId, why: GoneWhy, nowMs: number): void {

@@ -27,6 +27,10 @@ export class WorldHost implements CallHost {
         return this.world.link.state === 'online';
     }
 
+    get linkedMs(): number {
+        return this.online ? this.world.link.sinceMs : 0;
+    }
+
     memberOf(device: DeviceId): MemberId | null {
         for (const { readers } of this.world.channels.values()) {
             const reader = readers.find((one) => one.device === device);

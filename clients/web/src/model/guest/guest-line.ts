@@ -82,6 +82,10 @@ export class GuestLine implements CallHost {
         return this.connection.online;
     }
 
+    get linkedMs(): number {
+        return this.online ? this.connection.status.sinceMs : 0;
+    }
+
     memberOf(): null {
         return null;
     }
