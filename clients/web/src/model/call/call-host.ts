@@ -17,6 +17,7 @@ export interface CallHost {
     partOf(consult: ConsultId): CallPart | null;
     /** False: this device reads no log, and goes by the bridge's word alone. */
     readonly readsConsent: boolean;
+    /** The newest, as it is now; a signal, also of its time running out. */
     consentOf(consult: ConsultId): ConsentView | null;
     /** `body` null: a signal was not passed on, for the reason `code`. */
     onVideo(listen: (consult: ConsultId, body: Uint8Array | null, code: number) => void): () => void;

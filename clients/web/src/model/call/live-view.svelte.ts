@@ -36,7 +36,9 @@ export class LiveView implements CallView {
     modeWhy = $state.raw<ModeWhy>('');
     up = $state.raw<Grade>(3);
     down = $state.raw<Grade>(3);
-    readonly consent: ConsentView | null = $derived.by(() => this.#consentNow());
+    readonly consent: ConsentView | null = $derived.by(() =>
+        this.consult === null ? null : this.host.consentOf(this.consult),
+    );
     #ladder = new ModeLadder();
 
     constructor(
@@ -120,11 +122,5 @@ export class LiveView implements CallView {
         if (!samePeople(people, this.participants)) this.participants = people;
         const waiting = [...rights.waiting.values()].map((one) => personOf(one, memberOf)).sort(byPlace);
         if (!samePeople(waiting, this.waiting)) this.waiting = waiting;
-    }
-
-    #consentNow(): ConsentView | null {
-        const consent = this.consult === null ? null : this.host.consentOf(this.consult);
-        const over = consent?.state === 'in_force' && consent.expiresMs <= this.host.nowMs;
-        return over ? { ...consent, state: 'over' } : consent;
     }
 }

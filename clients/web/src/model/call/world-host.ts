@@ -52,7 +52,10 @@ export class WorldHost implements CallHost {
 
     consentOf(id: ConsultId): ConsentView | null {
         const channel = this.world.consults.get(id)?.channel ?? null;
-        return channel === null ? null : (this.world.consents.get(channel) ?? null);
+        const consent = channel === null ? undefined : this.world.consents.get(channel);
+        if (consent === undefined) return null;
+        const isOver = consent.state === 'in_force' && consent.expiresMs <= this.world.clock.nowMs;
+        return isOver ? { ...consent, state: 'over' } : consent;
     }
 
     onVideo(listen: (consult: ConsultId, body: Uint8Array | null, code: number) => void): () => void {
