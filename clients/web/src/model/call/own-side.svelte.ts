@@ -28,6 +28,8 @@ export class OwnSide {
     twoCameras = $state.raw(false);
     camera: Camera = 'front';
     #media: OwnMedia | null = null;
+    /** Counts what was asked of them: what opens after something else was is shut again. */
+    #asked = 0;
     #stopLevel: () => void = () => undefined;
 
     constructor(private readonly door: MediaDoor) {}
@@ -40,17 +42,26 @@ export class OwnSide {
         return this.#media?.video != null;
     }
 
-    /** False: nothing could be opened, and `trouble` says why; what was open before is as it was, but for its picture. */
+    /**
+     * False: nothing could be opened, and `trouble` says why; what was open before is as it was, but for its picture. Or it was
+     * ended, or asked for again, while the browser asked the person.
+     */
     async open(camera: Camera): Promise<boolean> {
+        this.#asked += 1;
+        const asked = this.#asked;
         const before = this.#media;
         // Few phones let two cameras be open at once.
         before?.video?.stop();
         const opened = await this.door.open(camera, true);
+        if (asked !== this.#asked) {
+            if ('stream' in opened) stop(opened);
+            return false;
+        }
         if ('trouble' in opened) {
             this.trouble = opened.trouble;
             return false;
         }
-        for (const track of before?.stream.getTracks() ?? []) track.stop();
+        if (before !== null) stop(before);
         this.trouble = 'none';
         this.#media = opened;
         this.camera = camera;
@@ -80,7 +91,8 @@ export class OwnSide {
     /** Camera and microphone off. */
     end(): void {
         this.quiet();
-        for (const track of this.#media?.stream.getTracks() ?? []) track.stop();
+        this.#asked += 1;
+        if (this.#media !== null) stop(this.#media);
         this.#media = null;
         this.stream = null;
         this.level = 0;
@@ -103,6 +115,10 @@ export class OwnSide {
             peer.setLayers(layers);
         }
     }
+}
+
+function stop({ stream }: OwnMedia): void {
+    for (const track of stream.getTracks()) track.stop();
 }
 
 function shorterSide(video: MediaStreamTrack | null): number {
