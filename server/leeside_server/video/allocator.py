@@ -1,17 +1,20 @@
 """Which pictures a receiver gets, and how large, for what its link carries.
 
 Sound is paid first, for every stream. What is left buys pictures in steps, and the steps stand in one order: first the
-smallest picture of everybody, in order of importance; then the next size of everybody; and so on. The budget buys the
-steps from the first on and stops at the first that it cannot pay. So more budget never makes any picture smaller, and
-nobody's picture is bought before that of somebody who matters more.
+smallest picture of everybody, in order of importance; then the next size of everybody; and so on. A picture that comes in
+one dear size waits, where its seat is a minor one, until those who matter more have theirs as large. What is not to be
+paid is passed over: a whole picture alone, so that what it leaves shows somebody else; a larger size with all larger
+sizes after it, so that nobody grows past somebody who matters more.
 
-Downward at once, because a link that is sent too much loses sound as well. Upward only when the budget held the step and
-a margin for two seconds on end; and when a step up did not last, the next try waits twice as long.
+Downward at once, because a link that is sent too much loses sound as well; but a picture that flows is not paused while
+nothing was seen to speak against the link: then the budget is only what is known yet. Upward when the budget held the step
+and a margin for two seconds on end, and sooner on a link that has never failed; when a step up did not last, the next try
+waits twice as long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -28,6 +31,8 @@ USUAL_BPS: Final = {180: 120_000, 360: 350_000, 720: 1_200_000}
 MARGIN: Final = 1.15
 """A step up must leave so much of its own price as room."""
 RIPE_S: Final = 2.0
+FRESH_RIPE_S: Final = 0.4
+"""Where there is ample room, and no step was ever taken back."""
 LASTS_S: Final = 15.0
 """A step up that is taken back sooner was a mistake."""
 LONGEST_RIPE_S: Final = 32.0
@@ -37,6 +42,10 @@ PEAK_FADES_S: Final = 10.0
 """A larger one follows its rate up at once, and down over so long: after a key frame an encoder sends less for a while."""
 AMPLE: Final = 1.5
 """Where so many times the price is there, earlier mistakes say nothing."""
+DEAR_BPS: Final = (180_000, 600_000)
+"""What costs more than this is reckoned as a second size, or a third, though it is the first of its picture."""
+PRINCIPALS: Final = frozenset((Part.RESPONDER, Part.PSYCHIATRIST))
+"""Whose first picture waits for nobody's larger one, whatever it costs."""
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -73,11 +82,15 @@ class Allocation(msgspec.Struct, frozen=True):
     `Bandwidth.want`."""
 
 
-class _Step(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True):
+    """What can be bought: a picture, or the next size of it."""
+
     mid: str
     lines: int
     bps: float
     """More than the step before it of the same picture."""
+    level: int
+    """0: somebody's smallest picture; then by size."""
     first: bool
     """The smallest of its picture."""
 
@@ -97,33 +110,57 @@ def useful(demand: Demand) -> tuple[Layer, ...]:
     return demand.layers[:enough]
 
 
-def steps(demands: Sequence[Demand]) -> list[_Step]:
+def steps(demands: Sequence[Demand]) -> list[Step]:
     """What can be bought, in the one order in which it is."""
-    ladders = [(demand, useful(demand)) for demand in demands]
-    ordered: list[_Step] = []
-    for rung in range(max((len(layers) for _, layers in ladders), default=0)):
-        # The smallest picture of an interpreter who signs is bought before all others, and so is never the first to go.
-        # Larger pictures are for the person first.
-        ranked = sorted(
-            (pair for pair in ladders if rung < len(pair[1])),
-            key=lambda pair: (rung > 0 or not pair[0].signs, not pair[0].person, pair[0].part, pair[0].mid),
-        )
-        for demand, layers in ranked:
-            before = price(layers[rung - 1]) if rung else 0.0
-            ordered.append(
-                _Step(demand.mid, layers[rung].lines, max(0.0, price(layers[rung]) - before), first=not rung),
-            )
-    return ordered
+    ranked: list[tuple[tuple[int, bool, bool, Part, str], Step]] = []
+    for demand in demands:
+        before_bps = 0.0
+        layers = useful(demand)
+        lowest = _lowest_level(demand, layers[0]) if layers else 0
+        for rung, layer in enumerate(layers):
+            level = lowest + rung
+            step = Step(demand.mid, layer.lines, max(0.0, price(layer) - before_bps), level, first=not rung)
+            # The smallest picture of an interpreter who signs is bought before all others, and so is never the first to
+            # go. Larger pictures are for the person first.
+            signs = demand.signs and not level
+            ranked.append(((level, not signs, not demand.person, demand.part, demand.mid), step))
+            before_bps = price(layer)
+    return [step for _, step in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def affordable(ordered: Sequence[_Step], budget_bps: float) -> int:
-    """How many of the steps, from the first on, this budget pays."""
-    spent = 0.0
-    for count, step in enumerate(ordered):
-        spent += step.bps
-        if spent > budget_bps:
-            return count
-    return len(ordered)
+def _lowest_level(demand: Demand, smallest: Layer) -> int:
+    if demand.person or demand.signs or demand.part in PRINCIPALS:
+        return 0
+    return sum(price(smallest) > bps for bps in DEAR_BPS)
+
+
+def bought(
+    ordered: Sequence[Step],
+    budget_bps: float,
+    held: Collection[Step] | None = None,
+    granted: Collection[Step] = (),
+) -> list[Step]:
+    """The steps that this budget pays. Those that are not `held` (None: all are) must leave a margin; the `granted` are
+    bought whatever they cost."""
+    spent_bps = 0.0
+    paid: list[Step] = []
+    closed: set[str] = set()
+    new_may_grow = held_may_grow = True
+    for step in ordered:
+        if step.mid in closed:
+            continue
+        new = held is not None and step not in held
+        cost_bps = step.bps * (MARGIN if new else 1.0)
+        may = not step.level or (new_may_grow if new else held_may_grow)
+        if step in granted or (may and spent_bps + cost_bps <= budget_bps):
+            spent_bps += cost_bps
+            paid.append(step)
+            continue
+        closed.add(step.mid)
+        if not step.first:
+            new_may_grow = False
+            held_may_grow = held_may_grow and new
+    return paid
 
 
 class Allocator:
@@ -139,24 +176,35 @@ class Allocator:
         self._ripens_s: float | None = None
         """Since when the budget has held a step more, on end."""
         self._ripe_s = RIPE_S
+        self._fresh_ripe_s = FRESH_RIPE_S
+        """Where there is ample room."""
         self._rose_s: float | None = None
         """When the last step up was made that was not taken back."""
 
     def allocate(
-        self, budget_bps: float, audio_streams: int, demands: Sequence[Demand], now_s: float
+        self,
+        budget_bps: float,
+        audio_streams: int,
+        demands: Sequence[Demand],
+        now_s: float,
+        *,
+        proven: bool = True,
     ) -> Allocation:
-        """Share `budget_bps` among `audio_streams` of sound and these pictures."""
+        """Share `budget_bps` among `audio_streams` of sound and these pictures. Not `proven`: the link was never seen to
+        be full, and may well carry more."""
         ordered = steps(self._priced(demands, now_s))
         sound_bps = AUDIO_BPS * audio_streams
-        paid = ordered[: affordable(ordered, budget_bps - sound_bps)]
+        left_bps = budget_bps - sound_bps
         if self._asked_for_more(demands):
             # Somebody has made a picture larger and looks at it: that is no estimate that could be a mistake.
             self._ripens_s = float("-inf")
-        kept = [step for step in paid if self._has(step)]
-        if any(step.mid in self._held and self._has(step) for step in ordered[len(paid) :]):
+        held = [step for step in ordered if self._has(step)]
+        granted = () if proven else [step for step in held if step.first and self._held.get(step.mid)]
+        kept = bought(held, left_bps, granted=granted)
+        if any(step.mid in self._held and step not in kept for step in held):
             self._fell(now_s)
         else:
-            kept = self._rise(kept, paid, budget_bps - sound_bps, now_s)
+            kept = self._rise(kept, bought(ordered, left_bps, kept, granted), left_bps, now_s)
         lines = {demand.mid: 0 for demand in demands}
         for step in kept:
             lines[step.mid] = max(lines[step.mid], step.lines)
@@ -170,6 +218,12 @@ class Allocator:
             audio_only=bool(ordered) and not kept,
             wanted_bps=sound_bps + AMPLE * _cost(ordered) if ordered else 0.0,
         )
+
+    def forget(self, mid: str) -> None:
+        """Another picture is behind this line from now on: it is new."""
+        self._held.pop(mid, None)
+        self._wanted.pop(mid, None)
+        self._prices = {key: bps for key, bps in self._prices.items() if key[0] != mid}
 
     def _priced(self, demands: Sequence[Demand], now_s: float) -> list[Demand]:
         """The demands with the rate that each layer must be expected to have."""
@@ -200,12 +254,12 @@ class Allocator:
         self._prices[mid, layer.lines] = expected_bps
         return expected_bps
 
-    def _has(self, step: _Step) -> bool:
+    def _has(self, step: Step) -> bool:
         """Whether a step is held; the smallest picture of somebody new counts as held: the first waits for nothing."""
         held = self._held.get(step.mid)
         return step.first if held is None else step.lines <= held
 
-    def _remembered(self, smallest: _Step, lines: dict[str, int]) -> int:
+    def _remembered(self, smallest: Step, lines: dict[str, int]) -> int:
         """What of a picture counts as held from now on. Where its size is not sent any more, and the next is too much, it
         is there again as soon as that size is: the link did not fail it."""
         held = self._held.get(smallest.mid, 0)
@@ -221,28 +275,22 @@ class Allocator:
             self._ripe_s = RIPE_S if lasted else min(LONGEST_RIPE_S, self._ripe_s * 2)
         self._rose_s = None
         self._ripens_s = None
+        self._fresh_ripe_s = RIPE_S
 
-    def _rise(self, kept: list[_Step], paid: Sequence[_Step], left_bps: float, now_s: float) -> list[_Step]:
+    def _rise(self, kept: list[Step], affordable: list[Step], left_bps: float, now_s: float) -> list[Step]:
         """The steps to hold now: more than those kept only once that has been affordable, with room, for long enough."""
-        more = list(kept)
-        for step in paid:
-            if step in kept:
-                continue
-            if _cost(kept) + MARGIN * (_cost(more) - _cost(kept) + step.bps) > left_bps:
-                break
-            more.append(step)
-        if len(more) == len(kept):
+        if all(step in kept for step in affordable):
             self._ripens_s = None
             return kept
         if self._ripens_s is None:
             self._ripens_s = now_s
-        ample = left_bps >= AMPLE * _cost(more)
-        if now_s - self._ripens_s < (RIPE_S if ample else self._ripe_s):
+        ample = left_bps >= AMPLE * _cost(affordable)
+        if now_s - self._ripens_s < (self._fresh_ripe_s if ample else self._ripe_s):
             return kept
         self._rose_s = now_s
         self._ripens_s = None
-        return more
+        return affordable
 
 
-def _cost(bought: Sequence[_Step]) -> float:
-    return sum(step.bps for step in bought)
+def _cost(steps_bought: Sequence[Step]) -> float:
+    return sum(step.bps for step in steps_bought)

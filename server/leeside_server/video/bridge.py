@@ -44,6 +44,7 @@ BUSY_RETRY_MS: Final = 5_000
 AGAIN_MS: Final = 500
 """Who comes to a worker that drains was sent a moment before the nodes knew."""
 KEPT_ROOMS: Final = 256
+KEPT_LINKS: Final = 32
 
 _UP_MID: Final = {MediaKind.AUDIO: UP_AUDIO_MID, MediaKind.VIDEO: UP_VIDEO_MID}
 _log = get_logger("leeside.video")
@@ -57,6 +58,8 @@ class Hall:
         self.epoch = epoch
         self.room: Final = room
         self.peers: dict[DeviceId, Peer] = {}
+        self.links: dict[DeviceId, float] = {}
+        """What the links of those carried who have left: for when they come back."""
 
     @property
     def redundant(self) -> bool:
@@ -242,6 +245,9 @@ class Bridge:
 
         down = Downlink(peer, self.buffers.outward, _ssrcs(), peer.bandwidth.feedback, peer.pacer)
         peer.join(Uplink(peer, _nothing, unsealed), down, Receiver(peer.bandwidth, down, paused))
+        known_bps = hall.links.pop(device, None)
+        if known_bps is not None:
+            peer.bandwidth.resume(known_bps)
         hall.peers[device] = peer
         self.counts.joins += 1
         self._offer(hall, peer)
@@ -302,6 +308,10 @@ class Bridge:
         peer = hall.peers.pop(device, None)
         if peer is None:
             return
+        if peer.bandwidth.lasting_bps is not None:
+            hall.links[device] = peer.bandwidth.lasting_bps
+            if len(hall.links) > KEPT_LINKS:
+                del hall.links[next(iter(hall.links))]
         self.counts.faulty += peer.up.faults + peer.down.faults
         peer.up.close()
         for slot in peer.down.slots.values():
@@ -411,7 +421,7 @@ class Bridge:
             peer.up.due(now_s)
             peer.receiver.probe(now_s)
             member = hall.room.members.get(peer.device)
-            if share and member is not None:
+            if member is not None and (share or peer.receiver.awaits):
                 most = SHED_LINES if self.shedding else ALL_LINES
                 peer.share(member, hall.room.members, most, now_s)
         if grade:

@@ -25,7 +25,10 @@ from leeside_server.video.delay import QueueDelay
 from leeside_server.video.losses import CALM, Losses
 from leeside_server.video.probing import Prober
 
-START_BPS: Final = 300_000.0
+START_BPS: Final = 500_000.0
+"""A hope: a picture of one usual size, and sound. What the link carries is known within a second."""
+RESUMED_MOST_BPS: Final = 1_500_000.0
+"""With so much at most begins a device that was here before: it may come back by another path."""
 LEAST_BPS: Final = 40_000.0
 MOST_BPS: Final = 10_000_000.0
 
@@ -40,6 +43,8 @@ DECREASE: Final = 0.85
 PUSHED: Final = 1.15
 """Packets sent so much faster than they arrive fill the queue themselves. Where they do not, a decrease goes to half at
 most: what arrives is then only what was sent, not what could be."""
+DOUBTED: Final = 0.7
+"""A full link that carried less than this share of the estimate."""
 CATCHES_UP_S: Final = 1.0
 """How fast the estimate follows what arrives, when that is more and nothing queues."""
 CALM_AFTER_S: Final = 1.0
@@ -88,6 +93,9 @@ class Bandwidth:
 
     def __init__(self, start_bps: float = START_BPS) -> None:
         self.estimate_bps = start_bps
+        self.proven = False
+        """Whether this path was seen to carry no more: packets queued, or were lost. Until then the estimate is a hope, and
+        what flows is not to be stopped because of it."""
         self.acked_bps = 0.0
         """What arrives, over half a second."""
         self.rtt_s = 0.0
@@ -115,6 +123,8 @@ class Bandwidth:
         self._told_s: float | None = None
         self._owed_since_s: float | None = None
         """When the first packet was sent that no report speaks of yet."""
+        self._lasting_bps: float | None = None
+        """The estimate after the newest report."""
         self._halved_s = 0.0
         self._decreased_s = float("-inf")
         self._grace_until_s = float("-inf")
@@ -154,6 +164,12 @@ class Bandwidth:
         """How long packets wait in the link's queues."""
         return self._delay.standing_s
 
+    @property
+    def lasting_bps(self) -> float | None:
+        """What is worth knowing of this link when its device joins anew; None: nothing was ever told. (A silence lowers the
+        estimate, and says little of the link after it.)"""
+        return self._lasting_bps
+
     def silent_s(self, now_s: float) -> float:
         """For how long reports are overdue."""
         return 0.0 if self._owed_since_s is None else max(0.0, now_s - self._owed_since_s)
@@ -176,8 +192,13 @@ class Bandwidth:
         """So much could be used for media: probe for it while `budget_bps` is less. 0: nothing more is wanted."""
         self._wanted_bps = min(bps, MOST_BPS)
 
+    def resume(self, bps: float) -> None:
+        """Begin with what was known of this device's link before, instead of a hope."""
+        self._set(min(bps, RESUMED_MOST_BPS))
+
     def path_changed(self, now_s: float) -> None:
         """Packets take another way from now on (ICE restarted, another address)."""
+        self.proven = False
         self._delay.forget()
         self._losses.forget()
         self._arrivals.clear()
@@ -193,6 +214,7 @@ class Bandwidth:
         if self._reported_s is None or now_s - self._reported_s >= REPORTED_EVERY_S:
             first, self._reported_s = self._reported_s is None, now_s
             if loss > REPORTED_MUCH:
+                self.proven = True
                 self._set(self.estimate_bps * (1 - loss / 2))
             elif loss < REPORTED_CALM and not first and self._wanted_bps > self.estimate_bps:
                 self._set(self.estimate_bps * REPORTED_GROWTH)
@@ -284,6 +306,7 @@ class Bandwidth:
         rtt_s = max(0.0, now_s - newest_sent_s)
         self.rtt_s = rtt_s if not self.rtt_s else self.rtt_s + 0.2 * (rtt_s - self.rtt_s)
         self._judge(newest_sent_s, passed_s, now_s)
+        self._lasting_bps = self.estimate_bps
 
     # ---- what it makes of it
 
@@ -347,14 +370,18 @@ class Bandwidth:
                 rtt_s=self.rtt_s,
                 now_s=now_s,
             )
-            if found is not None:
+            if found is not None and found.carried:
                 self._set(max(self.estimate_bps, found.bps))
+            elif found is not None:
+                self._doubt(found.bps)
         if now_s < self._grace_until_s:
             return
         settles_s = 0.2 + min(1.0, self.rtt_s)
         if standing_s > self._threshold_s and self._delay.slope > DRAINS:
             if probed:
                 # The probe filled the queue; what stands after it has drained is the media's.
+                if prober.running and (carried_bps := prober.carried_bps()) is not None:
+                    self._doubt(carried_bps)
                 prober.postpone(now_s)
                 self._grace_until_s = now_s + settles_s
             elif now_s - self._decreased_s > settles_s:
@@ -365,6 +392,7 @@ class Bandwidth:
             return
         by_loss_bps = self._losses.judge(self.estimate_bps, self.acked_bps, self.rtt_s, now_s)
         if by_loss_bps < self.estimate_bps:
+            self.proven = True
             self._decreased_s = now_s
             prober.postpone(now_s)
         self._set(by_loss_bps)
@@ -372,9 +400,19 @@ class Bandwidth:
             more_bps = max(0.0, self.acked_bps - self.estimate_bps)
             self._set(self.estimate_bps + more_bps * min(1.0, passed_s / CATCHES_UP_S))
 
+    def _doubt(self, found_bps: float) -> None:
+        """A probe filled the link, and told its rate. Where that is far below an estimate that nothing has tried yet, the
+        estimate is believed no longer: each further probe would flood the link."""
+        if found_bps >= self.estimate_bps:
+            self._set(found_bps)
+        elif (came_bps := max(found_bps, self.acked_bps)) < DOUBTED * self.estimate_bps:
+            self.proven = True
+            self._set(max(came_bps, self.estimate_bps / 2))
+
     def _decrease(self, standing_s: float, sent_bps: float, now_s: float) -> None:
         """Less is sent; unless that was tried often enough and did not help: then all but the first decrease is given
         back, and the queue borne."""
+        self.proven = True
         if self._strikes and sent_bps > PUSHED * self.estimate_bps:
             # The decrease before has not come into effect: a smaller picture must begin with a key frame.
             self._decreased_s = now_s

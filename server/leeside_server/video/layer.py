@@ -244,6 +244,10 @@ class Layer:
             self.alive = alive
             self.track.changed(self, now_s)
 
+    def rated_from(self, now_s: float) -> None:
+        """Its rate is what comes from now on, over the time from now on."""
+        self._rated = (self._octets, now_s)
+
     @property
     def jitter_s(self) -> float:
         """How unevenly its packets come."""
@@ -331,6 +335,7 @@ class Track:
         """A stream of this track was seen for the first time, or begins anew under another SSRC."""
         layer = self.layers[rid] = Layer(self, ssrc, rid)
         layer.began_s = now_s
+        layer.rated_from(now_s)
         self.changed(layer, now_s)
         return layer
 

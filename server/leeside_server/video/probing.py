@@ -1,8 +1,9 @@
 """Finding out whether a link carries more, by sending it more for a moment: padding beside the media.
 
 An estimate can only grow by what was sent, and a receiver that gets the smallest picture because the estimate is low
-would get it for ever. So while more is wanted, padding fills the link up to a rate above the estimate for a moment, and the pace at
-which that arrives is the answer. A probe that went well is followed at once by a bold one; one that did not by
+would get it for ever. So while more is wanted, padding fills the link up to a rate above the estimate for a moment, and the
+pace at which that arrives is the answer. A probe that went well is followed by a bold one, and on a link that none has
+failed on yet without a pause, so that a good link is known within a second; one that did not go well is followed by
 a timid one, after a wait that doubles. The further a probe goes, the shorter it is: where the link carries no more than
 was known, no probe puts more than a tenth of a second of queue before the sound.
 """
@@ -18,10 +19,10 @@ QUEUE_S: Final = 0.1
 SHORTEST_S: Final = 0.08
 LONGEST_S: Final = 0.3
 AGAIN_S: Final = 0.3
-"""After a probe that went well."""
+"""After a probe that went well, where one has failed before."""
 FIRST_WAIT_S: Final = 1.5
 LONGEST_WAIT_S: Final = 6.0
-BOLD: Final = 1.75
+BOLD: Final = 2.0
 TIMID: Final = 1.25
 LEAST_PACKETS: Final = 8
 """A rate of fewer packets is none."""
@@ -54,6 +55,8 @@ class Prober:
         self._bytes_at_start = 0
         self._sent_bytes = 0
         self._stopped = False
+        self._padded_s = 0.0
+        self._failed_once = False
         self._next_s: float | None = None
         self._wait_s = FIRST_WAIT_S
         self._factor = BOLD
@@ -63,11 +66,13 @@ class Prober:
     def encourage(self, now_s: float) -> None:
         """The path is another one, or comes back: what failed before says nothing."""
         self._wait_s, self._factor, self._next_s = FIRST_WAIT_S, BOLD, now_s
+        self._failed_once = False
         self.running = False
 
     def postpone(self, now_s: float) -> None:
         """The link is full now: no probe for a while."""
         self.running = False
+        self._failed_once = True
         self._next_s = max(self._next_s or 0.0, now_s + self._wait_s)
 
     def start(self, estimate_bps: float, wanted_bps: float, sent_bytes: int, now_s: float) -> None:
@@ -78,7 +83,7 @@ class Prober:
         self._bps = min(estimate_bps * self._factor, max(wanted_bps, estimate_bps * TIMID))
         lasts_s = QUEUE_S * estimate_bps / (self._bps - estimate_bps)
         enough_s = 2 * LEAST_PACKETS * PACKET_BYTES * 8 / self._bps
-        self._started_s = now_s
+        self._started_s = self._padded_s = now_s
         self._ends_s = now_s + min(LONGEST_S, max(SHORTEST_S, enough_s, lasts_s))
         self._bytes_at_start = self._sent_bytes = sent_bytes
         self._arrivals = []
@@ -88,11 +93,15 @@ class Prober:
         if not self.running or self._stopped:
             return 0
         if now_s >= self._ends_s:
-            self._stop(self._ends_s)
+            # Nothing may be sent after its last packet: what is told of that one is the answer.
+            self._stop(self._padded_s if self._padded_s > self._started_s else self._ends_s)
             return 0
         self._sent_bytes = sent_bytes
-        owed = self._bps / 8 * (now_s - self._started_s) - (sent_bytes - self._bytes_at_start)
-        return max(0, min(PADDING_BYTES, int(owed)))
+        owed = int(self._bps / 8 * (now_s - self._started_s)) - (sent_bytes - self._bytes_at_start)
+        if owed <= 0:
+            return 0
+        self._padded_s = now_s
+        return min(PADDING_BYTES, owed)
 
     def _stop(self, now_s: float) -> None:
         self._stopped = True
@@ -122,12 +131,18 @@ class Prober:
         carried = arrived_bps >= ARRIVED * sent_bps and not queueing and not losing
         if carried:
             self._wait_s, self._factor = FIRST_WAIT_S, BOLD
-            self._next_s = now_s + AGAIN_S
+            self._next_s = now_s + AGAIN_S if self._failed_once else now_s
             return Outcome(min(sent_bps, arrived_bps), carried=True)
         self._failed(now_s)
-        return Outcome(SATURATED * min(sent_bps, arrived_bps), carried=False)
+        return Outcome(SATURATED * min(rates), carried=False)
+
+    def carried_bps(self) -> float | None:
+        """What a running probe says of a link that it has filled, by what arrived of it until now; None: too little did."""
+        rates = self._rates()
+        return None if rates is None else SATURATED * min(rates)
 
     def _failed(self, now_s: float) -> None:
+        self._failed_once = True
         self._next_s = now_s + self._wait_s
         self._wait_s = min(LONGEST_WAIT_S, self._wait_s * 2)
         self._factor = TIMID

@@ -24,6 +24,7 @@ SINGLE_LINES: Final = 360
 """What a picture that comes in one size only is reckoned as."""
 PROBE_PACKETS: Final = 24
 """Packets of padding that leave at once, at most."""
+_PICTURES: Final = DOWN_MIDS[1::2]
 
 
 class Receiver:
@@ -39,6 +40,19 @@ class Receiver:
         self._allocator = Allocator()
         self._grader = quality.Grader()
         self._said: dict[str, tuple[PausedWhy, int]] = {}
+        self._new: set[str] = set(_PICTURES)
+        """Lines behind which a picture may be that nothing was said of yet."""
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a picture is there that was given no size yet: `share` at once, somebody waits to see it."""
+        slots = self._down.slots
+        return any(
+            slots[mid].why is not PausedWhy.MUTED
+            and (track := slots[mid].track) is not None
+            and any(layer.alive for layer in track.layers.values())
+            for mid in self._new
+        )
 
     def probe(self, now_s: float) -> None:
         """Send the padding that is due."""
@@ -66,10 +80,13 @@ class Receiver:
             shown.append((picture, publisher))
             demands.append(self._demand(picture, publisher, member.lines.get(device), most_lines))
         self.bandwidth.reported(self._down.loss, now_s)
-        result = self._allocator.allocate(self.bandwidth.budget_bps, sounds, demands, now_s)
-        self.bandwidth.want(result.wanted_bps)
+        bandwidth = self.bandwidth
+        result = self._allocator.allocate(
+            bandwidth.budget_bps, sounds, demands, now_s, proven=bandwidth.proven
+        )
+        bandwidth.want(result.wanted_bps)
         self.audio_only = result.audio_only
-        if self.bandwidth.returned():
+        if bandwidth.returned():
             for picture, _ in shown:
                 picture.begin_anew(now_s)
         for demand, (picture, publisher) in zip(demands, shown, strict=True):
@@ -90,6 +107,9 @@ class Receiver:
     def forget(self, mid: str) -> None:
         """Another picture, or none, is behind this line from now on."""
         self._said.pop(mid, None)
+        self._allocator.forget(mid)
+        if mid in _PICTURES:
+            self._new.add(mid)
 
     def retell(self) -> None:
         """What was told of the pictures may be lost."""
@@ -121,6 +141,7 @@ class Receiver:
             why = PausedWhy.BANDWIDTH if demand.wanted_lines else PausedWhy.UNWANTED
             if picture.why is not why:
                 picture.pause(why)
+        self._new.discard(picture.mid)
         if self._said.get(picture.mid) != (why, lines):
             self._said[picture.mid] = (why, lines)
             self._told(publisher, why, lines)

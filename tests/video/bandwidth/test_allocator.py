@@ -11,13 +11,15 @@ from leeside_protocol.video.signalling import Part
 from leeside_server.video.allocator import (
     AMPLE,
     AUDIO_BPS,
+    FRESH_RIPE_S,
     MARGIN,
+    PRINCIPALS,
     RIPE_S,
     Allocation,
     Allocator,
     Demand,
     Layer,
-    affordable,
+    bought,
     price,
     steps,
     useful,
@@ -87,11 +89,79 @@ def test_nothing_is_sent_larger_than_it_is_shown() -> None:
     assert not settled(10_000, [none]).audio_only, "nobody wanted a picture"
 
 
-def test_the_first_picture_waits_for_nothing_and_a_larger_one_for_two_seconds() -> None:
+def test_the_first_picture_waits_for_nothing_and_a_larger_one_until_it_is_sure() -> None:
     allocator = Allocator()
     assert allocator.allocate(2_000_000, 1, [PERSON], 0.0).lines == {"b": 180}
-    assert allocator.allocate(2_000_000, 1, [PERSON], RIPE_S - 0.1).lines == {"b": 180}
-    assert allocator.allocate(2_000_000, 1, [PERSON], RIPE_S).lines == {"b": 720}
+    assert allocator.allocate(2_000_000, 1, [PERSON], FRESH_RIPE_S - 0.1).lines == {"b": 180}
+    assert allocator.allocate(2_000_000, 1, [PERSON], FRESH_RIPE_S).lines == {"b": 720}
+
+
+def test_where_the_room_is_not_ample_or_a_step_was_taken_back_it_waits_for_two_seconds() -> None:
+    scarce = Allocator()
+    given = [scarce.allocate(1_250_000, 1, [PERSON], tenth / 10).lines["b"] for tenth in range(25)]
+    assert given.index(720) == 10 * RIPE_S
+    failed = Allocator()
+    for tenth in range(10):
+        failed.allocate(2_000_000, 1, [PERSON], tenth / 10)
+    assert failed.allocate(200_000, 1, [PERSON], 1.0).lines == {"b": 180}
+    given = [failed.allocate(2_000_000, 1, [PERSON], 2 + tenth / 10).lines["b"] for tenth in range(25)]
+    assert given.index(720) == 10 * RIPE_S
+
+
+def test_what_flows_is_not_paused_by_a_budget_that_is_only_not_known_yet() -> None:
+    single = Demand("b", Part.RESPONDER, (Layer(360, 300_000),), person=True)
+    grown = Demand("b", Part.RESPONDER, (Layer(360, 1_200_000),), person=True)
+    allocator = Allocator()
+    assert allocator.allocate(500_000, 1, [single], 0.0, proven=False).lines == {"b": 360}
+    for tenth in range(1, 100):
+        assert allocator.allocate(500_000, 1, [grown], tenth / 10, proven=False).lines == {"b": 360}
+    assert allocator.allocate(500_000, 1, [grown], 10.0, proven=True).audio_only
+
+
+def test_what_does_not_flow_yet_begins_only_within_what_is_known() -> None:
+    dear = Demand("b", Part.RESPONDER, (Layer(360, 1_200_000),), person=True)
+    allocator = Allocator()
+    assert allocator.allocate(500_000, 1, [dear], 0.0, proven=False).audio_only
+    assert allocator.allocate(1_300_000, 1, [dear], 0.6, proven=False).lines == {"b": 360}
+
+
+ONE_SIZE = (Layer(720, 1_200_000),)
+
+
+def test_one_dear_size_of_a_minor_seat_keeps_nobody_small() -> None:
+    dear = Demand("e", Part.SUPERVISOR, ONE_SIZE)
+    assert settled(1_450_000, [dear, PSYCHIATRIST, PERSON]).lines == {"b": 720, "c": 360, "e": 0}
+    assert settled(4_000_000, [dear, PSYCHIATRIST, PERSON]).lines == {"b": 720, "c": 720, "e": 720}
+
+
+def test_one_dear_size_of_a_principal_is_seen_before_anybody_grows() -> None:
+    dear = Demand("c", Part.PSYCHIATRIST, ONE_SIZE)
+    assert settled(1_350_000, [SUPERVISOR, dear, PERSON]).lines == {"b": 180, "c": 720, "e": 0}
+    signing = Demand("d", Part.INTERPRETER, ONE_SIZE, signs=True)
+    assert settled(1_250_000, [SUPERVISOR, signing, PERSON]).lines == {"b": 0, "d": 720, "e": 0}
+
+
+def test_what_a_picture_that_does_not_fit_leaves_shows_somebody_else() -> None:
+    dear = Demand("c", Part.PSYCHIATRIST, ONE_SIZE)
+    assert settled(700_000, [SUPERVISOR, dear, PERSON]).lines == {"b": 360, "c": 0, "e": 360}
+
+
+def test_who_matters_more_takes_the_place_of_who_matters_less_in_one_step() -> None:
+    allocator = Allocator()
+    dear = Demand("c", Part.PSYCHIATRIST, (Layer(360, 400_000),))
+    small = Demand("e", Part.SUPERVISOR, LAYERS[:1])
+    assert allocator.allocate(600_000, 0, [small, dear], 0.0).lines == {"c": 360, "e": 180}
+    assert allocator.allocate(300_000, 0, [small, dear], 0.1).lines == {"c": 0, "e": 180}
+    course = [allocator.allocate(480_000, 0, [small, dear], 1 + tenth / 10).lines for tenth in range(40)]
+    assert [lines for lines, _ in itertools.groupby(course)] == [{"c": 0, "e": 180}, {"c": 360, "e": 0}]
+
+
+def test_another_picture_on_the_same_line_waits_for_nothing() -> None:
+    allocator = Allocator()
+    for tenth in range(20):
+        allocator.allocate(50_000, 0, [PERSON], tenth / 10)
+    allocator.forget("b")
+    assert allocator.allocate(150_000, 0, [PERSON], 2.1).lines == {"b": 180}
 
 
 def test_a_picture_of_one_size_comes_as_soon_as_it_fits() -> None:
@@ -105,7 +175,7 @@ def test_a_picture_of_one_size_comes_as_soon_as_it_fits() -> None:
 def test_it_falls_at_once_and_tells_of_sound_alone() -> None:
     allocator = Allocator()
     allocator.allocate(2_000_000, 1, [PERSON], 0.0)
-    allocator.allocate(2_000_000, 1, [PERSON], 2.0)
+    assert allocator.allocate(2_000_000, 1, [PERSON], 2.0).lines == {"b": 720}
     assert allocator.allocate(500_000, 1, [PERSON], 2.1).lines == {"b": 360}
     assert allocator.allocate(120_000, 1, [PERSON], 2.2) == Allocation(
         {"b": 0}, audio_only=True, wanted_bps=AUDIO_BPS + AMPLE * 1_000_000
@@ -250,25 +320,56 @@ def test_pictures_never_cost_more_than_is_left_beside_sound(
             assert allocation.lines[demand.mid] in {0, *(layer.lines for layer in useful(demand))}
 
 
+def importance(demand: Demand) -> tuple[bool, bool, Part, str]:
+    """Less is more."""
+    return (not demand.signs, not demand.person, demand.part, demand.mid)
+
+
 @given(some_demands(), budgets, budgets)
-def test_more_budget_makes_no_picture_smaller(demands: list[Demand], one: float, other: float) -> None:
-    less, more = sorted((one, other))
-    at_less, at_more = settled(less, demands).lines, settled(more, demands).lines
-    assert all(at_more[mid] >= lines for mid, lines in at_less.items())
+def test_more_budget_takes_nothing_from_who_matters_most(
+    demands: list[Demand], one: float, other: float
+) -> None:
+    wanted = [demand for demand in demands if useful(demand)]
+    first = min(wanted, key=importance, default=None)
+    if first is not None and (first.person or first.part in PRINCIPALS or first.signs):
+        less, more = sorted((one, other))
+        assert (settled(more, demands).lines[first.mid] > 0) >= (settled(less, demands).lines[first.mid] > 0)
 
 
 @given(some_demands(), budgets)
-def test_nobody_is_shown_while_somebody_who_matters_more_is_not(demands: list[Demand], budget: float) -> None:
-    lines = settled(budget, demands).lines
-    shown = [(not d.signs, not d.person, d.part) for d in demands if lines[d.mid]]
-    paused = [(not d.signs, not d.person, d.part) for d in demands if useful(d) and not lines[d.mid]]
-    assert not shown or not paused or max(shown) <= min(paused)
+def test_nobodys_picture_costs_somebody_theirs_who_matters_more(demands: list[Demand], budget: float) -> None:
+    allocation = settled(budget, demands).lines
+    for demand in demands:
+        ladder = useful(demand)
+        if not ladder or allocation[demand.mid] or not (demand.person or demand.part in PRINCIPALS):
+            continue
+        # What those who matter more are shown at least with leaves too little.
+        before = [d for d in demands if importance(d) < importance(demand) and allocation[d.mid]]
+        assert sum(price(useful(d)[0]) for d in before) + MARGIN * price(ladder[0]) > budget
 
 
 @given(some_demands(), budgets)
-def test_the_steps_bought_are_the_first_ones(demands: list[Demand], budget: float) -> None:
+def test_what_is_bought_is_paid_and_begins_with_the_smallest(demands: list[Demand], budget: float) -> None:
     ordered = steps(demands)
-    count = affordable(ordered, budget)
-    assert sum(step.bps for step in ordered[:count]) <= budget
-    if count < len(ordered):
-        assert sum(step.bps for step in ordered[: count + 1]) > budget
+    paid = bought(ordered, budget)
+    assert sum(step.bps for step in paid) <= budget
+    for step in paid:
+        ladder = [layer.lines for layer in useful(next(d for d in demands if d.mid == step.mid))]
+        had = [other.lines for other in paid if other.mid == step.mid]
+        assert had == ladder[: len(had)], "no size without those below it"
+
+
+@given(some_demands(), budgets)
+def test_nobody_grows_past_who_matters_more(demands: list[Demand], budget: float) -> None:
+    """Of steps to one size the most important that cannot be paid is the last that is looked at."""
+    ordered = steps(demands)
+    paid = bought(ordered, budget)
+    refused = [step for step in ordered if step not in paid and not step.first]
+    missed = [
+        step
+        for step in refused
+        if all(other in paid for other in ordered if other.mid == step.mid and other.lines < step.lines)
+    ]
+    if missed:
+        after = ordered[ordered.index(missed[0]) + 1 :]
+        assert not [step for step in paid if step in after]

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leeside_server.video.bwe import CLOCK_WRAP_US, LEAST_BPS, MOST_BPS, RING, START_BPS, Bandwidth
+from leeside_server.video.bwe import (
+    CLOCK_WRAP_US,
+    LEAST_BPS,
+    MOST_BPS,
+    RESUMED_MOST_BPS,
+    RING,
+    START_BPS,
+    Bandwidth,
+)
 
 EVERY_S = 0.01
 SIZE = 250
@@ -178,6 +186,41 @@ def test_a_new_path_is_judged_by_itself() -> None:
     steady(bandwidth, 3, from_s=now_s + EVERY_S, clock_us=5_500_000)
     assert bandwidth.queue_s == pytest.approx(0, abs=1e-3)
     assert bandwidth.estimate_bps == START_BPS
+
+
+def test_a_link_is_proven_by_what_queues_and_not_by_what_is_not_known() -> None:
+    bandwidth = Bandwidth()
+    now_s = steady(bandwidth, 3)
+    proven = [bandwidth.proven]
+    for batch in range(10):
+        at_s = now_s + EVERY_S + batch * 0.1
+        seqs = [bandwidth.next_seq() for _ in range(10)]
+        for seq in seqs:
+            bandwidth.sent(seq, SIZE, at_s)
+        came_s = at_s + HELD_UP_S + 0.05 * batch
+        bandwidth.feedback([(seq, 5_000_000 + round(came_s * 1e6)) for seq in seqs], came_s + HELD_UP_S)
+    proven.append(bandwidth.proven)
+    bandwidth.path_changed(now_s + 2)
+    proven.append(bandwidth.proven)
+    assert proven == [False, True, False], "of the new path nothing is known"
+
+
+def test_who_comes_back_begins_with_what_was_known_of_the_link() -> None:
+    before = Bandwidth()
+    known = [before.lasting_bps]
+    steady(before, 1)
+    known.append(before.lasting_bps)
+    assert known == [None, START_BPS]
+    before.sent(before.next_seq(), SIZE, 1.0)
+    for second in range(20):
+        before.probe_due(1.0 + second)
+    assert before.estimate_bps < START_BPS / 4
+    assert before.lasting_bps == START_BPS, "a silence says nothing of the link after it"
+    again = Bandwidth()
+    again.resume(100_000)
+    assert again.estimate_bps == 100_000
+    again.resume(9e6)
+    assert again.estimate_bps == RESUMED_MOST_BPS, "but it may come by another path"
 
 
 arrivals = st.one_of(st.none(), st.integers(-(1 << 45), 1 << 45))

@@ -86,6 +86,36 @@ def test_after_failures_they_are_timid_and_ever_rarer() -> None:
     assert sizes[1:] == pytest.approx([TIMID * ESTIMATE] * len(sizes[1:]), rel=0.02)
 
 
+def test_on_a_link_that_never_failed_one_follows_the_other_at_once() -> None:
+    prober = Prober()
+    for number in range(3):
+        outcome, _, _ = probe(prober, number * 0.3, 20e6)
+        assert outcome is not None
+        assert outcome.carried
+    probe(prober, 0.9, ESTIMATE)
+    prober.encourage(2.0)
+    prober.postpone(2.0)
+    probe(prober, 2.0 + LONGEST_WAIT_S, 20e6)
+    prober.start(ESTIMATE, 9e6, 0, 2.4 + LONGEST_WAIT_S)
+    assert not prober.running, "where one has failed there is a pause"
+
+
+def test_its_answer_waits_for_no_packet_after_it() -> None:
+    """A room may have neither sound nor picture yet."""
+    prober = Prober()
+    prober.start(ESTIMATE, 9e6, 0, 0.0)
+    sent_bytes, last_s, now_s = 0, 0.0, 0.0
+    while now_s < 0.5:
+        now_s += 0.02
+        owed = prober.due(sent_bytes, now_s)
+        while owed > 0:
+            prober.arrived(now_s, now_s + 0.03 + sent_bytes * 8 / 50e6, PACKET_BYTES)
+            sent_bytes, owed, last_s = sent_bytes + PACKET_BYTES, owed - PACKET_BYTES, now_s
+    outcome = prober.judge(last_s, queueing=False, losing=False, rtt_s=RTT_S, now_s=now_s)
+    assert outcome is not None
+    assert outcome.carried
+
+
 def test_an_encouraged_one_is_bold_again() -> None:
     prober = Prober()
     probe(prober, 0.0, ESTIMATE)

@@ -1,0 +1,66 @@
+"""Whole calls through the bridge's own plane, in virtual time: how a call starts, and what a weak link shows."""
+
+import pytest
+
+from leeside_protocol.video.signalling import Part
+from tests.video.bandwidth.simulated import Link, World
+from tests.video.bandwidth.whole import SIMULCAST, Publisher, Sizes, Whole
+
+SEEDS = (1, 2, 3)
+PYTHON: Sizes = (("", 250_000),)
+DEAR: Sizes = (("", 1_200_000),)
+
+
+def a_call(seed: int, *sizes: Sizes, bps: float, delay_s: float, loss: float = 0.0) -> Whole:
+    """Somebody joins a call in which each of these is shown; the first is the person."""
+    world = World(seed)
+    parts = (Part.RESPONDER, Part.INTERPRETER, Part.SUPERVISOR)
+    publishers = [
+        Publisher(world, each, part=part, person=not place)
+        for place, (each, part) in enumerate(zip(sizes, parts, strict=False))
+    ]
+    world.run(2.0)
+    down = Link(world, bps=bps, delay_s=delay_s, loss=loss)
+    return Whole(down, Link(world, delay_s=delay_s), publishers)
+
+
+@pytest.mark.parametrize("sizes", [SIMULCAST, PYTHON, DEAR])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_on_a_good_link_a_picture_comes_within_a_second_and_stays(seed: int, sizes: Sizes) -> None:
+    call = a_call(seed, sizes, bps=20e6, delay_s=0.04)
+    call.world.run(12.0)
+    assert call.frames["b"][0] - 2.0 < 1.0
+    assert 0 not in [lines for _, lines in call.switches(2.0, 12.0)[1:]], "what flows is never paused"
+    assert call.frozen(call.frames["b"][0], 12.0) == 0
+    assert call.estimate(3.0) > sizes[-1][1]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_room_of_three_in_one_size_each_is_whole_within_two_seconds(seed: int) -> None:
+    call = a_call(seed, DEAR, DEAR, DEAR, bps=20e6, delay_s=0.04)
+    call.world.run(8.0)
+    assert all(call.frames[mid][0] - 2.0 < 2.0 for mid in "bdf")
+    assert all(call.frozen(4.0, 8.0, place) == 0 for place in range(3))
+
+
+@pytest.mark.parametrize("sizes", [SIMULCAST, PYTHON, DEAR])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_call_that_begins_on_120_kbit_is_sound_alone_within_three_seconds(seed: int, sizes: Sizes) -> None:
+    call = a_call(seed, sizes, bps=120_000, delay_s=0.06)
+    call.world.run(40.0)
+    assert call.given(5.0) == 0
+    assert len(call.switches(5.0, 40.0)) == 0
+    assert call.late_sound(5.0, 40.0) < 0.02
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_size_above_what_the_link_bears_is_paused_and_not_trickled(seed: int) -> None:
+    call = a_call(seed, DEAR, bps=450_000, delay_s=0.06, loss=0.01)
+    call.world.run(60.0)
+    assert call.given(4.0) == 0
+    assert all(lines == 0 for _, lines in call.switches(4.0, 60.0))
+    assert not [at for at in call.frames.get("b", []) if at > 4.5]
+    call.down.bps, call.down.loss = 5e6, 0.0
+    call.world.run(75.0)
+    assert call.given(75.0) == 360
+    assert call.frozen(72.0, 75.0) == 0
