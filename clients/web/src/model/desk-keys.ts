@@ -15,6 +15,7 @@ export type DeskAction =
     | 'map'
     | 'channels'
     | 'calls'
+    | 'consults'
     | 'keys';
 
 /** In the order that the help shows them. */
@@ -33,6 +34,7 @@ export const DESK_KEYS: readonly (readonly [key: string, action: DeskAction])[] 
     ['3', 'board'],
     ['4', 'map'],
     ['5', 'channels'],
+    ['6', 'consults'],
     ['?', 'keys'],
 ];
 

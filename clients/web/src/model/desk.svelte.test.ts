@@ -80,6 +80,22 @@ describe('strips', () => {
     });
 });
 
+test('consults that go on stand there, what nobody answered first, and an incident knows its own', () => {
+    const found = desk({
+        consults: [
+            a.consult(1, { state: 'in_session', urgency: 'urgent' }),
+            a.consult(2, { urgency: 'routine' }),
+            a.consult(3, { state: 'exhausted', urgency: 'routine' }),
+            a.consult(4, { state: 'exhausted', takenBy: a.memberId(3), urgency: 'important' }),
+            a.consult(5, { state: 'ended', urgency: 'urgent' }),
+            a.consult(6, { state: 'cancelled' }),
+        ],
+    });
+    expect(found.consults.map((one) => one.id)).toEqual([3, 1, 4, 2].map(a.consultId));
+    expect(found.consultsOf(a.incidentId(4)).map((one) => one.id)).toEqual([a.consultId(4)]);
+    expect(found.consultsOf(a.incidentId(5))).toEqual([]);
+});
+
 test('a thousand units are all there, in the order of their numbers', () => {
     const found = desk({
         units: Array.from({ length: 1_000 }, (_, n) => a.unit(n)),

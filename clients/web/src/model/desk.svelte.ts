@@ -6,8 +6,10 @@
 
 import { boardLines, EVERYTHING, filterLines, fold, isNeeding, notAcknowledged } from './board';
 import type { BoardFilter, BoardLine } from './board';
+import { byUrgency, isOver } from './consult-progress';
 import type { ChannelId, IncidentId, IncidentView, MemberId, UnitId } from './engine';
 import { strip, strips } from './incident-strip';
+import type { ConsultView } from './on-call';
 import { saidOnce } from './said-once';
 import type { Strip } from './incident-strip';
 import type { UrgentRow, World } from './world.svelte';
@@ -86,6 +88,13 @@ export class Desk {
         return running ?? (incident === undefined ? null : this.#strip(incident));
     });
     readonly calls: readonly Call[] = $derived.by(() => this.#calls());
+    /** Consults that are asked for or go on: what nobody answered first, then the most urgent. */
+    readonly consults: readonly ConsultView[] = $derived.by(() => {
+        const lost = (one: ConsultView): number => Number(one.state === 'exhausted' && one.takenBy === null);
+        return [...this.world.consults.values()]
+            .filter((one) => !isOver(one))
+            .sort((x, y) => lost(y) - lost(x) || byUrgency(x, y));
+    });
 
     constructor(world: World) {
         this.world = world;
@@ -96,6 +105,11 @@ export class Desk {
         const channel = this.world.channels.get(row.channel);
         if (channel?.purpose !== 'incident' || channel.subject === null) return null;
         return this.world.incidents.get(channel.subject as IncidentId) ?? null;
+    }
+
+    /** Those of one incident, which cannot end before they do. */
+    consultsOf(incident: IncidentId): readonly ConsultView[] {
+        return this.consults.filter((one) => one.incident === incident);
     }
 
     #strip(incident: IncidentView): Strip {

@@ -102,7 +102,7 @@ const loadedWith: Readonly<Record<string, readonly string[]>> = {
     'guest/': ['shared', 'start', 'guest', 'call'],
     'psychiatrist/': ['shared', 'start', 'chat', 'consult', 'responder', 'duty'],
     'supervisor/': ['shared', 'start', 'chat', 'consult', 'responder', 'desk', 'supervisor'],
-    'dispatcher/': ['shared', 'start', 'chat', 'desk'],
+    'dispatcher/': ['shared', 'start', 'chat', 'consult', 'responder', 'desk'],
     'admin/': ['shared', 'start', 'chat', 'responder', 'admin'],
     'map/': ['shared', 'start', 'chat', 'desk'],
 };

@@ -18,7 +18,7 @@ const asked = new URLSearchParams(location.search);
 const scene = (asked.get('scene') ?? 'busy') as Scene;
 document.documentElement.dataset.theme = asked.get('theme') ?? 'light';
 document.documentElement.lang = asked.get('language') ?? 'en';
-await Promise.all((['shared', 'chat', 'desk', 'admin'] as const).map((area) => useWords(area)));
+await Promise.all((['shared', 'chat', 'consult', 'desk', 'admin'] as const).map((area) => useWords(area)));
 await speak((asked.get('language') ?? 'en') as Language);
 
 const settings = new Map<string, string>();

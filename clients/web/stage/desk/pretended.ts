@@ -138,6 +138,35 @@ export function snapshotOf(scene: Scene, nowMs: number): Snapshot {
             }),
         );
     }
+    const consults =
+        scene === 'busy'
+            ? [
+                  a.consult(1, {
+                      incident: a.incidentId(0),
+                      unit: a.unitId(0),
+                      member: a.memberId(0),
+                      urgency: 'urgent',
+                      requestedMs: nowMs - 75_000,
+                      step: 1,
+                      nextMs: nowMs + 45_000,
+                      targets: [
+                          { member: a.memberId(5), step: 0, state: 'timed_out', atMs: nowMs - 15_000 },
+                          { member: a.memberId(6), step: 1, state: 'delivered', atMs: nowMs - 14_000 },
+                      ],
+                  }),
+                  a.consult(2, {
+                      incident: a.incidentId(1),
+                      unit: a.unitId(1),
+                      member: a.memberId(1),
+                      state: 'in_session',
+                      requestedMs: nowMs - 9 * MINUTE,
+                      acceptedBy: a.memberId(7),
+                      acceptedMs: nowMs - 8 * MINUTE,
+                      joinedMs: nowMs - 8 * MINUTE,
+                      nextMs: 0,
+                  }),
+              ]
+            : [];
     const standing: Standing = { kind: 'active', me };
     return a.snapshot({
         standing,
@@ -182,6 +211,7 @@ export function snapshotOf(scene: Scene, nowMs: number): Snapshot {
                 }),
             ),
         urgent: pending,
+        consults,
         alarms:
             scene === 'alarm'
                 ? [
