@@ -33,6 +33,10 @@ const failed = await onStage(async (stage) => {
                 (runOnly) => globalThis.axe.run({ runOnly }),
                 theme === 'light' ? { type: 'tag', values: tags } : { type: 'rule', values: ofColours },
             );
+            if (scene.without && (await stage.page.$(scene.without)) !== null) {
+                count += 1;
+                console.error(`${scene.name} (${theme}): must not be there: ${scene.without}`);
+            }
             // As large in the dark.
             const small = theme === 'light' ? await stage.page.evaluate(smallTargets, 48) : [];
             for (const target of small) {

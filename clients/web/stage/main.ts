@@ -24,7 +24,7 @@ import { nightMs, type Scene } from './scene';
 
 declare global {
     interface Window {
-        scenes: readonly Pick<Scene, 'name' | 'path' | 'taps' | 'wide'>[];
+        scenes: readonly Pick<Scene, 'name' | 'path' | 'taps' | 'without' | 'wide'>[];
         /** The screen stands: a picture may be taken. */
         staged: boolean;
     }
@@ -32,7 +32,13 @@ declare global {
 
 const files = import.meta.glob<{ scenes: readonly Scene[] }>('./*/scenes.ts', { eager: true });
 const scenes = Object.values(files).flatMap((file) => file.scenes);
-window.scenes = scenes.map(({ name, path = '', taps = [], wide = false }) => ({ name, path, taps, wide }));
+window.scenes = scenes.map(({ name, path = '', taps = [], without = '', wide = false }) => ({
+    name,
+    path,
+    taps,
+    without,
+    wide,
+}));
 
 /** Every screen and word beforehand: a picture must not show that something is on its way. */
 const screens = import.meta.glob([

@@ -67,6 +67,8 @@ export interface Scene {
      * `wait:700` lets time pass.
      */
     readonly taps?: readonly string[];
+    /** What must not stand there, by CSS selector: e2e/axe.mjs looks. */
+    readonly without?: string;
     /** Pictured on a desk, 1440 by 900, and not on a phone. */
     readonly wide?: boolean;
 }

@@ -157,6 +157,8 @@ const teamScenes: readonly Scene[] = [
         snapshot: active({ ...person(1, ['responder']), video: false }, { consults: [inSession] }),
     }),
     team('room-in-call', () => mine(), { path: `#/consult/${consult}/room` }),
+    // A newer version waits: it would load the page anew, and is not offered while a call goes on.
+    team('update', () => mine(), { handset: { onUpdate: (tell) => tell() }, without: '.notices .banner' }),
     team('lobby', () => ({ consult })),
     team('test', () => ({
         consult,
