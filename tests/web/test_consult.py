@@ -102,12 +102,16 @@ def ring(screen: Screen) -> Locator:
     return screen.page.get_by_role("alertdialog", name=words("ring.title"))
 
 
-async def accepts(screen: Screen) -> None:
+async def answers(screen: Screen, key: str) -> None:
     """A tap that came too soon was on its way to something else, and counts for nothing."""
     await expect(ring(screen)).to_be_visible()
     await screen.page.wait_for_timeout(UNMEANT_MS)
-    await ring(screen).get_by_role("button", name=words("do.accept"), exact=True).click()
+    await ring(screen).get_by_role("button", name=words(key), exact=True).click()
     await expect(ring(screen)).to_have_count(0)
+
+
+async def accepts(screen: Screen) -> None:
+    await answers(screen, "do.accept")
 
 
 async def test_from_the_request_to_a_recommendation_that_was_read_back(
@@ -182,6 +186,20 @@ async def test_no_answer_climbs_to_the_supervisor_who_is_alarmed_until_somebody_
         await expect(ring(boss)).to_have_count(0)
         taken = await rosas.until("consult", "({consult}) => consult.takenBy !== null")
         assert taken["consult"]["tried"][-1]["event"] == "taken"
+        await rosas.call("actOnConsult", consult, "cancel")
+
+        # "5 minutes" pages the backup at once; "no" of all who are left is the alarm at once.
+        later = await rosas.call("requestConsult", {**REQUEST, "urgency": "important"})
+        await answers(lee, "do.hold")
+        held = await rosas.until(
+            "consult", f"({{consult}}) => consult.id === '{later}' && consult.step === 1"
+        )
+        assert held["consult"]["heldUntilMs"] > 0
+        assert [line["event"] for line in held["consult"]["tried"]] == ["paged", "held", "paged"]
+        await answers(boss, "do.decline")
+        await rosas.until(
+            "consult", f"({{consult}}) => consult.id === '{later}' && consult.state === 'exhausted'"
+        )
 
 
 async def test_a_server_that_dies_leaves_the_phone_tree_and_the_request_which_goes_when_it_is_back(
@@ -223,7 +241,7 @@ async def test_the_one_who_comes_is_given_what_was_said_before_and_a_channel_of_
     async with (
         opened(browser, two.url(0), city, Role.RESPONDER, Discipline.CLINICIAN) as (_, rosas),
         opened(browser, two.url(1), city, Role.PSYCHIATRIST) as (lee, lees),
-        opened(browser, two.url(0), city, Role.DISPATCHER, viewport=DESK) as (_, desks),
+        opened(browser, two.url(0), city, Role.DISPATCHER, viewport=DESK) as (desk, desks),
     ):
         await ladder(city, lee.member)
         incident = await desks.call("openIncident", 2, DETAILS)
@@ -246,6 +264,17 @@ async def test_the_one_who_comes_is_given_what_was_said_before_and_a_channel_of_
         # The desk follows the consult, and reads nothing clinical.
         told = await desks.until("consult", "({consult}) => consult.state === 'accepted'")
         assert (told["consult"]["side"], told["consult"]["channel"] is None) == (None, False)
+        # It stands on the desk for as long as it goes on, and the incident does not end before it.
+        running = desk.page.get_by_role("region", name=words("consults.title"))
+        await running.get_by_role("button", name=words("calls.look")).click()
+        await desk.page.keyboard.press("x")
+        sheet = desk.page.get_by_role("dialog")
+        await expect(sheet.get_by_text(words("close.consult_do"))).to_be_visible()
+        closes = sheet.get_by_role("contentinfo").get_by_role("button", name=words("close.do"), exact=True)
+        await expect(closes).to_be_disabled()
+        await lees.call("actOnConsult", consult, "end")
+        await expect(closes).to_be_enabled()
+        await expect(running).to_have_count(0)
 
 
 async def test_a_tab_that_sleeps_is_woken_by_a_push(browser: Browser, one: Stage, town: Town) -> None:

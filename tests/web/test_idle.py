@@ -1,4 +1,4 @@
-"""A screen that nobody touches locks itself, and silences nothing: what is urgent sounds, and is not shown."""
+"""A screen that nobody touches locks itself, and silences nothing: what is urgent sounds, a consult rings; neither is shown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 from playwright.async_api import Browser, expect
 
+from leeside_protocol import oncall as o
 from leeside_protocol.words import ChannelPurpose, Discipline, Role, Urgency
 from tests.support.stage import Stage
 from tests.support.town import Town, settled
@@ -14,6 +15,7 @@ from tests.support.web_words import words
 from tests.web.screen import Screen
 
 pytestmark = pytest.mark.slow
+LINE: Final = "He says that he hears his brother."
 URGENT: Final = "Shots heard at the harbour."
 EARS: Final = """\
 window.heard = 0;
@@ -52,3 +54,29 @@ async def test_an_urgent_message_sounds_on_a_locked_screen_and_shows_nothing(
 
         await ana.button("idle.tap").click()
         await ana.sees(URGENT)
+
+
+async def test_a_consult_rings_on_a_locked_screen_and_is_shown_once_it_is_open(
+    browser: Browser, one: Stage, town: Town
+) -> None:
+    ana = await town.enrol("ana", Role.RESPONDER, Discipline.CLINICIAN)
+    async with ana.open(one.url(0)) as phone, Screen.opened(browser, one.url(0)) as lee:
+        await lee.page.add_init_script(EARS)
+        await lee.page.clock.install()
+        await lee.enrol(town, Role.PSYCHIATRIST)
+        step = o.LadderStep(members=(lee.member.hex(),))
+        await town.office.create_ladder(o.NewLadder("Night", (step,)))
+        await expect(lee.page.get_by_role("switch")).to_be_visible()
+        await lee.page.get_by_role("heading").first.click()  # lets the page sound
+        await lee.page.clock.fast_forward("10:05")
+        await expect(lee.page.get_by_role("heading", name=words("idle.title"))).to_be_visible()
+        assert await lee.page.evaluate("window.heard") == 0
+
+        await phone.consults.request(LINE, urgency=Urgency.URGENT, unit=await town.unit(ana))
+        await expect(lee.page.get_by_text(words("ring.locked"))).to_be_visible()
+        await lee.page.wait_for_function("window.heard > 0")
+        assert LINE not in await lee.page.content()
+
+        await lee.button("idle.tap").click()
+        ring = lee.page.get_by_role("alertdialog", name=words("ring.title"))
+        await expect(ring).to_contain_text(LINE)

@@ -14,7 +14,7 @@ from leeside_protocol.ids import UnitId
 from leeside_protocol.words import ChannelPurpose, Discipline, Role
 from tests.support.browser import DESK
 from tests.support.stage import Stage
-from tests.support.town import Town, settled
+from tests.support.town import Town, settled, until
 from tests.support.web_words import pattern, words
 from tests.web.screen import Screen
 
@@ -99,6 +99,14 @@ async def test_an_incident_from_the_call_to_its_end(browser: Browser, two: Stage
         await expect(board.get_by_text(re.compile(words("board.place_age", span=".+")))).to_have_count(1)
         await ana.page.keyboard.press("Escape")
         await expect(ana.page.get_by_role("dialog")).to_have_count(0)
+
+        # And on the map, whose ground comes from this server in ranges.
+        await deniz.page.keyboard.press("4")
+        await expect(deniz.page.locator(".map .unit.mark")).to_be_visible()
+        await until(lambda: any("/map/" in url for url in deniz.watch.requests), "the ground of the map")
+        for trouble in ("map.unavailable", "map.no_tiles"):
+            await expect(deniz.page.get_by_text(words(trouble))).to_have_count(0)
+        await deniz.page.keyboard.press("2")
 
         # In danger: nothing shows on the phone, and its person cannot clear it.
         await ana.page.get_by_role("button", name=words("do.check_in"), exact=True).hover()
