@@ -11,6 +11,7 @@ let changes: (readonly [RotaId, number, Partial<RotaDraft>])[];
 let questions: { id: RotaId; fromMs: number; untilMs: number; answer: (spans: readonly Span[]) => void }[];
 let conflict: boolean;
 let rotas: Rotas;
+let engine: ConstructorParameters<typeof Rotas>[0];
 
 const span = (n: number): Span => ({ fromMs: 0, untilMs: 1, member: memberId(n), why: 'rotation' });
 
@@ -19,7 +20,7 @@ beforeEach(() => {
     changes = [];
     questions = [];
     conflict = false;
-    const engine = {
+    engine = {
         rotas: () => Promise.resolve([...stored]),
         schedule: (id: RotaId, fromMs: number, untilMs: number) =>
             new Promise<readonly Span[]>((answer) => questions.push({ id, fromMs, untilMs, answer })),
@@ -51,6 +52,17 @@ it('shows nothing, and asks nothing, where there is no rota', async () => {
     stored = [];
     await rotas.load();
     expect([rotas.rota, rotas.spans, questions.length]).toEqual([null, [], 0]);
+});
+
+it('shows an owner their own, and no other', async () => {
+    stored = [rota(1), rota(2, { owners: [memberId(8), memberId(9)] })];
+    const own = new Rotas(engine, nowMs, memberId(9));
+    await answered(1, own.load());
+    expect(own.all?.map((one) => one.id)).toEqual([rotaId(2)]);
+    expect(own.rota?.id).toBe(rotaId(2));
+    const nobodys = new Rotas(engine, nowMs, memberId(7));
+    await nobodys.load();
+    expect([nobodys.all, nobodys.rota]).toEqual([[], null]);
 });
 
 it('keeps the newest answer, whichever comes last', async () => {

@@ -1,5 +1,5 @@
-/** The rota that a supervisor works on: all rotas, the chosen one, and who is on call in the weeks that are shown. */
-import type { Engine } from './engine';
+/** The rota that somebody works on: all of theirs, the chosen one, and who is on call in the weeks that are shown. */
+import type { Engine, MemberId } from './engine';
 import type { RotaDraft, RotaId, RotaView, Span } from './on-call';
 import { midnightAfter, mondayOf } from './weeks';
 
@@ -20,6 +20,8 @@ export class Rotas {
     constructor(
         private readonly engine: Asked,
         nowMs: number,
+        /** Only rotas that this member owns; null: all. */
+        private readonly owner: MemberId | null = null,
     ) {
         this.#monday = mondayOf(nowMs);
     }
@@ -34,7 +36,9 @@ export class Rotas {
 
     /** Everything anew. Rejects with the engine's failure; what was known stays. */
     async load(): Promise<void> {
-        this.all = await this.engine.rotas();
+        const { owner } = this;
+        const all = await this.engine.rotas();
+        this.all = owner === null ? all : all.filter((one) => one.owners.includes(owner));
         await this.#schedule();
     }
 

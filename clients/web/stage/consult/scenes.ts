@@ -435,6 +435,12 @@ const psychiatristScenes: readonly Scene[] = [
     { ...duties('home', []), name: 'psychiatrist-home-wide', wide: true },
     duties('off', [], { oncall: { ...night, duty: { ...duty, on: false, testedMs: 0 } } }),
     duties('stop', [], { taps: ['[role="switch"]'] }),
+    duties('rotas', [], {
+        path: '#/psychiatrist/rotas',
+        oncall: { ...night, rotas: [a.rota(1, { label: 'Psychiatry, first', owners: [nair] })] },
+        // To be read, and not to be changed by who keeps it.
+        without: 'ol li button',
+    }),
     duties('loading', [], { oncall: {} }),
     duties('offline', [], {}, { link: offline }),
     duties('failed', [], { failing: 'offline' }),
