@@ -82,7 +82,8 @@ async def _run_for_ever(supervisor: Supervisor) -> None:
 
 
 async def serve_bridge(config: Config, on_ready: Callable[[int], None] | None = None) -> None:
-    """Run a process that holds nothing but the bridge, until a signal; `on_ready` hears the first worker's UDP port.
+    """Run a process that holds nothing but the bridge, until a signal; `on_ready` hears the first worker's UDP port. How it is
+    stands at `[video] status_port` from the start to the end.
 
     Raises `ServerError` before anything was served. On SIGTERM and SIGINT no new rooms are taken, and people in calls are told
     to join elsewhere, for `drain_s` at most.
@@ -103,14 +104,22 @@ async def serve_bridge(config: Config, on_ready: Callable[[int], None] | None = 
         raise StartRefused(
             Problem("The bridge's secret cannot be used.", f"{str(refused).rstrip('.')}.")
         ) from None
+    # Not at the top: a node tells of its bridge on its own port.
+    from leeside_server.bridge_status import build_status, listen_for_status, status_told
+
     bridges = open_bridges(config, clock)
     assert bridges is not None, "a configuration with the role video has bridges"
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    place, listeners = listen_for_status(config)
     async with contextlib.AsyncExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
         stack.push_async_callback(bridges.close)
         await bridges.start(lambda _worker: None)
         supervisor = supervisor_of(config, bridges, secret, clock)
+        app = build_status(supervisor, bridges, clock)
+        await stack.enter_async_context(status_told(config, app, place, listeners))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
             stack.callback(loop.remove_signal_handler, number)
@@ -131,12 +140,13 @@ async def serve_bridge(config: Config, on_ready: Callable[[int], None] | None = 
 async def _until_told(
     supervisor: Supervisor, stopping: asyncio.Event, on_ready: Callable[[int], None] | None
 ) -> None:
-    ready = asyncio.create_task(supervisor.ready())
+    # One worker takes calls: a service manager that waited for all would end it because another's port is taken.
+    ready = asyncio.create_task(supervisor.ready(every=False))
     told = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait((ready, told), return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
-            port = supervisor.posts[0].udp_port
+            port = next(post.udp_port for post in supervisor.posts if post.worker)
             _log.info("bridge_serving", port=port, workers=len(supervisor.posts), pid=os.getpid())
             if on_ready is not None:
                 on_ready(port)

@@ -123,6 +123,7 @@ async def started(config: Config) -> AsyncGenerator[Node]:
             if bridges is not None and "video" in config.server.roles:
                 supervisor = supervisor_of(config, bridges, secret, clock)
                 node.metrics.registry.register(supervisor.figures)
+                node.calls.failing = lambda: supervisor.standing.failing
                 await stack.enter_async_context(supervised(supervisor))
             yield node
     except StoreRefused as refused:

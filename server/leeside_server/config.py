@@ -20,6 +20,8 @@ from leeside_server.core.rates import Rate
 Network: TypeAlias = IPv4Network | IPv6Network
 
 DEFAULT_PORT: Final = 8470
+STATUS_PORT: Final = 8471
+"""Of a bridge that stands apart: its relay may be on the same machine."""
 _DAY_S: Final = 86_400
 
 
@@ -409,6 +411,16 @@ class VideoSection(_Section, frozen=True, kw_only=True):
             le=64,
         ),
     ] = 0
+    status_port: Annotated[
+        int,
+        said(
+            "TCP port on which a process with the role video alone answers /healthz, /readyz and /metrics, at [server] host and by "
+            "its rules; a relay has them on its own port. 0 takes any free one and logs which.",
+            must="a whole number from 0 to 65535",
+            ge=0,
+            le=65_535,
+        ),
+    ] = STATUS_PORT
     elsewhere: Annotated[
         bool,
         said(
@@ -568,6 +580,7 @@ ENVIRONMENT: Final[dict[str, tuple[str, str]]] = {
     "LEESIDE_VIDEO_PUBLIC": ("video", "public"),
     "LEESIDE_VIDEO_PORT": ("video", "port"),
     "LEESIDE_VIDEO_WORKERS": ("video", "workers"),
+    "LEESIDE_VIDEO_STATUS_PORT": ("video", "status_port"),
     "LEESIDE_TURN_URLS": ("turn", "urls"),
     "LEESIDE_TURN_SECRET_FILE": ("turn", "secret_file"),
     "LEESIDE_MAP_FILE": ("web", "map_file"),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import urllib.request
 from typing import Any, Final
 
 import pytest
 import yaml
 
 from deploy.devtool.place import ROOT
-from leeside_server.config import CONFIG_VARIABLE, DEFAULT_PORT, ENVIRONMENT, VideoSection
+from leeside_server.config import CONFIG_VARIABLE, DEFAULT_PORT, ENVIRONMENT, STATUS_PORT, VideoSection
 
 DEPLOY: Final = ROOT / "deploy"
 DOCKERFILE: Final = (DEPLOY / "Dockerfile").read_text()
@@ -130,9 +132,34 @@ def test_with_calls_the_first_node_is_reached_by_media_and_by_nothing_else(files
     assert {name for name, service in services.items() if "ports" in service} == {"proxy", "node1"}
     assert turn["network_mode"] == "host"
     assert (turn["read_only"], turn["cap_drop"]) == (True, ["ALL"])
+    # The image's program has this capability on its file: the kernel refuses to run it where it may not have it, and
+    # no-new-privileges would take it away.
+    assert turn["cap_add"] == ["NET_BIND_SERVICE"]
+    assert "security_opt" not in turn
     assert environment["LEESIDE_TURN_SECRET_FILE"] == "/run/secrets/turn-secret"
     assert "turn-secret" in node["secrets"]
     assert "turn-secret" in compose("video.yaml")["secrets"]
+
+
+@pytest.mark.parametrize(
+    ("roles", "port"), [("", DEFAULT_PORT), ("relay,video", DEFAULT_PORT), ("video", STATUS_PORT)]
+)
+def test_the_image_asks_for_health_where_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, roles: str, port: int
+) -> None:
+    (check,) = (text for name, text in instructions() if name == "HEALTHCHECK")
+    program = json.loads(check.partition("CMD ")[2])
+    asked: list[str] = []
+
+    def urlopen(url: str, timeout: float) -> None:
+        assert timeout < 3
+        asked.append(url)
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setenv("LEESIDE_ROLES", roles)
+    assert program[:2] == ["python", "-c"]
+    exec(program[2], {})
+    assert asked == [f"http://127.0.0.1:{port}/healthz"]
 
 
 def test_the_image_has_what_the_bridge_needs() -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from deploy.devtool.place import ROOT
 from leeside_protocol.errors import CloseCode, WireError
-from leeside_server.config import DEFAULT_PORT
+from leeside_server.config import DEFAULT_PORT, STATUS_PORT
 from leeside_server.core.paging import Result
 from leeside_server.relay.metrics import Metrics
 from leeside_server.video.metrics import WHY_DROPPED, Figures
@@ -77,3 +77,11 @@ def test_prometheus_asks_a_node_where_it_listens() -> None:
     assert job["job_name"] == "leeside"
     assert target["targets"] == [f"127.0.0.1:{DEFAULT_PORT}"]
     assert (FOLDER / found["rule_files"][0]).is_file()
+
+
+def test_prometheus_asks_a_bridge_that_stands_apart_where_it_tells() -> None:
+    text = (FOLDER / "prometheus.yml").read_text()
+    (job,) = yaml.safe_load(re.sub(r"^( +)#(- |  )", r"\1\2", text, flags=re.MULTILINE))["scrape_configs"]
+    node, bridge = job["static_configs"]
+    assert bridge["targets"] == [f"127.0.0.1:{STATUS_PORT}"]
+    assert node["labels"].keys() == bridge["labels"].keys()

@@ -14,6 +14,7 @@ import pytest
 from deploy.devtool.place import ROOT
 from leeside_server.config import ServerSection
 from leeside_server.errors import EXIT_CONFIG
+from leeside_server.video.worker import OOM_SCORE
 
 FOLDER: Final = ROOT / "deploy/systemd"
 UNITS: Final = ("leeside", "leeside-video", "leeside-turn")
@@ -39,6 +40,11 @@ def settings(name: str, section: str = "Service") -> dict[str, list[str]]:
     for setting, value in re.findall(r"^(\w+)=(.*)$", inside, re.MULTILINE):
         found.setdefault(setting, []).append(value)
     return found
+
+
+def beside_a_relay() -> list[str]:
+    """The settings for a relay that holds the bridge as well."""
+    return re.findall(r"^\w+=.*$", (FOLDER / "leeside-with-video.conf").read_text(), re.MULTILINE)
 
 
 @pytest.mark.skipif(SYSTEMD is None, reason="systemd-analyze is not on this machine")
@@ -96,9 +102,14 @@ def test_the_bridge_may_do_what_its_dtls_needs_and_the_relay_alone_may_not() -> 
     """Code that is written at run time: the DTLS library's way of calling back (pyOpenSSL's `set_verify`)."""
     assert settings("leeside")["MemoryDenyWriteExecute"] == ["yes"]
     assert settings("leeside-video")["MemoryDenyWriteExecute"] == ["no"]
-    assert re.findall(r"^\w+=.*$", (FOLDER / "leeside-with-video.conf").read_text(), re.MULTILINE) == [
-        "MemoryDenyWriteExecute=no"
-    ]
+    assert "MemoryDenyWriteExecute=no" in beside_a_relay()
+
+
+def test_a_worker_that_takes_too_much_memory_ends_alone() -> None:
+    """systemd's own policy stops the whole service: all other calls, and the relay where it holds the bridge (G8)."""
+    assert settings("leeside-video")["OOMPolicy"] == ["continue"]
+    assert "OOMPolicy=continue" in beside_a_relay()
+    assert int(settings("leeside-video")["OOMScoreAdjust"][0]) < OOM_SCORE
 
 
 def test_when_the_machine_gets_short_the_bridge_gives_way_and_not_the_relay() -> None:

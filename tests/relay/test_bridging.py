@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from leeside_protocol.ids import DeviceId, MemberId
@@ -34,6 +35,7 @@ from leeside_server.core.video import Caller, Heard, Spoken, WordSeal, ticket_fo
 from leeside_server.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
 from leeside_server.ports import Bridges, BridgesFull, NoBridge, Placement
 from leeside_server.relay.tokens import load_secret
+from tests.support.services import free_port
 
 DEADLINE_S = 60.0
 NODE = b"the-test"
@@ -103,7 +105,7 @@ async def test_beside_a_relay_it_answers_a_join_with_its_offer(tmp_path: Path) -
     assert (http_settings(config).video, http_settings(config).video_phone) == (True, "+1 555 0100")
 
 
-def settings_of(folder: Path, redis_url: str) -> Path:
+def settings_of(folder: Path, redis_url: str, status_port: int = 0) -> Path:
     """A file for a bridge alone, whose folder has a node's secret already."""
     folder.mkdir()
     (folder / "data").mkdir(mode=0o700)
@@ -113,7 +115,8 @@ def settings_of(folder: Path, redis_url: str) -> Path:
     path = folder / "leeside.toml"
     path.write_text(
         f'[server]\ndata_dir = "{folder / "data"}"\ndrain_s = 2.0\n'
-        f'[bus]\nkind = "redis"\nurl_file = "{url}"\n[video]\nport = 0\nworkers = 1\n'
+        f'[bus]\nkind = "redis"\nurl_file = "{url}"\n'
+        f"[video]\nport = 0\nworkers = 1\nstatus_port = {status_port}\n"
     )
     return path
 
@@ -136,7 +139,8 @@ async def bridge_alone(settings: Path) -> AsyncGenerator[asyncio.subprocess.Proc
 async def test_alone_it_is_found_by_nodes_and_lets_its_calls_go_when_it_stops(
     tmp_path: Path, redis_url: str
 ) -> None:
-    settings = settings_of(tmp_path / "bridge", redis_url)
+    status_port = free_port()
+    settings = settings_of(tmp_path / "bridge", redis_url, status_port)
     bridges = RedisBridges(RedisPlace(redis_url), "a node", CLOCK)
     gone: list[bytes] = []
     await bridges.start(gone.append)
@@ -145,6 +149,12 @@ async def test_alone_it_is_found_by_nodes_and_lets_its_calls_go_when_it_stops(
         async with bridge_alone(settings) as program:
             await asking.joins()
             (place,) = await bridges.workplaces()
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{status_port}", trust_env=False
+            ) as client:
+                ready = await client.get("/readyz")
+                assert (ready.status_code, ready.json()["status"], ready.json()["wanted"]) == (200, "ok", 1)
+                assert "leeside_video_workers_wanted 1.0" in (await client.get("/metrics")).text
             program.send_signal(signal.SIGTERM)
             async with asyncio.timeout(DEADLINE_S):
                 while True:

@@ -57,7 +57,7 @@ def build_app(node: Node, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
         said = {"status": "ok", "store": "ok", "bus": "degraded" if node.degraded else "ok"}
         if node.calls.offered:
             # Consults go on without: whoever asks for readiness must not take messaging away because of it.
-            said["video"] = "ok" if node.calls.workers else "down"
+            said["video"] = node.calls.state
         return JSONResponse(said)
 
     async def metrics(_request: Request) -> Response:

@@ -73,8 +73,20 @@ async def run(
 ) -> None:
     """Serve until told to stop; `on_ready` hears the port once connections are taken. The node is drained, not
     closed. Raises what the node died of."""
+    server = uvicorn.Server(uvicorn_settings(app, place))
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(_stop_with(node, server))
+        ready = group.create_task(_tell(server, listeners[0], on_ready))
+        await server.serve(list(listeners))
+        ready.cancel()
+        watching.cancel()
+    await node.drain()
+
+
+def uvicorn_settings(app: ASGIApp, place: Listening) -> uvicorn.Config:
+    """uvicorn's settings: no log, no trust in headers, and deadlines for what a peer leaves half done."""
     tls = place.tls
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         ws=DirectSocket,
         http=HeaderDeadline,
@@ -93,14 +105,6 @@ async def run(
         timeout_graceful_shutdown=max(1, round(place.drain_s)),
         ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
-    server = uvicorn.Server(config)
-    async with asyncio.TaskGroup() as group:
-        watching = group.create_task(_stop_with(node, server))
-        ready = group.create_task(_tell(server, listeners[0], on_ready))
-        await server.serve(list(listeners))
-        ready.cancel()
-        watching.cancel()
-    await node.drain()
 
 
 async def _stop_with(node: Node, server: uvicorn.Server) -> None:

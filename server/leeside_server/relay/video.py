@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -177,6 +177,8 @@ class Calls:
         node.metrics.video_offered.set(bridges is not None)
         self.workers = 0
         """Workers that were found at the last look."""
+        self.failing: Callable[[], int] = lambda: 0
+        """How many workers of this process end as soon as they start, where it holds a bridge."""
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -185,6 +187,13 @@ class Calls:
     def offered(self) -> bool:
         """Whether this server has video at all."""
         return self._bridges is not None
+
+    @property
+    def state(self) -> str:
+        """In one word, for who asks for readiness: `failing` when some worker of this process ends again and again."""
+        if not self.workers:
+            return "down"
+        return "failing" if self.failing() else "ok"
 
     async def start(self) -> None:
         """Begin to hear workers."""

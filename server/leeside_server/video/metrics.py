@@ -47,14 +47,18 @@ WHY_DROPPED: Final = ("strange", "refused", "flooded", "unsent", "faulty", "unse
 
 
 class Figures(Collector):
-    """The workers of one supervisor, for the server's registry. `loads` gives the newest word of each that lives."""
+    """The workers of one supervisor, for the server's registry. `loads` gives the newest word of each that lives, `posts` how
+    many workers there should be, and how many end as soon as they start."""
 
-    def __init__(self, loads: Callable[[], Sequence[Load]]) -> None:
+    def __init__(
+        self, loads: Callable[[], Sequence[Load]], posts: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    ) -> None:
         self.crashes = 0
         """Workers that ended without being told to."""
         self.words_refused = 0
         """Words that no node of ours sealed, or that were for another worker."""
         self._loads = loads
+        self._posts = posts
         self._ended = Counts()
 
     def ended(self, counts: Counts) -> None:
@@ -70,6 +74,9 @@ class Figures(Collector):
         loads = self._loads()
         counts = self.counts()
         yield _gauge("workers", "Workers of the video bridge that live.", len(loads))
+        wanted, failing = self._posts()
+        yield _gauge("workers_wanted", "Workers that there should be.", wanted)
+        yield _gauge("workers_failing", "Those of them that end as soon as they start.", failing)
         yield _gauge("workers_open", "Those that take new rooms.", sum(load.open for load in loads))
         yield _gauge("rooms", "Rooms of calls.", sum(load.rooms for load in loads))
         yield _gauge("peers", "Clients in calls.", sum(load.peers for load in loads))

@@ -8,6 +8,9 @@ place the room anew.
 
 What a room has decided (who was admitted, that it is restricted) is kept here, and given to the worker that has the room next.
 Nothing else outlives a worker.
+
+A worker that ends again and again is tried ever more slowly (`BACK_OFF_S`), and `standing` says so: its reason may be the
+machine's, and takes a person.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ import socket
 import sys
 from collections.abc import Callable
 from typing import Final, assert_never
+
+import msgspec
 
 from leeside_protocol.video.signalling import GoneWhy
 from leeside_server.core.video import Closed, Heard, Spoken, WordSeal
@@ -51,6 +56,8 @@ STEADY_S: Final = 30.0
 """A worker that ran for so long is replaced at once."""
 BACK_OFF_S: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
 """Before each further try, when workers end sooner than that."""
+FAILS: Final = 3
+"""So many such ends in a row, and a post is told to fail, until a worker has run for `STEADY_S`."""
 LAGGING_MS: Final = 200
 LAGS: Final = 2
 """So many loads in a row with such a lag, while another worker has none: its people are better off there."""
@@ -87,7 +94,14 @@ class _Process:
                 ours.close()
                 raise
         ours.setblocking(False)  # noqa: FBT003
-        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            reader, writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            # Whoever waited for it ends: nobody else would take it away.
+            ours.close()
+            process.kill()
+            await process.wait()
+            raise
         return cls(process, reader, writer)
 
     def say(self, word: ToWorker) -> None:
@@ -110,6 +124,17 @@ class _Process:
             await self.writer.wait_closed()
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How the posts of this process stand: how many there are, have a worker, have one that takes new rooms, and lose theirs as
+    soon as it starts. `draining`: it was told to end."""
+
+    wanted: int
+    living: int
+    open: int
+    failing: int
+    draining: bool
+
+
 class Post:
     """A UDP port, and the worker that has it now."""
 
@@ -126,7 +151,19 @@ class Post:
         self.lags = 0
         self.heard_s = 0.0
         self.draining = False
-        self.starts = 0
+        self.began_s = 0.0
+        self.quick_ends = 0
+        """Workers in a row that ended within `STEADY_S` of their start."""
+
+    @property
+    def takes(self) -> bool:
+        """Whether its worker takes new rooms."""
+        return bool(self.worker) and not self.draining and (self.load is None or self.load.open)
+
+    def fails(self, now_s: float) -> bool:
+        """Whether its workers end again and again."""
+        steady = bool(self.worker) and now_s - self.began_s >= STEADY_S
+        return self.quick_ends >= FAILS and not steady
 
     @property
     def pid(self) -> int | None:
@@ -141,7 +178,10 @@ class Supervisor:
         count = settings.workers or os.cpu_count() or 1
         ports = (settings.port + number if settings.port else 0 for number in range(count))
         self.posts: Final = tuple(Post(number, port) for number, port in enumerate(ports))
-        self.figures: Final = Figures(lambda: [post.load for post in self.posts if post.load is not None])
+        self.figures: Final = Figures(
+            lambda: [post.load for post in self.posts if post.load is not None],
+            lambda: (self.standing.wanted, self.standing.failing),
+        )
         self._settings = settings
         self._bridges = bridges
         self._seal = seal
@@ -151,6 +191,18 @@ class Supervisor:
         self._room_for_spare = asyncio.Semaphore(1)
         self._ending = False
         self._changed = asyncio.Event()
+
+    @property
+    def standing(self) -> Standing:
+        """How its posts stand now."""
+        now_s = self._clock.monotonic_s()
+        return Standing(
+            len(self.posts),
+            sum(bool(post.worker) for post in self.posts),
+            sum(post.takes for post in self.posts),
+            sum(post.fails(now_s) for post in self.posts),
+            self._ending,
+        )
 
     async def run(self) -> None:
         """Keep every post manned, until cancelled. May be run again when it failed."""
@@ -165,9 +217,10 @@ class Supervisor:
             while not self._spares.empty():
                 await self._spares.get_nowait().end()
 
-    async def ready(self) -> None:
-        """Return once every post has a worker that listens."""
-        await self._until(lambda: all(post.worker for post in self.posts))
+    async def ready(self, *, every: bool = True) -> None:
+        """Return once every post has a worker that listens, or one has."""
+        enough = all if every else any
+        await self._until(lambda: enough(bool(post.worker) for post in self.posts))
 
     async def drain(self, within_s: float) -> None:
         """Take no new rooms, and let those that are here go elsewhere; returns when they have, or after `within_s`."""
@@ -186,17 +239,19 @@ class Supervisor:
     # ---- processes
 
     async def _man(self, post: Post) -> None:
-        quick = 0
         while not self._ending:
-            began_s = self._clock.monotonic_s()
+            post.began_s = self._clock.monotonic_s()
             try:
                 await self._serve(post)
             except Exception:  # noqa: BLE001 - one post's fault must not end the others
                 _log.error("worker_lost", exc_info=True)
-            if self._clock.monotonic_s() - began_s >= STEADY_S:
-                quick = 0
-            await asyncio.sleep(BACK_OFF_S[min(quick, len(BACK_OFF_S) - 1)])
-            quick += 1
+            if self._clock.monotonic_s() - post.began_s >= STEADY_S:
+                post.quick_ends = 0
+            pause_s = BACK_OFF_S[min(post.quick_ends, len(BACK_OFF_S) - 1)]
+            post.quick_ends += 1
+            if post.quick_ends >= FAILS and not self._ending:
+                _log.error("workers_end_at_once", port=post.port, times=post.quick_ends, pause_s=pause_s)
+            await asyncio.sleep(pause_s)
 
     async def _serve(self, post: Post) -> None:
         """One worker, from its first word to its last."""
@@ -210,7 +265,6 @@ class Supervisor:
             if not isinstance(first, Ready):
                 raise BadWord("the first word says that it is ready")
             post.process, post.udp_port, post.heard_s = process, first.port, self._clock.monotonic_s()
-            post.starts += 1
             await self._bridges.listen(worker, lambda data: self._hand_on(post, worker, data))
             post.worker = worker
             await self._announce(post)
@@ -243,10 +297,17 @@ class Supervisor:
         await process.end()
 
     async def _prepare(self) -> None:
-        """Have one process wait, started and not yet configured."""
+        """Have one process wait, started and not yet configured. A machine that has no room for one may have it later, and the
+        workers that run are none the worse."""
         while True:
             await self._room_for_spare.acquire()
-            self._spares.put_nowait(await _Process.start())
+            while True:
+                try:
+                    self._spares.put_nowait(await _Process.start())
+                    break
+                except OSError:
+                    _log.error("worker_not_started", exc_info=True)
+                    await asyncio.sleep(LOOK_S)
 
     async def _take_spare(self) -> _Process:
         while True:
@@ -299,10 +360,8 @@ class Supervisor:
                 assert_never(word)
 
     async def _announce(self, post: Post) -> None:
-        load = post.load
-        takes = not post.draining and (load is None or load.open)
-        share = 0.0 if load is None else load.load
-        await self._bridges.announce(Workplace(post.worker, len(post.rooms), share, takes))
+        share = 0.0 if post.load is None else post.load.load
+        await self._bridges.announce(Workplace(post.worker, len(post.rooms), share, post.takes))
 
     # ---- what lags, hangs, or must go
 

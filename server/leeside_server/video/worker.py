@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Final, assert_never
 
 from leeside_server.core.video import Closed, Expelled, Spoken
@@ -41,6 +42,8 @@ SHED_CPU: Final = 0.85
 CALM_CPU: Final = 0.7
 DRAINED_S: Final = 60.0
 """A worker that drains ends after this, whoever is still there."""
+OOM_SCORE: Final = 800
+"""Above what deploy/systemd gives the service that started it."""
 
 _log = get_logger("leeside.video")
 
@@ -181,11 +184,19 @@ async def serve(descriptor: int) -> None:
             await writer.wait_closed()
 
 
+def goes_first() -> None:
+    """When memory ends the kernel takes a worker, which is replaced, and not the relay that may have started it."""
+    # Not every system has it.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
+
+
 def main() -> int:
     """The process. Returns its exit code."""
     set_up("info", "json")
     # Whatever the server's own terminal sends is for the server: it tells its workers what to do.
     os.setsid()
+    goes_first()
     gc.freeze()
     failed = False
     try:

@@ -6,9 +6,11 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from leeside_server.ports import Placement
 from leeside_server.video import supervisor as supervising
 from leeside_server.video.settings import VideoSettings
 from leeside_server.video.supervisor import Supervisor
+from leeside_server.video.worker import OOM_SCORE
 from tests.video.worker.light_client import LightClient
 from tests.video.worker.world import FAR_MS, Client, until
 
@@ -134,6 +137,9 @@ async def test_a_worker_in_its_own_process_carries_a_call() -> None:
         (post,) = supervisor.posts
         assert post.pid != os.getpid()
         assert set(post.rooms) == {ROOM}
+        if sys.platform == "linux":
+            # When memory ends it goes first.
+            assert oom_score(post.pid) == OOM_SCORE
     # Its end is the supervisor's own doing.
     assert supervisor.figures.crashes == 0
 
@@ -181,6 +187,66 @@ async def test_a_worker_that_hangs_is_ended_and_replaced(monkeypatch: pytest.Mon
         await until(lambda: post.worker not in {b"", first}, 30)
         ana, ben = await node.joined(ANA), await node.joined(BEN, ssrc=41)
         await talk(ana, ben)
+
+
+async def test_workers_that_cannot_start_are_tried_ever_more_slowly_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody else has the port of one post: the other's calls are none the worse, and it comes back by itself."""
+    monkeypatch.setattr(supervising, "BACK_OFF_S", (0.0, 0.01, 0.02))
+    first = free_ports(2)
+    taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    taken.bind(("127.0.0.1", first))
+    clock = SystemClock()
+    seal = WordSeal(bytes(32), secrets.token_bytes)
+    supervisor = Supervisor(VideoSettings(port=first, workers=2), MemoryBridges(clock), seal, clock)
+    running = asyncio.ensure_future(supervisor.run())
+    try:
+        async with asyncio.timeout(120):
+            await supervisor.ready(every=False)
+        await until(lambda: supervisor.standing.failing == 1 and supervisor.standing.living == 1, 120)
+        assert supervisor.standing.wanted == 2
+        crashes = supervisor.figures.crashes
+        taken.close()
+        await until(lambda: supervisor.standing.living == 2, 120)
+        # Nobody was ever in a call there: that is told as failing, and not as a crash.
+        assert (crashes, supervisor.figures.crashes) == (0, 0)
+    finally:
+        taken.close()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_machine_without_room_for_a_spare_loses_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "LOOK_S", 0.05)
+    really = asyncio.create_subprocess_exec
+    refusals = 0
+    full = False
+
+    async def started(*words: str, **more: Any) -> asyncio.subprocess.Process:
+        nonlocal refusals
+        if full:
+            refusals += 1
+            raise BlockingIOError("no more processes")
+        return await really(*words, **more)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
+    async with supervised() as (supervisor, node):
+        ana, ben = await node.joined(ANA), await node.joined(BEN, ssrc=41)
+        full = True
+        (post,) = supervisor.posts
+        worker = post.worker
+        # The one spare is taken as the worker's place, and no other can be started.
+        assert post.pid is not None
+        os.kill(post.pid, signal.SIGKILL)
+        await until(lambda: post.worker not in {b"", worker} and refusals >= 3, 120)
+        ana, ben = await node.joined(ANA, generation=2), await node.joined(BEN, ssrc=41, generation=2)
+        await talk(ana, ben)
+        full = False
+        worker = post.worker
+        assert post.pid is not None
+        os.kill(post.pid, signal.SIGKILL)
+        await until(lambda: post.worker not in {b"", worker}, 120)
 
 
 async def test_a_drained_worker_lets_its_people_go_to_another_before_it_ends() -> None:
@@ -240,6 +306,11 @@ async def test_what_workers_counted_stands_in_the_servers_metrics_also_when_they
         await until(lambda: registry.get_sample_value("leeside_video_worker_crashes_total") == 1)
         assert registry.get_sample_value("leeside_video_joins_total") == 1
         assert registry.get_sample_value("leeside_video_dropped_total", {"why": "faulty"}) == 0
+
+
+def oom_score(pid: int | None) -> int:
+    """How gladly the kernel ends this process when memory ends."""
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 def free_ports(count: int) -> int:
