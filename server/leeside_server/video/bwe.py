@@ -256,39 +256,41 @@ class Bandwidth:
             self._arrivals.clear()
             self._grace_until_s = now_s + GRACE_S
         credited = 0 if after_silence else self._credit_gap(packets)
-        received = lost = acked_bytes = 0
-        least_s: float | None = None
+        lost = acked_bytes = 0
+        delays_s: list[float] = []
         newest_s = newest_sent_s = float("-inf")
-        ring, prober, half_us = self._ring, self._prober, CLOCK_WRAP_US // 2
+        ring, mask, half_us = self._ring, RING - 1, CLOCK_WRAP_US // 2
+        probed = self._prober.arrived if self._prober.running else None
+        oldest_s = now_s - TOO_OLD_S
         clock_us, clock_s = self._clock_us, self._clock_s
+        # Every packet that was ever sent to anybody passes here: a comparison, where `max` would be a call.
         for seq, arrival_us in packets:
-            entry = ring[seq & (RING - 1)]
-            if entry is None or entry[0] != seq or now_s - entry[1] > TOO_OLD_S:
+            entry = ring[seq & mask]
+            if entry is None:
                 continue
-            _, sent_s, size = entry
+            number, sent_s, size = entry
+            if number != seq or sent_s < oldest_s:
+                continue
             if arrival_us is None:
                 if size > 0:
                     lost += 1
-                    ring[seq & (RING - 1)] = (seq, sent_s, -size)
+                    ring[seq & mask] = (seq, sent_s, -size)
                 continue
             if size < 0:
                 size, lost = -size, lost - 1
-            ring[seq & (RING - 1)] = None
-            if clock_us is None:
-                clock_us = arrival_us
-            clock_s += ((arrival_us - clock_us + half_us) % CLOCK_WRAP_US - half_us) / 1e6
-            clock_us, arrived_s = arrival_us, clock_s
-            received += 1
+            ring[seq & mask] = None
+            if clock_us is not None:
+                clock_s += ((arrival_us - clock_us + half_us) % CLOCK_WRAP_US - half_us) / 1e6
+            clock_us = arrival_us
             acked_bytes += size
-            delay_s = arrived_s - sent_s
-            if least_s is None or delay_s < least_s:
-                least_s = delay_s
-            newest_s = max(newest_s, arrived_s)
-            newest_sent_s = max(newest_sent_s, sent_s)
-            if prober.running:
-                prober.arrived(sent_s, arrived_s, size)
+            delays_s.append(clock_s - sent_s)
+            if clock_s > newest_s:  # noqa: PLR1730
+                newest_s = clock_s
+            newest_sent_s = sent_s
+            if probed is not None:
+                probed(sent_s, clock_s, size)
         self._clock_us, self._clock_s = clock_us, clock_s
-        if least_s is None:
+        if not delays_s:
             if lost and not after_silence:
                 self._losses.told(0, lost, now_s, calm=False)
             return
@@ -299,10 +301,10 @@ class Bandwidth:
         self._told_s = now_s
         self._owed_since_s = None
         self._measure_rate(newest_s, newest_sent_s, acked_bytes + credited)
-        if self._delay.told(least_s, now_s):
-            prober.encourage(now_s)
+        if self._delay.told(min(delays_s), now_s):
+            self._prober.encourage(now_s)
         calm = self._delay.standing_s < self._calm_s
-        self._losses.told(received, 0 if after_silence else lost, now_s, calm=calm)
+        self._losses.told(len(delays_s), 0 if after_silence else lost, now_s, calm=calm)
         rtt_s = max(0.0, now_s - newest_sent_s)
         self.rtt_s = rtt_s if not self.rtt_s else self.rtt_s + 0.2 * (rtt_s - self.rtt_s)
         self._judge(newest_sent_s, passed_s, now_s)

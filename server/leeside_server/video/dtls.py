@@ -83,25 +83,25 @@ class Srtp:
         """The packet in `inward`, opened."""
         at = self._length
         at[0] = length
-        return -1 if _open_rtp(self._inward, self._inward_at, at) else int(at[0])
+        return -1 if _open_rtp(self._inward, self._inward_at, at) else at[0]
 
     def open_rtcp(self, length: int) -> int:
         """The same for RTCP."""
         at = self._length
         at[0] = length
-        return -1 if _open_rtcp(self._inward, self._inward_at, at) else int(at[0])
+        return -1 if _open_rtcp(self._inward, self._inward_at, at) else at[0]
 
     def close_rtp(self, length: int) -> int:
         """The packet in `outward`, protected."""
         at = self._length
         at[0] = length
-        return -1 if _close_rtp(self._outward, self._outward_at, at) else int(at[0])
+        return -1 if _close_rtp(self._outward, self._outward_at, at) else at[0]
 
     def close_rtcp(self, length: int) -> int:
         """The same for RTCP."""
         at = self._length
         at[0] = length
-        return -1 if _close_rtcp(self._outward, self._outward_at, at) else int(at[0])
+        return -1 if _close_rtcp(self._outward, self._outward_at, at) else at[0]
 
 
 class _Path:

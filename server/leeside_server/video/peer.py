@@ -83,11 +83,13 @@ class Peer:
         self.pacer: Final[Pacer[Held]] = Pacer(START_BPS)
         self.next_seq: Final = self.bandwidth.next_seq
         """The next number of this transport, for every packet that leaves."""
+        self._sent: Final = self.bandwidth.sent
         self.up: Uplink
         self.down: Downlink
         self.receiver: Receiver
         self._port = port
-        self._buffers = buffers
+        self._inward = buffers.inward
+        self._outward = buffers.outward_view
         self._certificate = certificate
         self._counts = counts
         self._owner = owner
@@ -215,7 +217,7 @@ class Peer:
         if self._taken > PACKETS_A_SECOND:
             counts.flooded += 1
             return
-        inward = self._buffers.inward
+        inward = self._inward
         if 192 <= inward[1] <= 223:
             self._rtcp(srtp, inward, length, now_s)
             return
@@ -267,8 +269,8 @@ class Peer:
         closed = srtp.close_rtp(length)
         if closed >= 0:
             self._counts.packets_out += 1
-            self.bandwidth.sent(transport_seq, closed, self._clock())
-            path.send(self._buffers.outward_view[:closed])
+            self._sent(transport_seq, closed, self._clock())
+            path.send(self._outward[:closed])
 
     def send_rtcp(self, packet: bytes) -> None:
         """Protect and send."""
@@ -276,10 +278,10 @@ class Peer:
         if srtp is None or path is None:
             return
         length = len(packet)
-        self._buffers.outward[:length] = packet
+        self._outward[:length] = packet
         closed = srtp.close_rtcp(length)
         if closed >= 0:
-            path.send(self._buffers.outward_view[:closed])
+            path.send(self._outward[:closed])
 
     def share(self, member: Member, others: Mapping[DeviceId, Member], most_lines: int, now_s: float) -> None:
         """Share its link out among what it is shown."""

@@ -49,6 +49,7 @@ LOOK_BACK: Final = 8
 
 HEAD_BYTES: Final = 21
 """Fixed header, extension head, mid, transport sequence. The extension ends with the first bytes of `Packet.body`."""
+_OVERHEAD_BYTES: Final = HEAD_BYTES + TURN_BYTES
 _head: Final = struct.Struct("!BBHLL7sH")
 _pack_head: Final = _head.pack_into
 _pack_number: Final = struct.Struct("!H").pack_into
@@ -359,14 +360,13 @@ class Slot:
             self._timestamp = timestamp
             self._sent_s = now_s
         pacer = self._pacer
-        if pacer is not None and not pacer.passes(self._urgency, HEAD_BYTES + len(packet.body), now_s):
-            if timestamp != before and at != self._began and pacer.crowded:
-                self._since = NEVER
-                return
-            held = Held(self, packet, number, timestamp, repairs=False)
-            pacer.hold(self._urgency, HEAD_BYTES + len(packet.body), held, now_s)
-        else:
+        size = HEAD_BYTES + len(packet.body)
+        if pacer is None or pacer.passes(self._urgency, size, now_s):
             self.send(packet, number, timestamp)
+        elif timestamp != before and at != self._began and pacer.crowded:
+            self._since = NEVER
+        else:
+            pacer.hold(self._urgency, size, Held(self, packet, number, timestamp, repairs=False), now_s)
 
     def send(self, packet: Packet, number: int, timestamp: int) -> None:
         """Write a packet with this (unwrapped) number and timestamp, and let it go."""
@@ -401,7 +401,7 @@ class Slot:
                 if level_at:
                     out[HEAD_BYTES + level_at] = level + self._levels & 0xFF
         self.packets += 1
-        self.octets += len(body) - TURN_BYTES
+        self.octets += end - _OVERHEAD_BYTES
         self._send_rtp(end, transport_seq)
 
     def resend(self, number: int, now_s: float) -> bool:

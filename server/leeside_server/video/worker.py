@@ -72,7 +72,8 @@ class Worker:
             raise BadWord("the first word configures")
         loop = asyncio.get_running_loop()
         async with self._group:
-            bridge = Bridge(settings, self._say, self._spawn, loop.call_later, loop.time, _wall_ms)
+            # Not the loop's own time: that counts milliseconds, and what a link carries is told by parts of them.
+            bridge = Bridge(settings, self._say, self._spawn, loop.call_later, time.monotonic, _wall_ms)
             bridge.port.open(settings.hosts, settings.port)
             try:
                 bridge.port.listen(loop)
