@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from leeside.media.codecs import PictureEncoder, SoundEncoder, Undecodable, without_redundancy
@@ -121,15 +123,30 @@ def test_pictures_are_shown_and_what_was_swapped_replayed_or_altered_is_not(stag
     assert dict(showing.seen[staged.id("lead")].dropped) == {SealingCode.E_AUTHZ: 1}
 
 
-def test_an_outsider_makes_pictures_of_plaintext_and_none_of_what_is_sealed(staged: Staged) -> None:
+def test_an_outsider_recognises_plaintext_and_nothing_of_what_is_sealed(staged: Staged) -> None:
     source, outsider, device = Pattern(), Outsider(), staged.id("unit")
     encoder = PictureEncoder(source.width, source.height, rate=source.rate, bps=200_000)
     for n in range(12):
-        frame = encoder.encode(source.picture(), 7_500 * n, key=n % 4 == 0)
+        picture = source.picture()
+        outsider.picture(device, picture)
+        frame = encoder.encode(picture, 7_500 * n, key=n % 4 == 0)
         outsider(device, Frame("b", VIDEO, staged.keys["unit"].seal(VIDEO, frame, NOW_MS), 0))
-    assert (outsider.frames, outsider.decoded) == (12, 0)
-    outsider(device, Frame("b", VIDEO, encoder.encode(source.picture(), 90_000, key=True), 0))
-    assert (outsider.frames, outsider.decoded) == (13, 1)
+    assert (outsider.frames, outsider.recognised) == (12, 0)
+    frame = encoder.encode(source.picture(), 90_000, key=True)
+    outsider(device, Frame("b", VIDEO, frame, 0))
+    assert (outsider.frames, outsider.recognised) == (13, 1)
+
+
+def test_noise_that_a_decoder_makes_of_random_bytes_is_not_recognised() -> None:
+    source, outsider, device, chance = Pattern(160, 120), Outsider(), DeviceId(bytes(16)), random.Random(1)
+    encoder = PictureEncoder(source.width, source.height, rate=source.rate, bps=200_000)
+    picture = source.picture()
+    outsider.picture(device, picture)
+    frame = encoder.encode(picture, 0, key=True)
+    for _ in range(600):
+        outsider(device, Frame("b", VIDEO, frame[:10] + chance.randbytes(len(frame)), 0))
+    assert outsider.decoded > 0
+    assert outsider.recognised == 0
 
 
 def test_three_of_a_kind_within_ten_seconds_are_for_a_person_to_hear(staged: Staged) -> None:

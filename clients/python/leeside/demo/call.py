@@ -56,7 +56,8 @@ async def sit(client: Leeside, consult: ConsultId, tell: Tell) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the check saw: pictures decoded at both ends, and what somebody at the bridge made of those that passed it."""
+    """What the check saw: pictures decoded at both ends, and how many of those that passed it somebody at the bridge
+    could see."""
 
     responder: int
     psychiatrist: int
@@ -87,7 +88,7 @@ async def check(agency: Agency, people: dict[str, Leeside], tell: Tell) -> Check
         tell("   [video]    a consult is accepted, and consent recorded", {"consult": asked.id})
         async with (
             Call.join(ana, consult, source=Pattern(), person=True) as near,
-            Call.join(priya, consult, source=Pattern(), tap=outsider) as far,
+            Call.join(priya, consult, source=Pattern(), sink=outsider, tap=outsider) as far,
         ):
             for call, other in ((near, priya), (far, ana)):
                 await call.wait_for(_sees(other.device), CHECKED_S)
@@ -95,7 +96,7 @@ async def check(agency: Agency, people: dict[str, Leeside], tell: Tell) -> Check
                 near.seen[priya.device].pictures_decoded,
                 far.seen[ana.device].pictures_decoded,
                 outsider.frames,
-                outsider.decoded,
+                outsider.recognised,
             )
     finally:
         rings.close()
