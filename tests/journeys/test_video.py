@@ -126,6 +126,11 @@ def way(call: Call) -> Connection | None:
     return None if route is None else route._now
 
 
+def _nowhere(data: bytes | bytearray | memoryview, to: object = None) -> None:
+    """Send a datagram that nobody gets."""
+    del data, to
+
+
 def small() -> Pattern:
     """A picture that a busy machine has time for."""
     return Pattern(160, 120, 8)
@@ -173,7 +178,7 @@ async def test_three_see_and_hear_each_other_and_the_bridge_nobody(video_stage: 
         consult = scene.consult
         async with (
             Call.join(scene.phone, consult, source=small(), person=True) as near,
-            Call.join(scene.laptop, consult, source=small(), tap=outsider) as far,
+            Call.join(scene.laptop, consult, source=small(), sink=outsider, tap=outsider) as far,
         ):
             await near.wait_for(shows(scene.priya.device), CALL_S)
             await far.wait_for(shows(scene.ana.device), CALL_S)
@@ -196,7 +201,7 @@ async def test_three_see_and_hear_each_other_and_the_bridge_nobody(video_stage: 
                     assert not wrong, f"dropped: {dict(seen.dropped)}"
                     assert seen.alarm is None
         assert outsider.frames > 2 * SHOWN
-        assert outsider.decoded == 0
+        assert outsider.recognised == 0
         # Messaging goes on beside it.
         await scene.phone.send(scene.channel, "thank you")
         await until(lambda: "thank you" in texts(scene.laptop, scene.channel), "the message came")
@@ -294,11 +299,10 @@ async def test_a_path_that_falls_silent_is_replaced_by_another_and_the_seat_stay
         dead = way(near)
         assert dead is not None
 
-        async def lost(data: bytes) -> None:
-            del data
-
-        # What this side sends by the way it has goes nowhere from now on.
-        dead.send = lost  # type: ignore[method-assign]
+        # Whatever this side sends by the way it has goes nowhere from now on. Also what proves that the way is there: who still did
+        # that would be one who has nothing to send.
+        for protocol in dead._protocols:
+            protocol.transport.sendto = _nowhere  # type: ignore[method-assign, assignment]
         await near.wait_for(lambda call: way(call) not in (None, dead), CALL_S)
         await far.wait_for(goes_on(far, ana), CALL_S)
         assert far.participants[ana].since_ms == since_ms
