@@ -80,6 +80,10 @@ class Allocation(msgspec.Struct, frozen=True):
     wanted_bps: float
     """What the link would have to carry for all that is wanted, and for its bursts; 0: nothing is. For
     `Bandwidth.want`."""
+    sound_twice: bool = False
+    """That is wanted, and what is left bears it."""
+    twice: tuple[str, ...] = ()
+    """The pictures, by mid, that can be sent twice with what is left beside the sound."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -189,9 +193,11 @@ class Allocator:
         now_s: float,
         *,
         proven: bool = True,
+        sound_twice: bool = False,
     ) -> Allocation:
         """Share `budget_bps` among `audio_streams` of sound and these pictures. Not `proven`: the link was never seen to
-        be full, and may well carry more."""
+        be full, and may well carry more. `sound_twice`: of what is left, sound is to have its part before pictures are sent
+        twice."""
         ordered = steps(self._priced(demands, now_s))
         sound_bps = AUDIO_BPS * audio_streams
         left_bps = budget_bps - sound_bps
@@ -217,6 +223,8 @@ class Allocator:
             lines,
             audio_only=bool(ordered) and not kept,
             wanted_bps=sound_bps + AMPLE * _cost(ordered) if ordered else 0.0,
+            sound_twice=sound_twice and left_bps - _cost(kept) >= MARGIN * sound_bps,
+            twice=_twice(kept, left_bps - _cost(kept) - (sound_bps if sound_twice else 0.0)),
         )
 
     def forget(self, mid: str) -> None:
@@ -290,6 +298,18 @@ class Allocator:
         self._rose_s = now_s
         self._ripens_s = None
         return affordable
+
+
+def _twice(kept: Sequence[Step], spare_bps: float) -> tuple[str, ...]:
+    """The pictures, in their order, that what is left pays once more."""
+    twice: list[str] = []
+    for smallest in kept:
+        if smallest.first:
+            bps = MARGIN * sum(step.bps for step in kept if step.mid == smallest.mid)
+            if bps <= spare_bps:
+                spare_bps -= bps
+                twice.append(smallest.mid)
+    return tuple(twice)
 
 
 def _cost(steps_bought: Sequence[Step]) -> float:

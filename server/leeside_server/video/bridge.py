@@ -420,6 +420,7 @@ class Bridge:
                 continue
             peer.up.due(now_s)
             peer.receiver.probe(now_s)
+            peer.receiver.repeat(now_s)
             member = hall.room.members.get(peer.device)
             if member is not None and (share or peer.receiver.awaits):
                 most = SHED_LINES if self.shedding else ALL_LINES

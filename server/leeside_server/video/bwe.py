@@ -80,6 +80,12 @@ REPORTED_GROWTH: Final = 1.05
 REPORTED_CALM: Final = 0.02
 REPORTED_MUCH: Final = 0.1
 """Of the loss-based controller of draft-ietf-rmcat-gcc-02, section 6."""
+LATE_REPAIRS_S: Final = 0.06
+"""With so long a round trip what is asked for again comes too late for a picture that moves."""
+LOSES: Final = 0.002
+LOSES_NO_MORE: Final = 0.0007
+LOSES_MUCH: Final = 0.02
+"""Where repairs are lost as well, whatever the round trip."""
 REPAIRS_MOST: Final = 0.3
 """The largest share of the estimate that is kept for repairs."""
 
@@ -129,6 +135,7 @@ class Bandwidth:
         self._decreased_s = float("-inf")
         self._grace_until_s = float("-inf")
         self._returned = False
+        self._repeats = False
         self._reported_s: float | None = None
 
     # ---- what the link is
@@ -158,6 +165,20 @@ class Bandwidth:
     def loss(self) -> float:
         """The share of packets lost over two seconds."""
         return self._losses.share
+
+    @property
+    def repairs_late(self) -> bool:
+        """Whether the link loses what it cannot repair in time, though nothing queues: better send twice what there is room
+        for."""
+        least = LOSES_NO_MORE if self._repeats else LOSES
+        lately = self._losses.lately
+        self._repeats = lately >= LOSES_MUCH or (lately >= least and self.rtt_s >= LATE_REPAIRS_S)
+        return self._repeats and self._delay.standing_s < self._calm_s
+
+    @property
+    def loses_much(self) -> bool:
+        """Whether so much is lost that sound, with its own redundancy, is not whole."""
+        return self._losses.lately >= LOSES_MUCH
 
     @property
     def queue_s(self) -> float:

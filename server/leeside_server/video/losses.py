@@ -23,6 +23,8 @@ CALM: Final = 0.05
 HELPED: Final = 0.7
 """Loss that fell to less than this share fell because less was sent."""
 FADES_S: Final = 2.0
+LATELY_PACKETS: Final = 1_000
+"""Twenty seconds of a small picture: rare loss is seen over no less."""
 
 
 class Losses:
@@ -39,6 +41,9 @@ class Losses:
         self.inherent = 0.0
         self.usual = 0.0
         """The share while nothing queued: what repairs will have to make good, whatever is sent."""
+        self.lately = 0.0
+        """The same over many packets: also loss that is rare."""
+        self._counted = 0
 
     @property
     def excess(self) -> float:
@@ -49,7 +54,8 @@ class Losses:
         """What was lost was lost on another path, or while there was none."""
         self._reports.clear()
         self._tried = None
-        self.share = self.inherent = self.usual = 0.0
+        self.share = self.inherent = self.usual = self.lately = 0.0
+        self._counted = 0
 
     def told(self, received: int, lost: int, now_s: float, *, calm: bool) -> None:
         """Count a report. `lost` is negative where packets came after all that were counted as lost. `calm`: nothing
@@ -71,6 +77,10 @@ class Losses:
             self.inherent += (self.share - self.inherent) * fading / 3
         if settled or self.share < self.usual:
             self.usual += (self.share - self.usual) * fading
+        fresh = received + lost
+        if settled and fresh > 0:
+            self._counted = min(LATELY_PACKETS, self._counted + fresh)
+            self.lately = max(0.0, self.lately + (lost / fresh - self.lately) * fresh / self._counted)
         self._told_s = now_s
 
     def judge(self, estimate_bps: float, acked_bps: float, settles_s: float, now_s: float) -> float:

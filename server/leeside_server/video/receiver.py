@@ -6,14 +6,14 @@ that the allocator gives it, and the room is told when that changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from leeside_protocol.ids import DeviceId
 from leeside_protocol.video.formats import DOWN_MIDS, MediaKind
 from leeside_protocol.video.signalling import PausedWhy
 from leeside_server.video import quality
-from leeside_server.video.allocator import Allocator, Demand
+from leeside_server.video.allocator import Allocation, Allocator, Demand
 from leeside_server.video.allocator import Layer as Size
 from leeside_server.video.bwe import Bandwidth
 from leeside_server.video.forward import Downlink
@@ -24,6 +24,8 @@ SINGLE_LINES: Final = 360
 """What a picture that comes in one size only is reckoned as."""
 PROBE_PACKETS: Final = 24
 """Packets of padding that leave at once, at most."""
+REPEATED_PACKETS: Final = 64
+"""What one tick sends again of one line, at most."""
 _PICTURES: Final = DOWN_MIDS[1::2]
 
 
@@ -40,6 +42,8 @@ class Receiver:
         self._allocator = Allocator()
         self._grader = quality.Grader()
         self._said: dict[str, tuple[PausedWhy, int]] = {}
+        self._twice: dict[str, int] = {}
+        """The lines of which all is sent twice, and up to which number that was done."""
         self._new: set[str] = set(_PICTURES)
         """Lines behind which a picture may be that nothing was said of yet."""
 
@@ -65,16 +69,27 @@ class Receiver:
                 return
             owed -= size
 
+    def repeat(self, now_s: float) -> None:
+        """Send again what left since this was called last, where the link loses what cannot be repaired in time, and bears
+        it. Call it with every tick: what is sent twice is apart by about one, so that a moment's loss takes one of both."""
+        for mid, before in self._twice.items():
+            slot = self._down.slots[mid]
+            newest = slot.sent_to
+            for number in range(max(before, newest - REPEATED_PACKETS) + 1, newest + 1):
+                slot.resend(number & 0xFFFF, now_s)
+            self._twice[mid] = newest
+
     def share(self, member: Member, others: Mapping[DeviceId, Member], most_lines: int, now_s: float) -> None:
         """Give each picture the size that fits. `most_lines` bounds them all while the worker has too much to do."""
         demands: list[Demand] = []
         shown: list[tuple[Slot, Member]] = []
-        sounds = 0
+        heard: list[Slot] = []
         for device, pair in member.pairs.items():
             publisher = others.get(device)
             sound = self._down.slots[DOWN_MIDS[2 * pair]]
             picture = self._down.slots[DOWN_MIDS[2 * pair + 1]]
-            sounds += sound.track is not None and sound.why is PausedWhy.FLOWING
+            if sound.track is not None and sound.why is PausedWhy.FLOWING:
+                heard.append(sound)
             if publisher is None or picture.track is None or picture.why is PausedWhy.MUTED:
                 continue
             shown.append((picture, publisher))
@@ -82,10 +97,16 @@ class Receiver:
         self.bandwidth.reported(self._down.loss, now_s)
         bandwidth = self.bandwidth
         result = self._allocator.allocate(
-            bandwidth.budget_bps, sounds, demands, now_s, proven=bandwidth.proven
+            bandwidth.budget_bps,
+            len(heard),
+            demands,
+            now_s,
+            proven=bandwidth.proven,
+            sound_twice=bandwidth.loses_much,
         )
         bandwidth.want(result.wanted_bps)
         self.audio_only = result.audio_only
+        self._choose_twice(result, [slot.mid for slot in heard])
         if bandwidth.returned():
             for picture, _ in shown:
                 picture.begin_anew(now_s)
@@ -114,6 +135,15 @@ class Receiver:
     def retell(self) -> None:
         """What was told of the pictures may be lost."""
         self._said.clear()
+
+    def _choose_twice(self, result: Allocation, sounds: Sequence[str]) -> None:
+        bandwidth = self.bandwidth
+        chosen: list[str] = []
+        if bandwidth.repairs_late:
+            chosen += sounds if result.sound_twice else ()
+            chosen += result.twice
+        slots, before = self._down.slots, self._twice
+        self._twice = {mid: before.get(mid, slots[mid].sent_to) for mid in chosen}
 
     def _demand(self, picture: Slot, publisher: Member, wanted: int | None, most_lines: int) -> Demand:
         track = picture.track

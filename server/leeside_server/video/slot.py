@@ -491,6 +491,11 @@ class Slot:
         if sent_s is not None:
             self.rtt_s = max(0.0, now_s - sent_s - block.delay / 65_536)
 
+    @property
+    def sent_to(self) -> int:
+        """The highest number that left; `resend` takes its lower 16 bits."""
+        return self._sent
+
     def ask_key(self, now_s: float) -> None:
         """The receiver wants a key frame of what it sees."""
         layer = self.pending or self.layer

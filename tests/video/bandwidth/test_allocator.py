@@ -177,9 +177,27 @@ def test_it_falls_at_once_and_tells_of_sound_alone() -> None:
     allocator.allocate(2_000_000, 1, [PERSON], 0.0)
     assert allocator.allocate(2_000_000, 1, [PERSON], 2.0).lines == {"b": 720}
     assert allocator.allocate(500_000, 1, [PERSON], 2.1).lines == {"b": 360}
-    assert allocator.allocate(120_000, 1, [PERSON], 2.2) == Allocation(
-        {"b": 0}, audio_only=True, wanted_bps=AUDIO_BPS + AMPLE * 1_000_000
-    )
+    fallen = allocator.allocate(120_000, 1, [PERSON], 2.2)
+    assert fallen.lines == {"b": 0}
+    assert fallen.audio_only
+    assert fallen.wanted_bps == AUDIO_BPS + AMPLE * 1_000_000
+
+
+def test_what_is_left_bears_sound_twice_then_pictures_in_their_order() -> None:
+    small = [Demand("c", Part.PSYCHIATRIST, LAYERS[:1]), Demand("b", Part.RESPONDER, LAYERS[:1])]
+    course: list[tuple[int, tuple[bool, tuple[str, ...]], tuple[str, ...]]] = [
+        (2 * AUDIO_BPS + 200_000, (False, ()), ()),
+        (AUDIO_BPS + 200_000 + round(MARGIN * AUDIO_BPS), (True, ()), ()),
+        (2 * AUDIO_BPS + 200_000 + round(MARGIN * 100_000), (True, ("b",)), ("b",)),
+        (2 * AUDIO_BPS + 200_000 + round(MARGIN * 200_000), (True, ("b", "c")), ("b", "c")),
+        (AUDIO_BPS + 200_000 + round(MARGIN * 200_000), (True, ("b",)), ("b", "c")),
+    ]
+    for budget, with_sound, alone in course:
+        allocator = Allocator()
+        both = allocator.allocate(budget + 1, 1, small, 0.0, sound_twice=True)
+        assert (both.sound_twice, both.twice) == with_sound
+        pictures = allocator.allocate(budget + 1, 1, small, 0.1)
+        assert (pictures.sound_twice, pictures.twice) == (False, alone)
 
 
 def test_a_step_up_wants_room_beside_it() -> None:

@@ -54,6 +54,37 @@ def test_a_call_that_begins_on_120_kbit_is_sound_alone_within_three_seconds(seed
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_450_kbit_120_ms_and_one_percent_of_loss_keep_the_picture(seed: int) -> None:
+    call = a_call(seed, SIMULCAST, bps=2e7, delay_s=0.02)
+    call.world.run(12.0)
+    call.down.bps = 450_000
+    for way in (call.down, call.up):
+        way.delay_s, way.loss = 0.06, 0.01
+    call.world.run(80.0)
+    assert call.given(17.0) >= 180
+    assert call.frozen(17.0, 80.0) < 0.01
+    assert all(lines for _, lines in call.switches(12.0, 80.0))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ten_percent_of_loss_is_not_heard_and_seldom_seen_where_there_is_room(seed: int) -> None:
+    call = a_call(seed, SIMULCAST, bps=20e6, delay_s=0.03, loss=0.1)
+    call.up.loss = 0.1
+    call.world.run(40.0)
+    assert call.frozen(10.0, 40.0) < 0.12
+    assert call.late_sound(10.0, 40.0) < 0.02
+
+
+def test_nothing_is_sent_twice_on_a_link_that_loses_nothing_or_has_no_room() -> None:
+    for bps, loss in ((20e6, 0.0), (240_000, 0.01)):
+        call = a_call(1, SIMULCAST, bps=bps, delay_s=0.06, loss=loss)
+        call.world.run(20.0)
+        picture = call.downlink.slots["b"]
+        assert picture.packets > 200
+        assert picture.resent <= 10 * loss * picture.packets
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_one_size_above_what_the_link_bears_is_paused_and_not_trickled(seed: int) -> None:
     call = a_call(seed, DEAR, bps=450_000, delay_s=0.06, loss=0.01)
     call.world.run(60.0)

@@ -159,6 +159,7 @@ class Whole:
         for packet in self.screen.due(now_s):
             self.up.send(len(packet), partial(self._hear, packet))
         self.receiver.probe(now_s)
+        self.receiver.repeat(now_s)
         if now_s - self._shared_s >= SHARE_S or self.receiver.awaits:
             self._shared_s = now_s
             self.pacer.rate(self.bandwidth.pace_bps)
