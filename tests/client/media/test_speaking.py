@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import cast
 
 import pytest
@@ -15,13 +16,22 @@ from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.video.formats import MediaKind
 
 
+@dataclass
+class Rate:
+    """What the link bears."""
+
+    share: float = 1.0
+
+
 class Up:
     """What was sent, instead of a path."""
 
     def __init__(self) -> None:
         self.key_wanted = True
+        self.rate = Rate()
         self.sounds: list[int] = []
         self.pictures: list[int] = []
+        self.keys: list[bool] = []
         self.came = asyncio.Event()
 
     def sound(self, frame: bytes, at: int) -> None:
@@ -32,6 +42,7 @@ class Up:
     def picture(self, frame: bytes, at: int) -> None:
         assert frame.startswith(b"sealed")
         self.pictures.append(at)
+        self.keys.append(not frame[len(b"sealed")] & 1)
         self.came.set()
 
     def report(self, unix_s: float, at_s: float) -> None:
@@ -110,3 +121,21 @@ async def test_what_cannot_be_sealed_is_not_sent_and_a_key_frame_follows() -> No
     assert (stage.leg.up.sounds, stage.leg.up.pictures) == ([], [])
     assert stage.speaking.withheld > 0
     assert stage.leg.up.key_wanted
+
+
+async def test_another_rate_begins_with_a_key_frame_and_none_leaves_sound_alone() -> None:
+    stage = Stage()
+    up = await stage.play(1, 4)
+    assert up.keys[0]
+    assert not any(up.keys[1:])
+    before = len(up.pictures)
+    up.rate.share = 0.25
+    await stage.play(1, before + 3)
+    assert up.keys.count(True) >= 2, "the new rate's first, and that of the second play"
+    up.rate.share = 0.0
+    before = len(up.pictures)
+    await stage.play(len(up.sounds) + 30, before)
+    assert len(up.pictures) <= before + 1, "one may have been under way"
+    up.rate.share = 1.0
+    await stage.play(1, before + 3)
+    assert any(up.keys[before:])

@@ -34,7 +34,7 @@ class Wire:
     def __post_init__(self) -> None:
         self.now_s = 100.0
         self.random = random.Random(self.seed)
-        self.up = Uplink(SENT, self.carry)
+        self.up = Uplink(SENT, self.carry, lambda: self.now_s)
         streams = {AUDIO: DOWN_MIDS[0], VIDEO: DOWN_MIDS[1], REPAIR: DOWN_MIDS[1]}
         self.down = Downlink(streams, {REPAIR: VIDEO}, self.frames.append, self.now_s)
 

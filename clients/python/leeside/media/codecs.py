@@ -36,16 +36,18 @@ class Undecodable(Exception):
 
 
 class PictureEncoder:
-    """Pictures of one size to VP8."""
+    """Pictures of one size to VP8 at one rate; the first is a key frame. `rate`: pictures a second."""
 
     def __init__(self, width: int, height: int, *, rate: int, bps: int) -> None:
         context: VideoCodecContext = av.CodecContext.create("libvpx", "w")
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
         context.time_base, context.framerate = Fraction(1, VIDEO_HZ), Fraction(rate, 1)
         context.bit_rate = bps
+        # No more than that over half a second, whatever moves: a link that is full loses sound as well.
+        held = {"minrate": bps, "maxrate": bps, "bufsize": bps // 2}
         context.gop_size = 3_600  # Key frames are made when somebody needs one.
         context.thread_count = 1
-        context.options = _REALTIME
+        context.options = _REALTIME | {name: str(value) for name, value in held.items()}
         self._context = context
 
     def encode(self, picture: VideoFrame, at: int, *, key: bool) -> bytes:

@@ -70,7 +70,7 @@ class Leg:
             if not path.connected:
                 await path.open(remote)
                 if self._sent is not None:
-                    self.up = Uplink(self._sent, path.send)
+                    self.up = Uplink(self._sent, path.send, _now_s)
             self.heard_s = _now_s()
 
     async def close(self) -> None:

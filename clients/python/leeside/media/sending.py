@@ -1,17 +1,19 @@
 """What goes up: frames cut into packets, numbered, kept for who misses one, and reported (RFC 3550, 4585, 4588, 7741).
 
-Bytes in, packets out: no codec, no key, no clock. A frame is sealed before it comes here (spec 09, "Sealed frames").
+Bytes in, packets out: no codec, no key; the clock is given. A frame is sealed before it comes here (spec 09, "Sealed frames").
 """
 
 from __future__ import annotations
 
 import secrets
 import struct
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
 from leeside.media.description import Sent
+from leeside.media.upward import UpwardRate
 from leeside_protocol.video import rtcp
 from leeside_protocol.video.formats import (
     AUDIO_HZ,
@@ -23,6 +25,7 @@ from leeside_protocol.video.formats import (
     VP8_RTX,
 )
 from leeside_protocol.video.rtp import mid_and_transport, split_vp8, write_rtp
+from leeside_protocol.video.twcc import read_twcc
 
 KEPT_SOUNDS: Final = 100
 KEPT_PICTURES: Final = 1_024
@@ -72,12 +75,15 @@ class _Stream:
 
 class Uplink:
     """The two streams of a client and the repair of its pictures. `key_wanted`: somebody cannot show the pictures that come;
-    whoever encodes makes a key frame and puts it back to false."""
+    whoever encodes makes a key frame and puts it back to false. `rate`: how much picture the link bears. `clock` gives the
+    seconds that are passed to `take`."""
 
-    def __init__(self, sent: Sent, send: Send) -> None:
+    def __init__(self, sent: Sent, send: Send, clock: Callable[[], float] = time.monotonic) -> None:
         self.key_wanted = True
         self.repaired = 0
+        self.rate: Final = UpwardRate()
         self._send = send
+        self._clock = clock
         self._sound = _Stream(sent.audio, KEPT_SOUNDS)
         self._pictures = _Stream(sent.video, KEPT_PICTURES)
         self._repair = _Stream(sent.repair, 0)
@@ -110,6 +116,8 @@ class Uplink:
                 ssrc, numbers = rtcp.read_nack(data, part) or (0, [])
                 for number in numbers:
                     self._repeat(ssrc, number, now_s)
+            elif part.kind == rtcp.TRANSPORT_FEEDBACK and part.variant == rtcp.TWCC:
+                self.rate.told(read_twcc(data, part) or [], now_s)
             elif part.kind == rtcp.PAYLOAD_FEEDBACK:
                 self.key_wanted |= self._pictures.ssrc in rtcp.read_picture_requests(data, part)
 
@@ -141,6 +149,7 @@ class Uplink:
         self, mid: str, kind: int, stream: _Stream, sequence: int, payload: bytes, *, marker: bool = False
     ) -> bytes:
         self._transport = self._transport + 1 & 0xFFFF
+        self.rate.sent(self._transport, self._clock())
         return write_rtp(
             payload,
             payload_type=kind,

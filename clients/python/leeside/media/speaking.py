@@ -42,6 +42,8 @@ class Speaking:
         self._to: Leg | None = None
         self._began_s = self._report_s = 0.0
         self._sound_at = self._picture_at = -1
+        self._share = 1.0
+        """Of the usual rate of the picture, which it is made at."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -82,11 +84,20 @@ class Speaking:
         self._to, self._began_s = leg, now_s
         # Times rise whatever happens: coders refuse one that stands still, as after a machine's pause it would.
         self._sound_at = self._picture_at = -1
-        self._pictures = PictureEncoder(
-            self._source.width, self._source.height, rate=self._source.rate, bps=PICTURE_BPS
-        )
+        self._make(1.0)
         self._sounds = SoundEncoder()
         self._keys.begin()
+
+    def _make(self, share: float) -> None:
+        """Pictures at this share of their usual rate, from a key frame on: libvpx takes no other rate once it runs."""
+        self._share = share
+        if share:
+            self._pictures = PictureEncoder(
+                self._source.width,
+                self._source.height,
+                rate=self._source.rate,
+                bps=round(share * PICTURE_BPS),
+            )
 
     async def _sound(self, leg: Leg, at_s: float) -> None:
         at = self._sound_at = max(self._sound_at + 1, round((at_s - self._began_s) * AUDIO_HZ))
@@ -106,6 +117,10 @@ class Speaking:
         if MediaKind.VIDEO in self.muted or leg.up is None:
             return
         at = self._picture_at = max(self._picture_at + 1, round((at_s - self._began_s) * VIDEO_HZ))
+        if leg.up.rate.share != self._share:
+            self._make(leg.up.rate.share)
+        if not self._share:
+            return
         key, leg.up.key_wanted = leg.up.key_wanted, False
         # Not on the loop: what comes meanwhile would seem to come late, and the bridge would take the link for a bad one.
         frame = await asyncio.to_thread(self._encode, at, key)
