@@ -79,6 +79,9 @@ class Ear:
     def send_rtcp(self, packet: bytes) -> None:
         self.control.append(packet)
 
+    def held(self) -> None:
+        """Who tests a pacer asks it what is due."""
+
     def missing(self, slot: Slot) -> list[int]:
         """The numbers between what came of a slot that did not come, in either way."""
         got = {packet.sequence for packet in self.of(slot)}

@@ -31,9 +31,9 @@ from leeside_server.video.slot import ALL_LINES
 from leeside_server.video.udp import Port
 from leeside_server.video.words import Configure, Emptied, FromWorker, Kept, Load, Told
 
-SHARE_S: Final = 0.2
-"""How often every receiver's link is shared out anew."""
-GRADE_S: Final = 1.0
+SHARE_TICKS: Final = 10
+"""Every so many ticks (0.2 s) a receiver's link is shared out anew. Rooms take turns: all at once would hold up packets."""
+GRADE_TICKS: Final = 50
 REOFFER_S: Final = 3.0
 """An offer without an answer is said again: signals may be lost."""
 PACE_S: Final = 0.005
@@ -53,8 +53,10 @@ _log = get_logger("leeside.video")
 class Hall:
     """A room and what carries it: its epoch at the nodes, and its members' peers."""
 
-    def __init__(self, name: bytes, epoch: int, room: Room) -> None:
+    def __init__(self, name: bytes, number: int, epoch: int, room: Room) -> None:
         self.name: Final = name
+        self.number: Final = number
+        """Of the rooms since the worker began: says whose turn it is."""
         self.epoch = epoch
         self.room: Final = room
         self.peers: dict[DeviceId, Peer] = {}
@@ -95,9 +97,9 @@ class Bridge:
         self._wall = wall
         self._certificate = Certificate()
         self._kept: dict[bytes, Kept] = {}
-        self._waiting: list[Peer] = []
+        self._waiting: dict[Peer, None] = {}
         """Whose packets wait for their time."""
-        self._shared_s = self._graded_s = clock()
+        self._ticks = self._rooms = 0
 
     @property
     def peers(self) -> int:
@@ -185,7 +187,8 @@ class Bridge:
             kept = self._kept.pop(name, None)
             if kept is not None:
                 room.restore(kept.restricted, kept.by, kept.admitted)
-            hall = self.halls[name] = Hall(name, epoch, room)
+            self._rooms += 1
+            hall = self.halls[name] = Hall(name, self._rooms, epoch, room)
             self._keep(hall)
         hall.epoch = max(hall.epoch, epoch)
         return hall
@@ -372,37 +375,39 @@ class Bridge:
         for slot in peer.down.slots.values():
             slot.ask_key(now_s)
 
+    def held(self, peer: Peer) -> None:
+        """Packets for this peer wait for their time."""
+        if not self._waiting:
+            self._later(PACE_S, self._pace)
+        self._waiting[peer] = None
+
     def _pace(self) -> None:
         """Let those packets leave that waited long enough; again in 5 ms while any do."""
         now_s = self._clock()
-        self._waiting = [peer for peer in self._waiting if peer.ready]
-        for peer in self._waiting:
-            peer.down.due(now_s)
-        self._waiting = [peer for peer in self._waiting if peer.down.waits]
-        if self._waiting:
-            self._later(PACE_S, self._pace)
+        waiting, self._waiting = self._waiting, {}
+        for peer in waiting:
+            try:
+                if peer.ready:
+                    peer.down.due(now_s)
+            except Exception:  # noqa: BLE001 - a packet's fault must not be the others'
+                self.counts.faulty += 1
+                _log.error("packet_failed", exc_info=True)
+            if peer.ready and peer.down.waits:
+                self.held(peer)
 
     # ---- time
 
     def tick(self) -> None:
         """Let time pass; every 20 ms. What fails costs the room it fails in, this once."""
         now_s = self._clock()
-        share = now_s - self._shared_s >= SHARE_S
-        grade = now_s - self._graded_s >= GRADE_S
-        if share:
-            self._shared_s = now_s
-        if grade:
-            self._graded_s = now_s
+        self._ticks += 1
         for hall in list(self.halls.values()):
+            turn = self._ticks + hall.number
             try:
-                self._pass(hall, now_s, share=share, grade=grade)
+                self._pass(hall, now_s, share=turn % SHARE_TICKS == 0, grade=turn % GRADE_TICKS == 0)
             except Exception:  # noqa: BLE001 - a room's fault must not be the others'
                 self.counts.faulty += 1
                 _log.error("room_failed", exc_info=True)
-        if not self._waiting:
-            peers = (peer for hall in self.halls.values() for peer in hall.peers.values())
-            self._waiting = [peer for peer in peers if peer.down.waits]
-            self._pace()
 
     def _pass(self, hall: Hall, now_s: float, *, share: bool, grade: bool) -> None:
         for peer in list(hall.peers.values()):

@@ -225,8 +225,8 @@ class Uplink:
         layers = [layer for track in self.tracks.values() for layer in track.layers.values()]
         for layer in layers:
             layer.due(now_s)
-            lost = layer.asks(now_s, self._asked_left.room(now_s))
-            if lost:
+            if layer.misses:
+                lost = layer.asks(now_s, self._asked_left.room(now_s))
                 self._asked_left.take(now_s, len(lost))
                 for nack in rtcp.write_nacks(layer.ssrc, lost):
                     outlet.send_rtcp(nack)

@@ -190,6 +190,11 @@ class Layer:
         while len(missing) > MISSING:
             del missing[next(iter(missing))]
 
+    @property
+    def misses(self) -> bool:
+        """Whether anything is lost that may still come."""
+        return bool(self._missing)
+
     def asks(self, now_s: float, room: int) -> list[int]:
         """What is to be asked for now, rising, `room` packets at most; each is asked for every 60 ms, ten times."""
         missing = self._missing

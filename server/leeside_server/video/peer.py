@@ -52,6 +52,10 @@ class Owner(Protocol):
         """Keys and a path are there: media may flow."""
         ...
 
+    def held(self, peer: Peer) -> None:
+        """Packets wait for their time: `Downlink.due` lets them leave."""
+        ...
+
 
 class Peer:
     """A transport of a member. `generation` is that of the join it was made for."""
@@ -271,6 +275,10 @@ class Peer:
             self._counts.packets_out += 1
             self._sent(transport_seq, closed, self._clock())
             path.send(self._outward[:closed])
+
+    def held(self) -> None:
+        """A packet waits in the pacer."""
+        self._owner.held(self)
 
     def send_rtcp(self, packet: bytes) -> None:
         """Protect and send."""

@@ -76,6 +76,10 @@ class Outlet(Protocol):
         """Protect and send a compound."""
         ...
 
+    def held(self) -> None:
+        """A packet waits for its time: call `Downlink.due` every few milliseconds while it `waits`."""
+        ...
+
 
 class SlotState(IntEnum):
     """What a slot does. SWITCHING: it shows a layer while it waits for another's key frame."""
@@ -366,7 +370,7 @@ class Slot:
         elif timestamp != before and at != self._began and pacer.crowded:
             self._since = NEVER
         else:
-            pacer.hold(self._urgency, size, Held(self, packet, number, timestamp, repairs=False), now_s)
+            self._hold(pacer, size, Held(self, packet, number, timestamp, repairs=False), now_s)
 
     def send(self, packet: Packet, number: int, timestamp: int) -> None:
         """Write a packet with this (unwrapped) number and timestamp, and let it go."""
@@ -428,8 +432,12 @@ class Slot:
         elif period is not self._history[-1]:
             return False
         else:
-            return pacer.hold(Urgency.REPAIR, size, Held(self, packet, at, timestamp, repairs=True), now_s)
+            return self._hold(pacer, size, Held(self, packet, at, timestamp, repairs=True), now_s)
         return True
+
+    def _hold(self, pacer: Pacer[Held], size: int, held: Held, now_s: float) -> bool:
+        self._outlet.held()
+        return pacer.hold(Urgency.REPAIR if held.repairs else self._urgency, size, held, now_s)
 
     def send_repair(self, packet: Packet, number: int, timestamp: int) -> None:
         """Write a packet that was sent before, on the repair stream (RFC 4588): its number, then what it carried."""

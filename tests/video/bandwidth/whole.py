@@ -69,6 +69,9 @@ class _Far:
         call.bandwidth.sent(transport_seq, length + SRTP_BYTES, call.world.now_s)
         call.down.send(length + SRTP_BYTES, lambda: call.screen.receive(packet, call.world.now_s))
 
+    def held(self) -> None:
+        """It is looked at every 5 ms."""
+
     def send_rtcp(self, packet: bytes) -> None:
         call = self.call
         if call is not None:
