@@ -17,6 +17,7 @@ from leeside_protocol.video.signalling import (
     Leave,
     Mute,
     Part,
+    Refuse,
     Restrict,
     encode_signal,
 )
@@ -142,6 +143,7 @@ class TestWhoMaySay:
             (Join(1, signs=True), {Part.INTERPRETER}),
             (Join(1, person=True, signs=True), {Part.RESPONDER}),
             (Admit(1, PHONE), {Part.RESPONDER, Part.PSYCHIATRIST}),
+            (Refuse(1, PHONE), {Part.RESPONDER, Part.PSYCHIATRIST}),
             (Restrict(1, restricted=True), {Part.RESPONDER, Part.PSYCHIATRIST}),
             (Join(1), set(Part)),
             (Mute(1, MediaKind.AUDIO, muted=True), set(Part)),

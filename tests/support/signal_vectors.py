@@ -28,6 +28,7 @@ def _valid_cases() -> list[dict[str, Any]]:
         valid("leave", "client", "Leave", [12, 7], generation=7),
         valid("admit", "client", "Admit", [14, 7, LEE], generation=7, device=LEE),
         valid("restrict", "client", "Restrict", [16, 7, True], generation=7, restricted=True),
+        valid("refuse", "client", "Refuse", [18, 7, LEE], generation=7, device=LEE),
         valid("leave with a field of the future", "client", "Leave", [12, 7, "later"], generation=7),
         valid("welcome", "bridge", "Welcome", [32, 7, MS, False, False, [lee], [turn]], generation=7, server_ms=MS, waiting=False, restricted=False, participants=[whole_lee], turn=[turn]),
         valid("welcome to wait", "bridge", "Welcome", [32, 7, MS, True, False, [], []], generation=7, server_ms=MS, waiting=True, restricted=False, participants=[], turn=[]),

@@ -73,6 +73,9 @@ export class FakeCall extends ShownCall implements CallModel {
             participants: [...this.participants, one],
         });
     }
+    refuse(device: DeviceId): void {
+        this.#set({ waiting: this.waiting.filter((one) => one.device !== device) });
+    }
     restrict(on: boolean): void {
         this.#set({ restricted: on });
     }

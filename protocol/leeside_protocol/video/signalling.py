@@ -144,6 +144,13 @@ class Restrict(msgspec.Struct, frozen=True, array_like=True, tag=16):
     restricted: bool
 
 
+class Refuse(msgspec.Struct, frozen=True, array_like=True, tag=18):
+    """Who waits may not come in; for who may admit. They hear `Gone` (removed), and wait again when they ask again."""
+
+    generation: _Generation
+    device: _Device
+
+
 # ---- from the bridge
 
 
@@ -247,7 +254,7 @@ class Restricted(msgspec.Struct, frozen=True, array_like=True, tag=54):
     by: _Device
 
 
-ClientSignal = Join | Answer | Mute | Want | RestartIce | Leave | Admit | Restrict
+ClientSignal = Join | Answer | Mute | Want | RestartIce | Leave | Admit | Restrict | Refuse
 BridgeSignal = (
     Welcome
     | Offer
@@ -262,7 +269,7 @@ BridgeSignal = (
     | Denied
     | Restricted
 )
-CLIENT_SIGNALS: Final = (Join, Answer, Mute, Want, RestartIce, Leave, Admit, Restrict)
+CLIENT_SIGNALS: Final = (Join, Answer, Mute, Want, RestartIce, Leave, Admit, Restrict, Refuse)
 BRIDGE_SIGNALS: Final = (
     Welcome, Offer, Slot, Gone, Muted, Paused, Quality, Violation, Migrate, Waiting, Denied, Restricted,
 )  # fmt: skip

@@ -24,7 +24,16 @@ from msgspec import Meta
 from leeside_protocol.errors import ProtocolError, WireError
 from leeside_protocol.ids import ID_BYTES, AgencyId, ConsultId, DeviceId, MemberId
 from leeside_protocol.limits import VIDEO_BODY_BYTES
-from leeside_protocol.video.signalling import Admit, ClientSignal, GoneWhy, Join, Part, Restrict, TurnServer
+from leeside_protocol.video.signalling import (
+    Admit,
+    ClientSignal,
+    GoneWhy,
+    Join,
+    Part,
+    Refuse,
+    Restrict,
+    TurnServer,
+)
 from leeside_protocol.words import ConsultState, Role
 from leeside_server.core.consult_rights import takes_part
 from leeside_server.core.consult_row import FINAL, ConsultRow
@@ -110,7 +119,7 @@ def require(part: Part, signal: ClientSignal) -> None:
             allowed = part is Part.RESPONDER
         case Join(signs=True):
             allowed = part is Part.INTERPRETER
-        case Admit() | Restrict():
+        case Admit() | Refuse() | Restrict():
             allowed = part in ADMITS
         case _:
             allowed = True

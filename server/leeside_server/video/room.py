@@ -214,6 +214,8 @@ class Room:
             case s.Restrict():
                 return self._restrict(member, signal)
 
+            case s.Refuse():
+                return self._turn_away(member, signal, now_s)
     def _join(self, ticket: Ticket, join: s.Join, now_ms: int) -> list[Effect]:
         device = DeviceId(ticket.device)
         if ticket.until_ms <= now_ms:
@@ -340,6 +342,12 @@ class Room:
         effects: list[Effect] = []
         for subscriber in self.members.values() if changed else ():
             if subscriber.ticket.team:
+    def _turn_away(self, member: Member, signal: s.Refuse, now_s: float) -> list[Effect]:
+        """Who was let in meanwhile stays: what two people decided at once is never taken from somebody in the call."""
+        if signal.device not in self.waiting or not member.ticket.admits:
+            return []
+        return self.remove(signal.device, GoneWhy.REMOVED, now_s)
+
                 continue
             if self.restricted:
                 effects += [Unlink(subscriber.device, pair) for pair in subscriber.pairs.values()]

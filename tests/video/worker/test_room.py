@@ -216,6 +216,29 @@ def test_a_guest_admits_nobody_and_restricts_nothing() -> None:
     assert not world.room.restricted
 
 
+def test_who_waits_is_refused_by_the_team_alone_and_may_ask_again() -> None:
+    world = World()
+    world.join(ANA, BEN, EVE, TIM)
+    assert world.say(EVE, s.Refuse(1, TIM)) == []
+    world.say(BEN, s.Refuse(1, TIM))
+    assert world.told(TIM, s.Gone) == [s.Gone(1, TIM, GoneWhy.REMOVED)]
+    for device in (ANA, BEN):
+        assert world.told(device, s.Gone) == [s.Gone(1, TIM, GoneWhy.REMOVED)]
+    assert world.say(ANA, s.Admit(1, TIM)) == [], "too late: nobody is admitted who does not wait"
+    world.join(TIM, generation=2)
+    (welcome,) = world.told(TIM, s.Welcome)
+    assert welcome.waiting
+
+
+def test_who_is_in_the_call_is_not_refused() -> None:
+    world = World()
+    world.join(ANA, BEN, EVE)
+    world.say(ANA, s.Admit(1, EVE))
+    assert world.say(BEN, s.Refuse(1, EVE)) == []
+    assert world.say(BEN, s.Refuse(1, ANA)) == []
+    assert set(world.room.members) == {ANA, BEN, EVE}
+
+
 def test_who_waits_may_only_leave() -> None:
     world = World()
     world.join(ANA, EVE)

@@ -203,6 +203,10 @@ class Call:
             (self.speaking.muted.add if muted else self.speaking.muted.discard)(media)
         await self._say(s.Mute(self._spoken, media, muted))
 
+    async def refuse(self, device: DeviceId) -> None:
+        """Tell somebody who waits that they are not let in. Raises `Offline`."""
+        await self._say(s.Refuse(self._spoken, device))
+
     # ---- tasks
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:

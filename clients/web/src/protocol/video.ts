@@ -93,6 +93,8 @@ const clientFields = {
     admit: { generation, device },
     /** Media reach none but the team, the psychiatrist and the interpreter. */
     restrict: { generation, restricted: flag },
+    /** Who waits may not come in. */
+    refuse: { generation, device },
 };
 
 const bridgeFields = {
@@ -147,6 +149,7 @@ const CLIENT_FORMS: readonly Form[] = [
     form(12, 'leave', clientFields.leave),
     form(14, 'admit', clientFields.admit),
     form(16, 'restrict', clientFields.restrict),
+    form(18, 'refuse', clientFields.refuse),
 ];
 const BRIDGE_FORMS: readonly Form[] = [
     form(32, 'welcome', bridgeFields.welcome),

@@ -96,6 +96,10 @@ export class Attempt {
         this.#say({ kind: 'admit', generation: this.generation, device });
     }
 
+    refuse(device: DeviceId): void {
+        this.#say({ kind: 'refuse', generation: this.generation, device });
+    }
+
     restrict(restricted: boolean): void {
         this.#say({ kind: 'restrict', generation: this.generation, restricted });
     }

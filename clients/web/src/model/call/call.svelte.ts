@@ -176,6 +176,11 @@ export class Call extends ShownCall implements CallModel {
         this.#done();
     }
 
+    refuse(device: DeviceId): void {
+        this.#machine?.refuse(device);
+        this.#done();
+    }
+
     restrict(on: boolean): void {
         this.#machine?.restrict(on);
         this.#done();

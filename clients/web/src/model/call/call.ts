@@ -203,6 +203,8 @@ export interface CallModel extends CallView {
     /** The person's own choice: no picture goes or comes, and `mode` is `audio`, `modeWhy` `chosen`, until it is undone. */
     audioOnly(on: boolean): void;
     admit(device: DeviceId): void;
+    /** Who waits is told that they are not let in; they may ask again. */
+    refuse(device: DeviceId): void;
     restrict(on: boolean): void;
     /** How large somebody is shown, in lines of the screen; 0: not at all. */
     want(device: DeviceId, lines: number): void;

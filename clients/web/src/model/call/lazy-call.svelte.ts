@@ -76,6 +76,9 @@ export class LazyCall extends ShownCall implements CallModel {
     admit(device: DeviceId): void {
         this.#real?.admit(device);
     }
+    refuse(device: DeviceId): void {
+        this.#real?.refuse(device);
+    }
     restrict(on: boolean): void {
         this.#real?.restrict(on);
     }

@@ -329,6 +329,13 @@ describe('people', () => {
         machine.hear(slot(T0, boss), T0);
         expect(machine.rights.waiting.size).toBe(0);
         expect(done()).toEqual(['admit 0', 'places 0']);
+        machine.hear({ kind: 'waiting', generation: T0, participant: boss }, T0);
+        machine.refuse(boss.device);
+        expect(done()).toEqual(['refuse 0']);
+        // Whoever is refused goes for everybody who sees them wait.
+        expect(machine.rights.waiting.size).toBe(1);
+        machine.hear({ kind: 'gone', generation: T0, device: boss.device, why: GoneWhy.removed }, T0);
+        expect(machine.rights.waiting.size).toBe(0);
     });
 
     it('other than team, psychiatrist and interpreter are not heard while it is restricted', () => {

@@ -118,6 +118,10 @@ export class CallMachine {
         if (this.rights.admits && this.rights.restricted !== restricted) this.#current?.restrict(restricted);
     }
 
+    refuse(device: DeviceId): void {
+        this.#current?.refuse(device);
+    }
+
     want(pictures: readonly Wanted[]): void {
         this.#wants = pictures;
         if (this.#current?.welcomed === true) this.#current.want(pictures);
