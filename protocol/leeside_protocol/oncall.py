@@ -452,7 +452,7 @@ class GuestPost(Body, frozen=True):
 
 
 class GuestTaken(Answer, frozen=True):
-    """The guest may sign in with its key, and waits until a member lets it into the channel."""
+    """The guest may sign in with its key, and waits until a member lets it into the channel. `role`: as what it comes."""
 
     agency: HexId
     root_pub: bytes
@@ -461,6 +461,7 @@ class GuestTaken(Answer, frozen=True):
     consult: HexId
     channel: HexId
     until_ms: int
+    role: Literal["interpreter", "receiving_facility"]
 
 
 class Guest(Answer, frozen=True):

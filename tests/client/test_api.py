@@ -150,7 +150,7 @@ def sample(kind: Any) -> Any:
         o.GuestLink: o.GuestLink(ID, "abcd-efgh", 1),
         o.Guests: o.Guests(()),
         o.Guest: o.Guest(ID, ID, "interpreter", "open", ID, 1, 1, None, b"", b"", b""),
-        o.GuestTaken: o.GuestTaken(ID, b"root", ID, ID, ID, ID, 1),
+        o.GuestTaken: o.GuestTaken(ID, b"root", ID, ID, ID, ID, 1, "interpreter"),
         o.Duty: o.Duty(True, True, 1, 2, True, ()),
         o.TestPage: o.TestPage(ID),
         o.PageReceipts: o.PageReceipts(ID, ()),

@@ -287,5 +287,6 @@ export const guestTaken = record({
     consult: hexId<ConsultId>(),
     channel: hexId<ChannelId>(),
     untilMs: count,
+    role: guestRole,
 });
 export type GuestTaken = Read<typeof guestTaken>;

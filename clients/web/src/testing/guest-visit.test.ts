@@ -93,7 +93,7 @@ describe('a guest who came', () => {
             { role: 'psychiatrist', people: 1 },
             { role: 'responder', people: 1 },
         ];
-        expect(page.standing).toEqual({ kind: 'in', untilMs, present });
+        expect(page.standing).toEqual({ kind: 'in', role: 'interpreter', untilMs, present });
     });
 
     test('comes back to its seat when its page is loaded anew, without the link', async () => {

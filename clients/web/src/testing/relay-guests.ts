@@ -98,9 +98,10 @@ export class RelayGuests {
             });
             this.tell(kept);
         }
-        const { guest, consult, untilMs } = kept;
+        const { guest, consult, untilMs, role } = kept;
         const { agency, rootPublic: rootPub } = this.relay;
-        return json({ agency, rootPub, guest, device, consult, channel: this.channelOf(kept), untilMs }, 201);
+        const channel = this.channelOf(kept);
+        return json({ agency, rootPub, guest, device, consult, channel, untilMs, role }, 201);
     }
 
     /** The link and its guest, over, as by anybody who takes part. */

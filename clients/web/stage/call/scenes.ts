@@ -259,6 +259,7 @@ const guest = (name: string, call: View, taps: readonly string[] = []): Scene =>
     guest: {
         standing: {
             kind: 'in',
+            role: 'interpreter',
             present: [
                 { role: 'responder', people: 2 },
                 { role: 'psychiatrist', people: 1 },

@@ -30,9 +30,9 @@ export const scenes: readonly Scene[] = [
     shown('coming', { kind: 'coming' }),
     shown('waiting', { kind: 'waiting', sinceMs: nightMs }),
     shown('waiting-long', { kind: 'waiting', sinceMs: minutesAgo(3) }, false),
-    shown('in', { kind: 'in', present, untilMs: nightMs + 4 * 3_600_000 }),
+    shown('in', { kind: 'in', role: 'interpreter', present, untilMs: nightMs + 4 * 3_600_000 }),
     {
-        ...shown('leaving', { kind: 'in', present, untilMs: nightMs + 4 * 3_600_000 }),
+        ...shown('leaving', { kind: 'in', role: 'interpreter', present, untilMs: nightMs + 4 * 3_600_000 }),
         taps: ['main button'],
     },
     ...ends.map((why) => shown(`over-${why}`, { kind: 'over', why })),

@@ -111,6 +111,7 @@ async def take_guest_link(call: Call) -> o.GuestTaken:
         row.consult.hex(),
         row.channel.hex(),
         row.until_ms,
+        cast("Literal['interpreter', 'receiving_facility']", row.role.value),
     )
 
 

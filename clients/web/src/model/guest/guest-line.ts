@@ -15,11 +15,13 @@ import type { VideoTold } from '~/protocol/messages';
 import type { CallPart, ConsentView } from '../call/call';
 import type { CallHost } from '../call/call-host';
 import type { CallCommands } from '../call/commands';
+import type { GuestRole } from '../on-call';
 import type { SeatedRoom } from './seated-room';
 
 export interface GuestSeat {
     readonly device: DeviceId;
     readonly consult: ConsultId;
+    readonly role: GuestRole;
     readonly room: SeatedRoom;
     readonly tokens: TokenSource;
     readonly sign: Sign;
@@ -90,9 +92,8 @@ export class GuestLine implements CallHost {
         return null;
     }
 
-    /** A guest is told of no role: as an interpreter they are never cut off; the bridge goes by its own ticket. */
     partOf(): CallPart {
-        return 'interpreter';
+        return this.seat.role;
     }
 
     consentOf(): ConsentView | null {

@@ -21,6 +21,7 @@ import { type GuestSecret, guestPost } from '~/sealing/opening/guest-link';
 import { DeviceKeys, type DeviceKeysRecord } from '~/sealing/opening/keys';
 import { GUEST_LIFETIME_MS } from '~/sealing/public/acceptance';
 
+import type { GuestRole } from '../on-call';
 import { GuestLine } from './guest-line';
 import { type Present, SeatedRoom } from './seated-room';
 
@@ -54,7 +55,12 @@ export type GuestEnd =
 export type GuestStanding =
     | { readonly kind: 'coming' }
     | { readonly kind: 'waiting'; readonly sinceMs: number }
-    | { readonly kind: 'in'; readonly present: readonly Present[]; readonly untilMs: number }
+    | {
+          readonly kind: 'in';
+          readonly role: GuestRole;
+          readonly present: readonly Present[];
+          readonly untilMs: number;
+      }
     | { readonly kind: 'over'; readonly why: GuestEnd };
 
 export interface GuestState {
@@ -205,18 +211,19 @@ export class GuestVisit {
                     if (this.nowMs >= sinceMs + WAITING_MS) throw new Over('not_let_in');
                     this.stand({ kind: 'waiting', sinceMs });
                     break;
-                case 'in':
+                case 'in': {
+                    const { device, consult, role } = taken;
                     if (this.line === null) {
-                        const { device, consult } = taken;
                         this.line = new GuestLine(
-                            { device, consult, room, tokens: session, sign },
+                            { device, consult, role, room, tokens: session, sign },
                             this.ports,
                         );
                         this.tellLine(this.line, consult);
                     }
                     await this.line.look();
-                    this.stand({ kind: 'in', present: room.present, untilMs: room.untilMs });
+                    this.stand({ kind: 'in', role, present: room.present, untilMs: room.untilMs });
                     break;
+                }
                 case 'removed':
                     throw new Over('removed');
             }
