@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DOWN_MS, type LinkSigns, ModeLadder, TEXT_MS, UP_MS } from './ladder';
+import { DOWN_MS, type LinkSigns, ModeLadder, NEWS_MS, TEXT_MS, UP_MS } from './ladder';
 
 const GOOD: LinkSigns = { grade: 3, audioOnly: false, lost: false, chosen: false };
 const POOR: LinkSigns = { ...GOOD, grade: 1 };
@@ -23,8 +23,19 @@ describe('the ladder of a call', () => {
         expect(watch(ladder, GOOD, 200_000, 2 * UP_MS + 1_000)).toEqual([
             'audio weak',
             'smaller better',
+            'smaller',
             'video better',
         ]);
+    });
+
+    it('tells that it is better for some seconds, and then nothing', () => {
+        const ladder = new ModeLadder();
+        watch(ladder, { ...GOOD, audioOnly: true }, 0, 0);
+        watch(ladder, GOOD, 1_000, 2 * UP_MS - 1);
+        const betterMs = 1_000 + 2 * UP_MS;
+        expect(ladder.look(GOOD, betterMs)).toEqual({ mode: 'video', why: 'better' });
+        expect(ladder.look(GOOD, betterMs + NEWS_MS - 1).why).toBe('better');
+        expect(ladder.look(GOOD, betterMs + NEWS_MS)).toEqual({ mode: 'video', why: '' });
     });
 
     it('does not follow a link that is good and poor in turns', () => {
@@ -47,7 +58,11 @@ describe('the ladder of a call', () => {
         expect(watch(ladder, lost, 0, TEXT_MS - 1_000)).toEqual(['video']);
         expect(ladder.look(lost, TEXT_MS)).toEqual({ mode: 'text', why: 'lost' });
         expect(ladder.look(GOOD, TEXT_MS + 100)).toEqual({ mode: 'audio', why: 'better' });
-        expect(watch(ladder, GOOD, TEXT_MS + 100, UP_MS)).toEqual(['audio better', 'smaller better']);
+        expect(watch(ladder, GOOD, TEXT_MS + 100, UP_MS)).toEqual([
+            'audio better',
+            'audio',
+            'smaller better',
+        ]);
     });
 
     it('keeps what the person chose apart from what the link carries', () => {

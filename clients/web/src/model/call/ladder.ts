@@ -12,6 +12,8 @@ export const DOWN_MS = 4_000;
 export const UP_MS = 10_000;
 /** Lost for so long: text and telephone. */
 export const TEXT_MS = 8_000;
+/** That it is better again is news for so long, and nothing after that. */
+export const NEWS_MS = 6_000;
 
 export interface LinkSigns {
     /** The worse of both directions. */
@@ -33,6 +35,7 @@ export class ModeLadder {
     /** What the link carries, whatever the person chose. */
     #mode: CallMode = 'video';
     #why: ModeWhy = '';
+    #sinceMs = 0;
     #lostMs: number | null = null;
     #poorMs: number | null = null;
     #goodMs: number | null = null;
@@ -46,15 +49,16 @@ export class ModeLadder {
 
     look(signs: LinkSigns, nowMs: number): ModeState {
         this.#chosen = signs.chosen;
+        if (this.#why === 'better' && nowMs - this.#sinceMs >= NEWS_MS) this.#why = '';
         this.#lostMs = signs.lost ? (this.#lostMs ?? nowMs) : null;
         if (this.#lostMs !== null) {
             this.#poorMs = this.#goodMs = null;
-            if (nowMs - this.#lostMs >= TEXT_MS) this.#go('text', 'lost');
+            if (nowMs - this.#lostMs >= TEXT_MS) this.#go('text', 'lost', nowMs);
             return this.state;
         }
         if (this.#mode === 'text') {
             // The link came back: sound first, the picture once it is known to fit.
-            this.#go('audio', 'better');
+            this.#go('audio', 'better', nowMs);
             this.#goodMs = nowMs;
             return this.state;
         }
@@ -62,22 +66,23 @@ export class ModeLadder {
         this.#poorMs = poor ? (this.#poorMs ?? nowMs) : null;
         this.#goodMs = poor ? null : (this.#goodMs ?? nowMs);
         if (signs.audioOnly) {
-            if (this.#mode !== 'audio') this.#go('audio', 'weak');
+            if (this.#mode !== 'audio') this.#go('audio', 'weak', nowMs);
         } else if (this.#poorMs !== null && nowMs - this.#poorMs >= DOWN_MS) {
             this.#poorMs = nowMs;
-            if (this.#mode === 'video') this.#go('smaller', 'weak');
-            else if (this.#mode === 'smaller') this.#go('audio', 'weak');
+            if (this.#mode === 'video') this.#go('smaller', 'weak', nowMs);
+            else if (this.#mode === 'smaller') this.#go('audio', 'weak', nowMs);
         } else if (this.#goodMs !== null && nowMs - this.#goodMs >= UP_MS) {
             this.#goodMs = nowMs;
-            if (this.#mode === 'audio') this.#go('smaller', 'better');
-            else if (this.#mode === 'smaller') this.#go('video', 'better');
+            if (this.#mode === 'audio') this.#go('smaller', 'better', nowMs);
+            else if (this.#mode === 'smaller') this.#go('video', 'better', nowMs);
         }
         return this.state;
     }
 
-    #go(mode: CallMode, why: ModeWhy): void {
+    #go(mode: CallMode, why: ModeWhy, nowMs: number): void {
         if (this.#mode === mode) return;
         this.#mode = mode;
         this.#why = why;
+        this.#sinceMs = nowMs;
     }
 }
