@@ -132,7 +132,10 @@ def require(part: Part, signal: ClientSignal) -> None:
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True):
     """Who speaks, for the worker. `admits`: comes in at once, and lets others in; `team`: never restricted. What the bridge
-    says to the device goes to `node` (an address), until a later ticket names another. `turn` is filled for a `Join` alone."""
+    says to the device goes to `node` (an address), until a later ticket names another. `turn` is filled for a `Join` alone.
+
+    So are `restricted` and `admitted`: what the node heard of this room, and of this device in it, from a worker that may have
+    it no more. A worker that knows better goes by what it knows."""
 
     room: _Id
     device: _Device
@@ -142,6 +145,8 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True):
     node: _Address
     until_ms: int
     turn: tuple[TurnServer, ...] = ()
+    restricted: bool = False
+    admitted: bool = False
 
 
 def ticket_for(

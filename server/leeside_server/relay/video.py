@@ -5,10 +5,12 @@ Theory of operation. A *seat* is a device that speaks in a call over this node. 
 the store when it first speaks and whenever it joins, and kept with the seat; after that a signal costs no reading. Whatever
 may end that right is looked at all the time: what this node writes at once (`saved`), what others write twice a second
 (`look`: the rows of all calls in one reading), revoked devices and ended sessions as sockets are (`out`). Who lost it is
-expelled by a word to the worker; a seat is kept for this also while its device has no socket, because media go on without.
+expelled by a word to the worker, and told; a seat is kept for this also while its device has no socket, because media go on
+without.
 
 A room's worker is asked for at each `Join`, and kept with the seat until it is gone: then the seat is told to `Migrate`, and
-its next `Join` finds another. While a worker lets its calls go, a device has two: it joins the new one, and leaves the old one
+its next `Join` finds another. That one may be on another machine, and know nothing of the room: so what the bridge says of
+whom media may reach, and who was admitted, is kept here as it passes, and goes with each `Join`. While a worker lets its calls go, a device has two: it joins the new one, and leaves the old one
 by the old generation once it sees the new one's pictures.
 
 Nothing here waits for a worker, and media wait for nothing here.
@@ -29,12 +31,16 @@ from leeside_protocol.messages import Refused, Video, VideoTold
 from leeside_protocol.video.signalling import (
     ClientSignal,
     Denied,
+    Gone,
     GoneWhy,
     Join,
     Leave,
     Migrate,
     RestartIce,
+    Restricted,
     TurnServer,
+    Welcome,
+    decode_bridge_signal,
     decode_client_signal,
     encode_signal,
 )
@@ -85,12 +91,14 @@ _log: Final = get_logger("leeside.video")
 
 
 class _Seat:
-    """A device that speaks in a call over this node; `socket` is the newest that did. `out`: it lost all access.
+    """A device that speaks in a call over this node; `socket` is the newest that did. `out`: it lost all access; `told`: it heard
+    that it has no right to be there any more. `admitted`: it waited, and was let in.
 
     `placement` is where it joined by `generation`; `before`, where by an earlier one, until it left there.
     """
 
     __slots__ = (
+        "admitted",
         "before",
         "before_generation",
         "generation",
@@ -99,6 +107,7 @@ class _Seat:
         "right",
         "session",
         "socket",
+        "told",
     )
 
     def __init__(self, socket: Socket, right: Right) -> None:
@@ -109,7 +118,9 @@ class _Seat:
         self.placement: Placement | None = None
         self.before: Placement | None = None
         self.before_generation = 0
+        self.admitted = False
         self.out = False
+        self.told = False
 
     @property
     def placements(self) -> tuple[Placement, ...]:
@@ -134,9 +145,10 @@ class _Seat:
 
 
 class _Call:
-    """A consult's call as this node knows it. `revisions` are those of the rows that its seats were judged by."""
+    """A consult's call as this node knows it. `revisions` are those of the rows that its seats were judged by. `restricted`: what
+    the bridge said last of whom media may reach."""
 
-    __slots__ = ("agency", "channel", "consult", "judged_s", "revisions", "room", "seats")
+    __slots__ = ("agency", "channel", "consult", "judged_s", "restricted", "revisions", "room", "seats")
 
     def __init__(self, agency: AgencyId, consult: ConsultId, channel: ChannelId) -> None:
         self.agency = agency
@@ -144,6 +156,7 @@ class _Call:
         self.channel = channel
         self.room = room_of(agency, consult)
         self.seats: dict[DeviceId, _Seat] = {}
+        self.restricted = False
         self.revisions: dict[Name, int] = {}
         self.judged_s = float("-inf")
 
@@ -157,6 +170,31 @@ class _Call:
     def tell(self, seat: _Seat, body: bytes) -> None:
         """Hand on what the bridge says to this seat."""
         seat.socket.hear_call(VideoTold(self.consult, body))
+
+    def tell_gone(self, device: DeviceId, why: GoneWhy) -> None:
+        """This device is out: it hears it from here at once, whatever keeps the worker from hearing or saying so."""
+        seat = self.seats[device]
+        if not seat.told:
+            seat.told = True
+            self.tell(seat, encode_signal(Gone(seat.generation, device, why)))
+
+    def heed(self, device: DeviceId, seat: _Seat, body: bytes) -> None:
+        """Keep what a worker on another machine must be told."""
+        try:
+            signal = decode_bridge_signal(body)
+        except ProtocolError:
+            # Of a newer bridge; it is the client's to understand.
+            return
+        match signal:
+            case Welcome():
+                self.restricted = signal.restricted
+                seat.admitted = not signal.waiting
+            case Restricted():
+                self.restricted = signal.restricted
+            case Gone(device=gone, why=GoneWhy.REMOVED) if gone == device:
+                seat.admitted = False
+            case _:
+                pass
 
 
 class Calls:
@@ -292,6 +330,8 @@ class Calls:
         # Who wants a new path may need new credentials for it: those before last for ten minutes.
         turn = self._turn(call.room, device, now_ms) if joins or isinstance(signal, RestartIce) else ()
         ticket = ticket_for(call.room, seat.right.caller, seat.right.part, self._node.id, now_ms, turn)
+        if joins:
+            ticket = msgspec.structs.replace(ticket, restricted=call.restricted, admitted=seat.admitted)
         await self._say(placed, Spoken(placed.epoch, ticket, message.body))
         if isinstance(signal, Leave):
             if to_before:
@@ -309,7 +349,7 @@ class Calls:
             if len(self._calls) > CALLS_KEPT:
                 self._forget(next(iter(self._calls.values())))
         seat = call.seats.get(right.caller.device)
-        if seat is None or seat.out:
+        if seat is None or seat.out or seat.told:
             seat = call.seats[right.caller.device] = _Seat(socket, right)
             # The rows it was judged by may have changed since they were read: the next look sees.
             call.revisions = {}
@@ -346,6 +386,7 @@ class Calls:
         seat = None if call is None else call.seats.get(word.device)
         # From any other worker it is of a room that was placed anew since, which that one does not know yet.
         if call is not None and seat is not None and word.epoch in {p.epoch for p in seat.placements}:
+            call.heed(word.device, seat, word.body)
             call.tell(seat, word.body)
 
     def _worker_gone(self, worker: bytes) -> None:
@@ -433,6 +474,8 @@ class Calls:
     async def _judge_call(self, call: _Call, rows: Rows) -> None:
         standing = await self._rights.standing(rows, call.agency, call.consult)
         if standing is None or standing.over:
+            for device in call.seats:
+                call.tell_gone(device, GoneWhy.ENDED)
             for placed in {placed for seat in call.seats.values() for placed in seat.placements}:
                 await self._say(placed, Closed(placed.epoch, call.room, GoneWhy.ENDED))
             self._forget(call)
@@ -449,6 +492,7 @@ class Calls:
                 # When nobody has accepted any more, who comes next finds the team where it is.
                 lost = lost or error.code is not WireError.CONFLICT
             if lost:
+                call.tell_gone(device, GoneWhy.REMOVED)
                 for placed in seat.placements:
                     await self._say(placed, Expelled(placed.epoch, call.room, device, GoneWhy.REMOVED))
                 self._leave(call, device)

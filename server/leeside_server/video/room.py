@@ -172,7 +172,9 @@ class Room:
         self.waiting: dict[DeviceId, Member] = {}
         self.restricted = False
         self.by = DeviceId(b"")
-        """Who said so last."""
+        """Who said so last, or brought it from another worker."""
+        self.decided = False
+        """It was said here, or to a worker before that we know of: what comes with tickets is older."""
         self.admitted: dict[DeviceId, None] = {}
         self._empty_since_s: float | None = now_s
 
@@ -180,6 +182,7 @@ class Room:
         """Remember what was decided in this room before its worker died."""
         self.restricted = restricted
         self.by = DeviceId(by)
+        self.decided = bool(by)
         self.admitted = dict.fromkeys(DeviceId(device) for device in admitted)
 
     # ---- what clients say
@@ -188,7 +191,7 @@ class Room:
         """A client's signal."""
         device = DeviceId(ticket.device)
         if isinstance(signal, s.Join):
-            return self._join(ticket, signal, now_ms)
+            return [*self._learn(ticket), *self._join(ticket, signal, now_ms)]
         member = self.members.get(device) or self.waiting.get(device)
         if member is None or member.generation != signal.generation:
             return []
@@ -211,11 +214,17 @@ class Room:
                 return [*fresh, Reoffer(device, anew=True)]
             case s.Admit():
                 return self._admit(member, signal, now_ms)
+            case s.Refuse():
+                return self._turn_away(member, signal, now_s)
             case s.Restrict():
                 return self._restrict(member, signal)
 
-            case s.Refuse():
-                return self._turn_away(member, signal, now_s)
+    def _learn(self, ticket: Ticket) -> list[Effect]:
+        """A room that came from another machine is told what was decided there by who comes."""
+        if not ticket.restricted or self.restricted or self.decided:
+            return []
+        return self._be_restricted(DeviceId(ticket.device), restricted=True)
+
     def _join(self, ticket: Ticket, join: s.Join, now_ms: int) -> list[Effect]:
         device = DeviceId(ticket.device)
         if ticket.until_ms <= now_ms:
@@ -230,9 +239,13 @@ class Room:
         waiter = self.waiting.get(device)
         if waiter is not None and join.generation < waiter.generation:
             return []
-        if not ticket.admits and device not in self.admitted:
-            return self._wait(waiter, ticket, join, now_ms)
-        return self._enter(Member(ticket, join, now_ms), now_ms)
+        if ticket.admits or device in self.admitted:
+            return self._enter(Member(ticket, join, now_ms), now_ms)
+        if ticket.admitted:
+            self.waiting.pop(device, None)
+            self._remember(device)
+            return [Keep(), *self._enter(Member(ticket, join, now_ms), now_ms)]
+        return self._wait(waiter, ticket, join, now_ms)
 
     def _repeat(self, member: Member, ticket: Ticket, join: s.Join, now_ms: int) -> list[Effect]:
         """The same join again: its answers may be lost, or its socket was, and all that was said meanwhile. What its camera shows
@@ -326,28 +339,29 @@ class Room:
             busy = s.Denied(waiter.generation, WireError.BUSY, FULL_RETRY_MS)
             return [self._tell(waiter, busy)]
         del self.waiting[signal.device]
-        self.admitted.pop(signal.device, None)
-        self.admitted[signal.device] = None
-        while len(self.admitted) > ADMITTED:
-            del self.admitted[next(iter(self.admitted))]
+        self._remember(signal.device)
         waiter.since_ms = now_ms
         return [Keep(), *self._enter(waiter, now_ms)]
 
-    def _restrict(self, member: Member, signal: s.Restrict) -> list[Effect]:
-        if not member.ticket.admits:
-            return []
-        changed = signal.restricted != self.restricted
-        self.restricted = signal.restricted
-        self.by = member.device
-        effects: list[Effect] = []
-        for subscriber in self.members.values() if changed else ():
-            if subscriber.ticket.team:
     def _turn_away(self, member: Member, signal: s.Refuse, now_s: float) -> list[Effect]:
         """Who was let in meanwhile stays: what two people decided at once is never taken from somebody in the call."""
         if signal.device not in self.waiting or not member.ticket.admits:
             return []
         return self.remove(signal.device, GoneWhy.REMOVED, now_s)
 
+    def _restrict(self, member: Member, signal: s.Restrict) -> list[Effect]:
+        if not member.ticket.admits:
+            return []
+        self.decided = True
+        return self._be_restricted(member.device, restricted=signal.restricted)
+
+    def _be_restricted(self, by: DeviceId, *, restricted: bool) -> list[Effect]:
+        changed = restricted != self.restricted
+        self.restricted = restricted
+        self.by = by
+        effects: list[Effect] = []
+        for subscriber in self.members.values() if changed else ():
+            if subscriber.ticket.team:
                 continue
             if self.restricted:
                 effects += [Unlink(subscriber.device, pair) for pair in subscriber.pairs.values()]
@@ -458,6 +472,13 @@ class Room:
         return [self._tell(member, s.Quality(member.generation, up, down, audio_only))]
 
     # ---- small change
+
+    def _remember(self, device: DeviceId) -> None:
+        """It was admitted."""
+        self.admitted.pop(device, None)
+        self.admitted[device] = None
+        while len(self.admitted) > ADMITTED:
+            del self.admitted[next(iter(self.admitted))]
 
     def _others(self, device: DeviceId) -> list[Member]:
         return [member for member in self.members.values() if member.device != device]

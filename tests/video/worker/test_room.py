@@ -292,6 +292,39 @@ def test_what_was_decided_outlives_a_worker() -> None:
     assert TIM not in {effect.subscriber for effect in world.done(r.Link)}
 
 
+def test_what_was_decided_on_another_machine_comes_with_who_comes() -> None:
+    world = World()
+    world.join(ANA)
+    world.say(TIM, s.Join(1), admitted=True)
+    assert (TIM, ANA) in {(effect.subscriber, effect.publisher) for effect in world.done(r.Link)}
+    # Ana's node knows nothing; Ben's heard what was decided.
+    world.say(BEN, s.Join(1), restricted=True)
+    assert {effect.subscriber for effect in world.done(r.Unlink)} == {TIM}
+    assert world.told(TIM, s.Restricted)
+    (welcome,) = world.told(BEN, s.Welcome)
+    assert welcome.restricted
+    assert world.done(r.Keep)
+    # Who comes without having heard of it changes nothing.
+    world.join(EVE)
+    assert world.room.restricted
+    (welcome,) = world.told(EVE, s.Welcome)
+    assert welcome.waiting
+
+
+def test_what_was_said_here_is_newer_than_what_comes_with_who_comes() -> None:
+    world = World()
+    world.join(ANA, BEN)
+    world.say(ANA, s.Restrict(1, restricted=True))
+    world.say(ANA, s.Restrict(1, restricted=False))
+    world.say(BEN, s.Join(2), restricted=True)
+    assert not world.room.restricted
+    # The same after its worker died, and the room was kept.
+    kept = World()
+    kept.room.restore(False, ANA, [])
+    kept.say(BEN, s.Join(2), restricted=True)
+    assert not kept.room.restricted
+
+
 def test_a_mute_is_told_and_carried_out_and_known_to_who_comes_later() -> None:
     world = World()
     world.join(ANA, BEN)
