@@ -45,6 +45,8 @@ RETRY_S: Final = 1.0
 SILENT_S: Final = 2.0
 """Of a path over which something should come: then ICE is restarted, and after twice as long again all is begun anew."""
 CONSENT_S: Final = 0.5
+SURE_S: Final = 10.0
+"""Whatever the channel says is here by then."""
 COMMITS_S: Final = 1.0
 _QUEUE: Final = 256
 
@@ -107,6 +109,10 @@ class Call:
         self._generation = join.generation
         self._present: frozenset[DeviceId] = frozenset()
         self._said_s = self._again_s = self._restrict_s = 0.0
+        self._differs_s = _now_s()
+        """When channel and bridge last agreed on whom media may reach."""
+        self._lifts = False
+        """A withdrawal was read here: a consent in force is newer than it."""
         self._behind = 0
         """Frames of an epoch that is not here yet, as they were when its commit was last fetched."""
         self._restarted = False
@@ -197,15 +203,15 @@ class Call:
         """Let somebody in who waits. Raises `Offline`."""
         await self._say(s.Admit(self._spoken, device))
 
+    async def refuse(self, device: DeviceId) -> None:
+        """Tell somebody who waits that they are not let in. Raises `Offline`."""
+        await self._say(s.Refuse(self._spoken, device))
+
     async def mute(self, media: MediaKind, *, muted: bool = True) -> None:
         """Send no sound or picture, or send it again; the others are told. Raises `Offline`."""
         if self.speaking is not None:
             (self.speaking.muted.add if muted else self.speaking.muted.discard)(media)
         await self._say(s.Mute(self._spoken, media, muted))
-
-    async def refuse(self, device: DeviceId) -> None:
-        """Tell somebody who waits that they are not let in. Raises `Offline`."""
-        await self._say(s.Refuse(self._spoken, device))
 
     # ---- tasks
 
@@ -478,9 +484,16 @@ class Call:
             self._keeper.changed()
         self._consented = agreed
         self._ever_consented |= agreed
+        self._lifts |= standing.withdrawn
+        now_s = _now_s()
+        if self.restricted == standing.withdrawn or not (agreed or standing.withdrawn):
+            self._lifts = standing.withdrawn
+            self._differs_s = now_s
+        # Others may have read a withdrawal that is not here yet: who did not see the newer consent come is not sure at once.
+        sure = self._lifts or now_s - self._differs_s >= SURE_S
         differs = self.restricted != standing.withdrawn and (agreed or standing.withdrawn)
-        if self._team and differs and self._leg is not None and _now_s() >= self._restrict_s:
-            self._restrict_s = _now_s() + REPEAT_S
+        if self._team and differs and sure and self._leg is not None and now_s >= self._restrict_s:
+            self._restrict_s = now_s + REPEAT_S
             await self._say(s.Restrict(self._leg.generation, standing.withdrawn))
 
     def _may_send(self) -> bool:

@@ -29,6 +29,7 @@ import { LiveView } from './live-view.svelte';
 import { CallMachine } from './machine';
 import type { MediaDoor, PathStats, PeerEvent } from './media';
 import { OwnSide } from './own-side.svelte';
+import { Restriction } from './restriction';
 import { ShownCall } from './shown-call';
 
 const TICK_MS = 250;
@@ -45,7 +46,7 @@ export class Call extends ShownCall implements CallModel {
     readonly #wants = new SvelteMap<DeviceId, number>();
     #stopTick: () => void = () => undefined;
     #linkedMs = 0;
-    #consentHeld = true;
+    #restriction = new Restriction();
 
     constructor(
         private readonly host: CallHost,
@@ -116,7 +117,7 @@ export class Call extends ShownCall implements CallModel {
     #begin(consult: ConsultId, device: DeviceId, part: CallPart, how: JoinHow): void {
         const { host } = this;
         this.#chosen = false;
-        this.#consentHeld = true;
+        this.#restriction = new Restriction();
         this.#linkedMs = host.linkedMs;
         this.#live.begin();
         this.#paths = new CallPaths(
@@ -263,16 +264,15 @@ export class Call extends ShownCall implements CallModel {
         if (linkedMs !== 0 && linkedMs !== this.#linkedMs) machine.linked(nowMs);
         if (linkedMs !== 0) this.#linkedMs = linkedMs;
         machine.tick(nowMs);
-        this.#watchConsent(machine);
+        this.#watchConsent(machine, nowMs);
         this.#done();
     }
 
-    /** The team's devices say to the bridge what the channel says: whom media may reach. */
-    #watchConsent(machine: CallMachine): void {
-        const held = this.#live.isAgreed;
-        if (held === this.#consentHeld) return;
-        this.#consentHeld = held;
-        if (machine.rights.part === Part.responder) machine.restrict(!held);
+    /** Team and psychiatrist say to the bridge what the channel says: whom media may reach. */
+    #watchConsent(machine: CallMachine, nowMs: number): void {
+        if (!machine.rights.admits || !machine.hasSeat) return;
+        const says = this.#restriction.look(this.#live.isAgreed, machine.rights.restricted, nowMs);
+        if (says !== null) machine.restrict(says);
     }
 
     #heard(generation: number, event: PeerEvent): void {

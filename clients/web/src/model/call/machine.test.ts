@@ -161,6 +161,25 @@ describe('joining', () => {
     });
 
     it.each([
+        [GoneWhy.removed, 'removed'],
+        [GoneWhy.ended, 'over'],
+    ])('that is put out (%s) while it looks for another seat ends as that', (why, word) => {
+        live();
+        machine.hear({ kind: 'migrate', generation: T0 }, T0 + 1);
+        machine.hear({ kind: 'gone', generation: T0 + 1, device: ME, why }, T0 + 2);
+        expect([machine.phase, machine.why]).toEqual(['ended', word]);
+    });
+
+    it('that is refused again and again while it looks for its path has no seat any more', () => {
+        live();
+        machine.silent(T0, T0 + 1_000);
+        machine.refused(WireError.forbidden, T0 + 1_100);
+        expect(machine.phase).toBe('reconnecting');
+        machine.refused(WireError.forbidden, T0 + 1_000 + PERMIT_MS);
+        expect([machine.phase, machine.why]).toEqual(['ended', 'removed']);
+    });
+
+    it.each([
         [WireError.busy, 'failed', 'busy'],
         [WireError.unavailable, 'failed', 'unavailable'],
         [WireError.forbidden, 'failed', 'not_permitted'],

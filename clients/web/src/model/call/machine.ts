@@ -70,6 +70,11 @@ export class CallMachine {
         return this.#attempt(generation)?.seats ?? [];
     }
 
+    /** The bridge gave this device a seat: it takes what is said. */
+    get hasSeat(): boolean {
+        return this.#current?.welcomed === true && !this.#current.waiting;
+    }
+
     get goesOn(): boolean {
         return (
             this.phase === 'joining' ||
@@ -218,22 +223,29 @@ export class CallMachine {
             case WireError.expired:
                 this.#end('ended', 'over', nowMs);
                 break;
-            case WireError.not_found:
             case WireError.unsupported:
             case WireError.invalid:
                 // Of one whose seat stands it is a word that was not for them, and nothing more.
                 if (this.phase === 'joining') this.#end('failed', 'not_permitted', nowMs);
                 break;
+            case WireError.not_found:
             case WireError.forbidden:
             case WireError.conflict:
-                // Accepted a moment ago, and let into the channel in the next: it is asked again, for a while.
-                if (this.phase === 'joining' && nowMs - this.sinceMs >= PERMIT_MS)
-                    this.#end('failed', 'not_permitted', nowMs);
+                this.#notPermitted(code, nowMs);
                 break;
             default:
                 // No bridge now, or too much at once: said again in two seconds, until the join gives up.
                 break;
         }
+    }
+
+    #notPermitted(code: number, nowMs: number): void {
+        const isLong = nowMs - this.sinceMs >= PERMIT_MS;
+        // Accepted a moment ago, and let into the channel in the next: it is asked again, for a while.
+        if (this.phase === 'joining' && (isLong || code === WireError.not_found))
+            this.#end('failed', 'not_permitted', nowMs);
+        // Its seat is gone, and it was not there to hear why.
+        else if (this.phase === 'reconnecting' && isLong) this.#end('ended', 'removed', nowMs);
     }
 
     hear(signal: BridgeSignal, nowMs: number): void {
@@ -311,7 +323,6 @@ export class CallMachine {
             attempt.gone(device);
             return;
         }
-        if (attempt !== this.#current) return;
         if (why === GoneWhy.ended) this.#end('ended', 'over', nowMs);
         else if (why === GoneWhy.removed)
             this.#end('ended', this.phase === 'waiting' ? 'not_admitted' : 'removed', nowMs);
