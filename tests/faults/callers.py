@@ -16,6 +16,8 @@ import contextlib
 from collections import Counter
 from typing import Final
 
+import msgspec
+
 from leeside.api import ApiError
 from leeside.media.receiving import Frame
 from leeside_protocol.codec import decode_server, encode
@@ -141,6 +143,24 @@ class Caller:
             raise LoadFailed(f"not back in the call for {within_s:.0f} s: {told}") from None
 
     @property
+    def ufrag(self) -> str:
+        """The name of its transport at the bridge; empty without one."""
+        remote = None if self._peer is None else self._peer.remote
+        return "" if remote is None else remote.ufrag
+
+    def say_raw(self, data: bytes, *, protected: bool) -> None:
+        """Send a datagram over its transport: as RTP or RTCP under its keys, or as it is."""
+        if self._peer is not None and self._peer.up is not None:
+            if protected:
+                self._peer.raw(data)
+            else:
+                self._peer.route.send(data)
+
+    def signal_raw(self, body: bytes) -> None:
+        """Send bytes in place of a signal, over its socket, however many."""
+        self._write(msgspec.msgpack.encode(Video(1, self._consult, body)))
+
+    @property
     def broken(self) -> bool:
         """Whether its socket to the node has ended."""
         return self._wire is None or self._wire.ended.done()
@@ -264,6 +284,7 @@ class Caller:
             peer = self._peer
             if peer is not None and peer.up is not None:
                 self._number += 1
+                self._book.said[self.name, self._number] = asyncio.get_running_loop().time()
                 content = room + self.name + self._number.to_bytes(NUMBER_BYTES, "big") + bytes(30)
                 peer.up.sound(put_together(CLEAR, content), 960 * self._number)
 

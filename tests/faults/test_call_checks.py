@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults import call_checks as checks
-from tests.faults.call_checks import CallBook, Sound
+from tests.faults.call_checks import CallBook, Held, Sound
 
 ANA, BEN = b"a" * 16, b"b" * 16
 EVA, FAY = b"e" * 16, b"f" * 16
@@ -28,6 +28,7 @@ def clean() -> CallBook:
             continue
         for listener, speaker in ((ANA, BEN), (BEN, ANA), (EVA, FAY), (FAY, EVA)):
             transport = 1 + sum(at_s > kill_s + 0.01 for kill_s in KILLS_S)
+            book.said[speaker, step] = at_s
             book.heard.append(Sound(at_s + 0.001, listener, transport, ROOMS[speaker], speaker, step))
     return book
 
@@ -89,3 +90,72 @@ def test_a_planted_fault_is_found(plant: Callable[[CallBook], None], promise: st
     book = clean()
     plant(book)
     assert promise in {fault.promise for fault in checks.check(book)}
+
+
+# ---- under attack: from the 22nd to the 28th second
+
+ATTACK_S = (22.0, 28.0)
+SHARE = 0.9
+
+
+def test_calls_that_nothing_disturbed() -> None:
+    book = clean()
+    assert checks.disturbed(book, *ATTACK_S, ROOMS, SHARE) == []
+    assert checks.delays_s(book, *ATTACK_S, ROOMS) == pytest.approx([0.001] * (4 * 301), abs=1e-6)
+    assert set(checks.shares(book, *ATTACK_S).values()) == {1.0}
+
+
+def every_seventh_is_lost(book: CallBook) -> None:
+    book.heard = [s for s in book.heard if not (s.listener == EVA and s.number % 7 == 0)]
+
+
+def one_hears_nothing(book: CallBook) -> None:
+    book.heard = [s for s in book.heard if s.listener != FAY]
+
+
+def doubles_hide_what_is_missing(book: CallBook) -> None:
+    late = [s for s in book.heard if s.listener == ANA and s.number % 2]
+    book.heard = [s for s in book.heard if s.listener != ANA] + late + late
+
+
+def nobody_said_anything(book: CallBook) -> None:
+    book.said = {}
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [every_seventh_is_lost, one_hears_nothing, doubles_hide_what_is_missing, nobody_said_anything],
+)
+def test_a_disturbed_call_is_found(plant: Callable[[CallBook], None]) -> None:
+    book = clean()
+    plant(book)
+    assert checks.DISTURBED in {fault.promise for fault in checks.disturbed(book, *ATTACK_S, ROOMS, SHARE)}
+
+
+def test_sounds_that_come_late_are_seen_as_late() -> None:
+    book = clean()
+    book.heard = [replace(s, at_s=s.at_s + (0.4 if s.listener == BEN else 0.0)) for s in book.heard]
+    assert max(checks.delays_s(book, *ATTACK_S, ROOMS)) == pytest.approx(0.401, abs=1e-6)
+    assert max(checks.delays_s(book, *ATTACK_S, {ANA})) == pytest.approx(0.001, abs=1e-6)
+
+
+def test_nobody_at_all_is_no_proof() -> None:
+    assert len(checks.disturbed(clean(), *ATTACK_S, (), SHARE)) == 1
+    assert len(checks.disturbed(CallBook(), *ATTACK_S, [ANA], SHARE)) == 1
+
+
+BEFORE = Held(100_000_000, 15, 200_000_000, 60)
+
+
+@pytest.mark.parametrize(
+    ("after", "found"),
+    [
+        (BEFORE, 0),
+        (Held(110_000_000, 15, 205_000_000, 66), 0),
+        (Held(116_000_001, 15, 200_000_000, 60), 1),
+        (Held(100_000_000, 24, 200_000_000, 60), 1),
+        (Held(100_000_000, 15, 220_000_000, 69), 2),
+    ],
+)
+def test_what_grows_is_found(after: Held, found: int) -> None:
+    assert len(checks.grown(BEFORE, after)) == found

@@ -1,8 +1,8 @@
 """video: the bridge's worker is killed in mid-call, again and again, while messages flow through the same node.
 
 Promises: G8 (docs/guarantees.md). Messages are acknowledged and delivered as before, no socket ends, and nothing acknowledged
-is lost; everybody in a call hears the others again, soon, in their own room only. Then people join and leave, 900 times in a
-full run: memory and open files stay as they are.
+is lost; everybody in a call hears the others again, soon, in their own room only. Then hostile peers attack the worker (`tests.faults.hostile`),
+and people join and leave, 900 times in a full run: memory and open files stay as they are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +23,11 @@ from leeside_protocol import oncall as o
 from leeside_protocol.errors import Next, after_close
 from leeside_protocol.ids import ConsultId
 from leeside_protocol.words import ConsultActionKind
-from tests.faults.call_checks import AGAIN, FOREIGN, LOST, CallBook, back_s, check
+from tests.faults.call_checks import AGAIN, FOREIGN, LOST, CallBook, Held, back_s, check, grown
 from tests.faults.callers import Caller
 from tests.faults.checks import Minimum, conclude, no_traceback
 from tests.faults.doors import open_doors
+from tests.faults.hostile import Amount, Attacked, attack, port_of
 from tests.faults.installation import Installation, one_node, workplace
 from tests.faults.load import LoadFailed
 from tests.faults.node import Node, NodeSettings, PagingBy, VideoBy
@@ -42,9 +44,6 @@ AFTER_S: Final = 2.0
 """So long after a kill acknowledgements are looked at apart."""
 JOIN_S: Final = 60.0
 PERSIST_S: Final = 30.0
-FLAT_BYTES: Final = 16_000_000
-FLAT_FILES: Final = 8
-"""Sockets of messages come and go meanwhile."""
 WARM: Final = 20
 """People who come and go before memory is looked at: caches that the first ones fill."""
 
@@ -58,13 +57,14 @@ class Plan:
     calls: int
     kills: int
     pause_s: tuple[float, float]
+    hostile: Amount
     comings: int
     baseline_s: float
 
 
 PLANS: Final = {
-    "short": Plan(Load(30, 150, 300), 3, 3, (0.5, 1.5), 40, 2.0),
-    "full": Plan(Load(50, 60, 900), 6, 8, (31.0, 33.0), 900, 5.0),
+    "short": Plan(Load(30, 150, 300), 3, 3, (0.5, 1.5), Amount(5_000, 2_000, 0, 0.5), 40, 2.0),
+    "full": Plan(Load(50, 60, 900), 6, 8, (31.0, 33.0), Amount(100_000, 20_000, 1_000, 0.9), 900, 5.0),
 }
 
 
@@ -82,6 +82,7 @@ async def run(findings: Findings) -> None:
                 book = CallBook()
                 async with calls(site, staff, plan.calls, book) as callers:
                     await _kill(findings, plan, site.first, scene, callers, book)
+                    await _attack(findings, plan, site.first, callers, book)
                     await _come_and_go(findings, plan, site.first, callers)
                     # A token that ended closes a socket, as it should; its client comes back with another.
                     closed = scene.diary.closed.items()
@@ -187,6 +188,24 @@ def sockets(pid: int) -> set[str]:
     return found
 
 
+# ---- attacking
+
+
+async def _attack(findings: Findings, plan: Plan, node: Node, callers: list[Caller], book: CallBook) -> None:
+    """The last pair is mallory's: her room is hers to spoil, and both go with her."""
+    *calm, mallory, guest = callers
+    pid = await worker_of(node)
+    port = port_of(pid, sockets(pid))
+    held = partial(_held, pid, node.pid)
+    await attack(Attacked(findings, plan.hostile, node, held, port, calm, mallory, book))
+    findings.judge(
+        "the worker outlives what hostile peers do", await worker_of(node) == pid, "the same process"
+    )
+    for gone in (mallory, guest):
+        callers.remove(gone)
+        await gone.stop()
+
+
 # ---- coming and going
 
 
@@ -194,7 +213,7 @@ async def _come_and_go(findings: Findings, plan: Plan, node: Node, callers: list
     """Everybody in turn leaves and comes back, over and over, and is heard each time. What the first half makes the worker keep
     (memory that was given back to the process and not to the system) the second half must find there."""
     pid = await worker_of(node)
-    held = [_held(pid, node.pid)]
+    held: list[Held] = []
     for number in range(WARM + plan.comings):
         if number in (WARM, WARM + plan.comings // 2):
             held.append(_held(pid, node.pid))
@@ -206,27 +225,25 @@ async def _come_and_go(findings: Findings, plan: Plan, node: Node, callers: list
         await asyncio.gather(goes.in_call(JOIN_S), stays.in_call(JOIN_S))
     # Who left is forgotten a moment later.
     await asyncio.sleep(AFTER_S)
-    held.append(_held(pid, node.pid))
-    _, warm, half, last = held
+    warm, half, last = *held, _held(pid, node.pid)
     same = await worker_of(node) == pid
     findings.judge("the worker outlives them", same, f"{plan.comings} came and went")
-    told = ", ".join(
-        f"{name} {(half[at] - warm[at]) / 1e6:+.1f} MB in the first half and {(last[at] - half[at]) / 1e6:+.1f} MB in the second"
-        for at, name in ((0, "worker"), (2, "node"))
-    )
-    findings.judge("memory is flat after them", max(last[0] - half[0], last[2] - half[2]) < FLAT_BYTES, told)
-    files = [last[at] - warm[at] for at in (1, 3)]
+    told = [
+        f"worker {(after.worker_bytes - before.worker_bytes) / 1e6:+.1f} MB and {after.worker_files - before.worker_files:+d} "
+        f"files, node {(after.node_bytes - before.node_bytes) / 1e6:+.1f} MB and {after.node_files - before.node_files:+d} files"
+        for before, after in ((warm, half), (half, last))
+    ]
+    faults = grown(half, last)
     findings.judge(
-        "open files are flat after them",
-        max(files) <= FLAT_FILES,
-        f"worker {files[0]:+d}, node {files[1]:+d}",
+        "memory and open files are flat after them",
+        not faults,
+        "; ".join(["; then ".join(told), *(fault.what for fault in faults)]),
     )
     findings.minimum("people who came and went", plan.comings, plan.comings)
 
 
-def _held(worker: int, node: int) -> tuple[int, int, int, int]:
-    """Memory and open files of both."""
-    return (_rss_bytes(worker), _files(worker), _rss_bytes(node), _files(node))
+def _held(worker: int, node: int) -> Held:
+    return Held(_rss_bytes(worker), _files(worker), _rss_bytes(node), _files(node))
 
 
 def _rss_bytes(pid: int) -> int:

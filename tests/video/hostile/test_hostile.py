@@ -20,7 +20,6 @@ from functools import partial
 from typing import Final
 
 import pytest
-from aioice import stun
 
 from leeside.media.path import NoPath
 from leeside_protocol.errors import ProtocolError, WireError
@@ -37,6 +36,7 @@ from leeside_protocol.video.signalling import (
     encode_signal,
 )
 from leeside_server.video.words import WORD_BYTES, BadWord, read_from_worker
+from tests.support.hostile import BURST, BURST_S, LIES, binding, noise
 from tests.support.services import HOST
 from tests.support.video_worker import Seat, VideoWorker, until, video_worker
 
@@ -46,8 +46,6 @@ SOUND_S: Final = 0.02
 UNDISTURBED: Final = 0.9
 """Of the sounds of the other room; the machine of a test loses some by itself."""
 FLAT_BYTES: Final = 12_000_000
-BURST: Final = 100
-BURST_S: Final = 0.005
 DATAGRAMS: Final = 100_000
 
 
@@ -117,18 +115,6 @@ async def flood(worker: VideoWorker, sender: socket.socket, datagrams: Iterable[
     return sent
 
 
-def noise(count: int, seed: int) -> Iterable[bytes]:
-    """Random datagrams, half of them beginning as something that the worker reads."""
-    chance = random.Random(seed)
-    for number in range(count):
-        data = bytearray(chance.randbytes(chance.choice((0, 1, 3, 19, 20, 60, 200, 1_200, 1_500, 2_000))))
-        if data and number % 2:
-            data[0] = chance.choice((0, 1, 20, 22, 23, 64, 128, 144, 191))
-            if len(data) > 8 and data[0] < 2:
-                data[4:8] = b"\x21\x12\xa4\x42"
-        yield bytes(data)
-
-
 # ---- strangers
 
 
@@ -142,27 +128,11 @@ async def test_a_hundred_thousand_random_datagrams() -> None:
 
 
 async def test_lengths_that_lie() -> None:
-    def stun_like(kind: int, size: int, rest: bytes) -> bytes:
-        return struct.pack("!HHI", kind, size, 0x2112A442) + bytes(12) + rest
-
-    lies = [
-        stun_like(1, 0xFFFF, b""),
-        stun_like(1, 8, struct.pack("!HH", 6, 0xFFFF) + b"abcd"),
-        stun_like(1, 0xFFFC, struct.pack("!HH", 6, 4) + b"abcd" * 400),
-        # DTLS: a record of 64 KiB, and a handshake message of 16 MiB.
-        b"\x16\xfe\xfd" + bytes(8) + b"\xff\xff" + b"\x01\xff\xff\xff" + bytes(20),
-        b"\x16\xfe\xfd" + bytes(8) + b"\x00\x20" + b"\x01\xff\xff\xff" + bytes(28),
-        # RTP: fifteen sources and 256 KiB of extension that are not there; padding longer than the packet.
-        b"\x9f\x6f" + bytes(10) + b"\xbe\xde\xff\xff",
-        b"\xb0\x6f" + bytes(10) + b"\xbe\xde\xff\xff" + b"\xff" * 20,
-        # RTCP: 256 KiB long.
-        b"\x81\xc9\xff\xff" + bytes(8),
-    ]
     async with beside_a_calm_room() as worker:
         mallory = await worker.join(worker.room())
         with stranger() as sender:
-            await flood(worker, sender, lies * 50)
-        for lie in lies * 50:
+            await flood(worker, sender, LIES * 50)
+        for lie in LIES * 50:
             mallory.peer.route.send(lie)
         counts = await worker.counted()
         assert counts.strange > 0
@@ -181,19 +151,6 @@ async def test_a_word_of_four_gigabytes_is_not_waited_for() -> None:
 
 
 # ---- credentials
-
-
-def binding(user: str, password: str, *, fingerprint: bool = True) -> bytes:
-    """A binding request as a client sends it."""
-    request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
-    request.attributes["USERNAME"] = user
-    request.attributes["PRIORITY"] = 1
-    request.attributes["ICE-CONTROLLING"] = 7
-    request.attributes["USE-CANDIDATE"] = None
-    request.add_message_integrity(password.encode())
-    if not fingerprint:
-        del request.attributes["FINGERPRINT"]
-    return bytes(request)
 
 
 async def answers(worker: VideoWorker, datagrams: list[bytes]) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import pytest
@@ -19,14 +22,23 @@ from leeside_server.config import Config, ServerSection, TurnSection, VideoSecti
 from leeside_server.core.video import turn_server
 from leeside_server.findings import Verdict
 from leeside_server.video_checks import examine_call
-from tests.support.coturn import Coturn
+from tests.support.coturn import Coturn, coturn_running
 from tests.support.light_peer import LightPeer
 from tests.support.services import HOST
+from tests.support.turn_flood import ask_for_many
 from tests.support.video_worker import VideoWorker, until, video_worker
 
 pytestmark = pytest.mark.slow
 
-SOUND_S = 0.02
+SOUND_S: Final = 0.02
+ATTEMPTS: Final = 1_000
+USER_QUOTA: Final = 24
+"""deploy/turn/turnserver.conf; tests/deploy/test_turn.py compares."""
+REFUSED: Final = frozenset({486, 437})
+"""Over quota; and a port of ours that another attempt had a moment ago."""
+FORGOTTEN_S: Final = 2.0
+UNDISTURBED: Final = 0.9
+FLAT_BYTES: Final = 12_000_000
 
 
 class RelayedPeer(LightPeer):
@@ -97,6 +109,53 @@ async def test_two_people_who_have_nothing_but_turn_hear_and_see_each_other(
             talking.cancel()
         counts = await worker.counted()
         assert (counts.faulty, counts.unsealed) == (0, 0)
+
+
+@pytest.mark.usefixtures("coturn_server")
+async def test_a_thousand_allocations_of_one_person_end_at_their_share_and_disturb_no_call() -> None:
+    """Everybody in a call has a credential, and may try. Two people talk through the same TURN server meanwhile. It remembers
+    whom it refused for a moment: the first thousand shows what that takes, the second must take no more."""
+    with coturn_running({"max-allocate-timeout": "1"}) as turn:
+        room, device = secrets.token_bytes(16), DeviceId(secrets.token_bytes(16))
+        greedy = turn_server(turn.urls, turn.secret, room, device, time.time_ns() // 1_000_000)
+
+        async def asked() -> Counter[int]:
+            name, password = greedy.username, greedy.credential
+            return await asyncio.to_thread(ask_for_many, turn.address, name, password, ATTEMPTS)
+
+        async with video_worker((turn.bridge,)) as worker:
+            room = worker.room()
+            ana = await join_relayed(worker, room, Part.RESPONDER, RelayedPeer(turn, turn.urls[0]))
+            ben = await join_relayed(worker, room, Part.PSYCHIATRIST, RelayedPeer(turn, turn.urls[0]))
+            said = 0
+
+            async def talk() -> None:
+                nonlocal said
+                while True:
+                    ana.sound()
+                    ben.sound()
+                    said += 1
+                    await asyncio.sleep(SOUND_S)
+
+            talking = asyncio.ensure_future(talk())
+            try:
+                await until(lambda: min(ana.sounds, ben.sounds) > 20)
+                said_before, heard_before = said, min(ana.sounds, ben.sounds)
+                first = await asked()
+                await asyncio.sleep(FORGOTTEN_S)
+                turn_bytes, worker_bytes = turn.memory_bytes(), worker.memory_bytes()
+                second = await asked()
+                assert turn.memory_bytes() - turn_bytes < FLAT_BYTES
+                assert worker.memory_bytes() - worker_bytes < FLAT_BYTES
+                heard = min(ana.sounds, ben.sounds) - heard_before
+                assert heard >= UNDISTURBED * (said - said_before), "the call was disturbed"
+            finally:
+                talking.cancel()
+            for answers in (first, second):
+                assert 0 < answers[0] <= USER_QUOTA
+                assert answers.keys() <= {0, *REFUSED}
+                assert answers.total() == ATTEMPTS
+            assert (await worker.counted()).faulty == 0
 
 
 # ---- what `leeside-server doctor` says of it
