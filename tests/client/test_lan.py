@@ -41,7 +41,7 @@ def accepted(lan: Lan, certificate: Path, key: Path, name: str) -> bool:
         return False
     finally:
         theirs.close()
-        serving.join(5)
+        serving.join()
 
 
 def signed(lan: Lan, folder: Path, name: x509.GeneralName) -> tuple[Path, Path]:

@@ -28,11 +28,12 @@ import trustme
 
 from deploy.devtool.place import ROOT
 from tests.faults.node import Node, NodeFailed, NodeSettings
+from tests.support.patience import PATIENCE_S
 from tests.support.services import HOST, free_port
 
 PROXY_CONF: Final = ROOT / "deploy/proxy/nginx.conf"
 NAME: Final = "localhost"
-START_S: Final = 30.0
+START_S: Final = PATIENCE_S
 POLL_S: Final = 0.02
 ENROLMENTS: Final = 6
 """Codes that one source address may try on these nodes before it has to wait."""

@@ -18,6 +18,7 @@ from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId
 from leeside_protocol.words import Discipline, Role
 from tests.deploy.site import ENROLMENTS, Site, site
+from tests.support.patience import PATIENCE_S
 from tests.support.services import HOST
 from tests.support.town import Person, Town, open_town, until
 
@@ -82,7 +83,7 @@ async def test_a_sealed_message_crosses_two_nodes_behind_the_proxy(place: Site, 
         phone, desk, _, deniz = await apart(place, town, stack)
         channel = await town.unit_channel(desk, phone)
         sent = await phone.send(channel, "on scene")
-        await sent.wait(Progress.DELIVERED, timeout_s=20)
+        await sent.wait(Progress.DELIVERED, timeout_s=PATIENCE_S)
         assert said(desk, channel) == ["on scene"]
         assert set(sent.devices) == {deniz.device}
         assert "on scene" not in place.proxy.log
@@ -103,7 +104,7 @@ async def test_a_reload_in_mid_stream_loses_nothing(place: Site, town: Town) -> 
         # Cut: the old workers are gone, so every socket of theirs is, and what was in it.
         await until(lambda: not before & place.proxy.workers(), "the old workers end")
         last = await phone.send(channel, "all done")
-        await last.wait(Progress.DELIVERED, timeout_s=20)
+        await last.wait(Progress.DELIVERED, timeout_s=PATIENCE_S)
         await until(lambda: len(said(desk, channel)) > MESSAGES, "everything has come")
         heard = said(desk, channel)
         assert sorted(heard) == sorted([*texts, "all done"])

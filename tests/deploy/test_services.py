@@ -26,6 +26,7 @@ from leeside_server.adapters.redis_latest import RedisLatest
 from leeside_server.adapters.redis_presence import RedisPresence
 from leeside_server.core.writes import Audit, Item
 from leeside_server.ports import LatestValue, Workplace
+from tests.support.patience import PATIENCE_S
 from tests.support.services import (
     HOST,
     POLL_S,
@@ -42,7 +43,6 @@ from tests.support.services import (
 AGENCY, DEVICE = AgencyId(b"A" * 16), DeviceId(b"D" * 16)
 CHANNEL = ChannelAddress(b"c" + b"C" * 16)
 PASSWORD = "of-the-tests"
-PATIENCE_S = 20.0
 
 pytestmark = pytest.mark.services
 

@@ -26,6 +26,7 @@ from leeside_server.config import VideoSection
 from leeside_server.core.video import turn_server
 from leeside_server.video.words import Configure
 from tests.support.coturn import CONFIGURATION, LIFETIME_S, PORT, Coturn, coturn_running, credential
+from tests.support.patience import PATIENCE_S
 from tests.support.turn_client import TCP, Address, NoAnswer, Refused, TurnClient
 
 UNAUTHORIZED, FORBIDDEN, OVER_QUOTA = 401, 403, 486
@@ -47,7 +48,6 @@ METADATA: Final = ("169.254.169.254", "fd00:ec2::254")
 PUBLIC4: Final = ("8.8.8.8", "1.1.1.1", "45.0.0.1")
 PUBLIC6: Final = ("2606:4700::1111", "2a00:1450::1")
 QUOTA: Final = 24
-PATIENCE_S: Final = 30.0
 FLAT_BYTES: Final = 8_000_000
 """Four thousand refused clients would take ten times as much if they were kept."""
 
@@ -255,7 +255,7 @@ def test_what_a_node_gives_out_is_taken_and_names_nobody(coturn_server: Coturn) 
 
 @pytest.mark.slow
 def test_a_call_outlives_the_credential_that_it_began_with(coturn_server: Coturn) -> None:
-    until_s = int(time.time()) + 2
+    until_s = int(time.time()) + 4
     pair = credential("device", until_s)
     with TurnClient(coturn_server.address, *pair) as client:
         client.allocate()
@@ -325,11 +325,12 @@ def test_an_allocation_is_short(coturn_server: Coturn) -> None:
 
 
 def test_it_listens_where_the_file_says_and_nowhere_else(coturn_server: Coturn) -> None:
-    inodes = {
-        match[1]
-        for path in Path(f"/proc/{coturn_server.process.pid}/fd").iterdir()
-        if (match := re.match(r"socket:\[(\d+)\]", str(path.readlink())))
-    }
+    inodes: set[str] = set()
+    for path in Path(f"/proc/{coturn_server.process.pid}/fd").iterdir():
+        # One that is closed while we look is none that it listens on.
+        with contextlib.suppress(FileNotFoundError):
+            if match := re.match(r"socket:\[(\d+)\]", str(path.readlink())):
+                inodes.add(match[1])
     listening: set[int] = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:

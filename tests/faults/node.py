@@ -17,10 +17,11 @@ from typing import Final
 import msgspec
 
 from tests.faults.machine import on_cores, server_cores
+from tests.support.patience import PATIENCE_S
 from tests.support.services import HOST, free_port
 
-START_S: Final = 30.0
-STOP_S: Final = 30.0
+START_S: Final = PATIENCE_S
+STOP_S: Final = PATIENCE_S
 POLL_S: Final = 0.005
 ASK_S: Final = 5.0
 PROGRAM: Final = Path(sys.executable).with_name("leeside-server")

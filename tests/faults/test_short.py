@@ -13,7 +13,7 @@ import pytest
 from tests.faults.__main__ import EXIT_IMPOSSIBLE, NAMES
 from tests.faults.machine import ROOT
 
-DEADLINE_S: Final = 180
+DEADLINE_S: Final = 300
 
 
 @pytest.mark.slow

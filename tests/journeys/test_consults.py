@@ -83,8 +83,10 @@ def summaries(client: Leeside, channel: ChannelId) -> list[str]:
 
 @asynccontextmanager
 async def ringing(who: Person, url: str) -> AsyncGenerator[tuple[Leeside, Feed]]:
-    async with who.open(url) as client:
+    """Whatever they are told, from the first word of the server on."""
+    async with who.open(url, online=False) as client:
         feed = client.follow()
+        await client.online(WAIT_S)
         yield client, feed
         feed.close()
 
@@ -133,8 +135,9 @@ async def test_a_psychiatrist_is_rung_accepts_reads_and_talks_and_the_others_are
             lambda: texts(laptop, channel)[1:] == ["Calm, sitting."], "the psychiatrist reads the team"
         )
 
+        phone_feed = phone.follow(channel)
         given = await laptop.recommend(channel, "Stay with him, lights down.")
-        recommended = await told(phone_feed := phone.follow(channel), Report)
+        recommended = await told(phone_feed, Report)
         assert isinstance(recommended.content, Recommendation)
         phone_feed.close()
         back = laptop.follow(channel)

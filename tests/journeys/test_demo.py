@@ -30,7 +30,7 @@ from tests.support.demo import Running, demo
 from tests.support.shell import RUN_S, Shell, line_with
 from tests.support.town import Person, now_ms, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def gone(folder: str) -> bool:

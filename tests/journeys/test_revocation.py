@@ -19,6 +19,7 @@ from leeside_protocol.ids import ChannelId, ChannelKind, address
 from leeside_protocol.messages import Batch, Subscribed
 from leeside_protocol.words import Discipline, Role
 from tests.support.meddling import PlainSocket, plain_socket
+from tests.support.patience import in_time
 from tests.support.stage import Stage
 from tests.support.town import WAIT_S, Person, Town, settled, until
 
@@ -70,40 +71,50 @@ async def streaming(stage: Stage, town: Town, lost: Person) -> AsyncGenerator[St
 
 
 async def test_g7_a_device_revoked_in_mid_stream_is_cut_off_within_a_second(stage: Stage, town: Town) -> None:
-    ana = await town.enrol("ana", Role.RESPONDER, Discipline.CLINICIAN)
-    async with streaming(stage, town, ana) as stream:
-        began_s = time.monotonic()
-        asked = asyncio.ensure_future(town.refuse(ana))
-        took_s = await stream.cut_off_after(began_s)
-        await asked
-    assert took_s < WITH_BUS_S
+    async def attempt() -> float:
+        ana = await town.enrol("ana", Role.RESPONDER, Discipline.CLINICIAN)
+        async with streaming(stage, town, ana) as stream:
+            began_s = time.monotonic()
+            asked = asyncio.ensure_future(town.refuse(ana))
+            took_s = await stream.cut_off_after(began_s)
+            await asked
+        return took_s
+
+    await in_time(WITH_BUS_S, attempt)
 
 
 async def test_g7_a_member_who_left_is_cut_off_within_a_second(stage: Stage, town: Town) -> None:
-    ana = await town.enrol("ana", Role.RESPONDER, Discipline.CLINICIAN)
-    async with streaming(stage, town, ana) as stream:
-        member = await town.office.member(ana.member)
-        began_s = time.monotonic()
-        asked = asyncio.ensure_future(
-            town.office.change_member(ana.member, r.MemberChange(member.revision, ended=True))
-        )
-        took_s = await stream.cut_off_after(began_s)
-        await asked
-    assert took_s < WITH_BUS_S
+    async def attempt() -> float:
+        ana = await town.enrol("ana", Role.RESPONDER, Discipline.CLINICIAN)
+        async with streaming(stage, town, ana) as stream:
+            member = await town.office.member(ana.member)
+            began_s = time.monotonic()
+            asked = asyncio.ensure_future(
+                town.office.change_member(ana.member, r.MemberChange(member.revision, ended=True))
+            )
+            took_s = await stream.cut_off_after(began_s)
+            await asked
+        return took_s
+
+    await in_time(WITH_BUS_S, attempt)
 
 
 @pytest.mark.parametrize("shared_stage", [pytest.param("two", marks=pytest.mark.services)], indirect=True)
 async def test_g7_a_device_revoked_while_the_bus_is_a_black_hole_is_cut_off_within_three_seconds(
     stage: Stage, town: Town
 ) -> None:
-    ana = await town.enrol("ana", Role.RESPONDER, Discipline.CLINICIAN)
-    async with streaming(stage, town, ana) as stream:
-        with stage.frozen_bus():
-            began_s = time.monotonic()
-            asked = asyncio.ensure_future(town.refuse(ana))
-            took_s = await stream.cut_off_after(began_s)
-            await asked
-    assert took_s < WITHOUT_BUS_S
+    async def attempt() -> float:
+        await stage.ready()
+        ana = await town.enrol("ana", Role.RESPONDER, Discipline.CLINICIAN)
+        async with streaming(stage, town, ana) as stream:
+            with stage.frozen_bus():
+                began_s = time.monotonic()
+                asked = asyncio.ensure_future(town.refuse(ana))
+                took_s = await stream.cut_off_after(began_s)
+                await asked
+        return took_s
+
+    await in_time(WITHOUT_BUS_S, attempt)
 
 
 async def read_all(feed: Feed) -> None:

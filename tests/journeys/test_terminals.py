@@ -86,7 +86,7 @@ async def test_a_second_device_of_ones_own_is_held_back_until_its_person_says_th
         await desk.send(channel, "under the new keys")
         async with shell.following(*profile, "chat", channel.hex(), "--follow") as screen:
             await line_with(screen, "under the new keys")
-    send = ("chat", channel.hex(), "--timeout", "2", "--send")
+    send = ("chat", channel.hex(), "--timeout", "60", "--send")
     await shell.leeside(*profile, *send, "who is this?", code=5)
     # Not forgotten when the next command starts.
     await shell.leeside(*profile, *send, "who is this, again?", code=5)

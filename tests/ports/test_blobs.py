@@ -17,6 +17,7 @@ from leeside_server.adapters.blobs_files import FileBlobs
 from leeside_server.adapters.blobs_postgres import PostgresBlobs
 from leeside_server.ports import Blobs, ChunkDiffers, StoreFull, StoreRefused, StoreUnavailable
 from tests.ports.stores import AGENCY, OTHER_AGENCY
+from tests.support.patience import PATIENCE_S
 from tests.support.services import PostgresServer
 
 BLOB = BlobId(b"b" * 16)
@@ -174,7 +175,7 @@ async def test_tidying_keeps_nobody_waiting_and_takes_nothing_that_is_being_writ
         for name in ("listdir", "scandir"):
             patched.setattr(os, name, slow(getattr(os, name)))
         patched.setattr(os, "fsync", watched)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             opened = await FileBlobs.open(tmp_path)
             await opened.put(AGENCY, BLOB, 0, b"x")
     assert await opened.get(AGENCY, BLOB, 0) == b"x"

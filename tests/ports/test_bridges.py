@@ -22,6 +22,7 @@ from leeside_server.ports import (
     Workplace,
 )
 from tests.support.clock import FakeClock
+from tests.support.patience import PATIENCE_S
 from tests.support.services import RedisServer, free_port, redis_running
 
 ROOM, OTHER_ROOM = bytes([1]) * 16, bytes([2]) * 16
@@ -210,7 +211,7 @@ class TestWords:
 
 async def soon(holds: Callable[[], bool]) -> None:
     """Until it holds: words between processes take a moment."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():  # noqa: ASYNC110 - what is waited for is another connection's
             await asyncio.sleep(0.01)
 
@@ -346,7 +347,7 @@ async def test_nobody_is_dead_because_redis_was_away() -> None:
             pipe = RedisPipe(RedisPlace(redis.url))
             await pipe.call([("DEL", b"leeside:bridges:{bridges}:worker:" + SECOND)])
             await pipe.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while True:
                     with contextlib.suppress(BridgesUnavailable):
                         assert await pair.here.place(ROOM) == placed

@@ -22,6 +22,7 @@ from leeside_server.adapters.redis_connection import Command, RedisConnection, R
 from leeside_server.adapters.redis_latest import KEYS_A_CHANNEL, RedisLatest
 from leeside_server.ports import Latest, LatestValue
 from tests.support.clock import FakeClock
+from tests.support.patience import in_time
 from tests.support.services import free_port
 
 OURS = AgencyId(bytes([1]) * 16)
@@ -210,8 +211,12 @@ class TestRedis:
         await latest.put(OURS, CHANNEL, value())
         assert list(await latest.values(OURS, CHANNEL)) == []
         await latest.drop(OURS, ChannelAddress(CHANNEL))
-        began_s = time.monotonic()
-        for _ in range(1_000):
-            await latest.put(OURS, CHANNEL, value())
-        assert time.monotonic() - began_s < 5
+
+        async def a_thousand() -> float:
+            began_s = time.monotonic()
+            for _ in range(1_000):
+                await latest.put(OURS, CHANNEL, value())
+            return time.monotonic() - began_s
+
+        await in_time(5, a_thousand)
         await latest.close()

@@ -22,6 +22,7 @@ from leeside_server.adapters.webpush import WebPush, encrypt
 from leeside_server.ports import Push, PushGone, PushRefused, PushUnavailable, Subscription
 from tests.relay.world import served
 from tests.support.clock import FakeClock
+from tests.support.patience import PATIENCE_S
 from tests.support.push_service import Browser, PushService, browser_of, point, unpadded
 
 KEY = generate_private_key(SECP256R1())
@@ -237,7 +238,7 @@ class TestWhereItGoes:
 
         def getaddrinfo(*_: object, **__: object) -> list[Any]:
             asked.set()
-            answered.wait(20)
+            answered.wait(2 * PATIENCE_S)
             raise socket.gaierror
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
@@ -250,7 +251,7 @@ class TestWhereItGoes:
             told = await asyncio.gather(*sent, return_exceptions=True)
             assert asked.is_set()
             assert all(isinstance(error, PushUnavailable) for error in told)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 assert await asyncio.to_thread(lambda: "free") == "free"
         finally:
             answered.set()
@@ -282,7 +283,7 @@ class TestWhereItGoes:
                     await writer.drain()
 
         server = await asyncio.start_server(endless, "127.0.0.1", 0)
-        async with server, asyncio.timeout(5):
+        async with server, asyncio.timeout(PATIENCE_S):
             port = server.sockets[0].getsockname()[1]
             await push.send(Browser().subscription(f"http://127.0.0.1:{port}/one"), b"words", 60)
             server.close()

@@ -25,6 +25,7 @@ from leeside_server.relay.clockwork import Clockwork
 from leeside_server.relay.node import Node
 from leeside_server.relay.paging import Paging
 from tests.relay.world import World, world
+from tests.support.patience import PATIENCE_S
 from tests.support.push_service import Browser
 
 CONSULT = bytes(range(16))
@@ -145,7 +146,7 @@ class Outbox:
 
     async def quiet(self, node: Node) -> None:
         """Until nothing moves but what hangs."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while node.paging.running > self.hung + (len(self.captured) if node is self.still else 0):  # noqa: ASYNC110
                 await asyncio.sleep(0)
 

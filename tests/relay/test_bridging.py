@@ -35,9 +35,10 @@ from leeside_server.core.video import Caller, Heard, Spoken, WordSeal, ticket_fo
 from leeside_server.errors import EXIT_CONFIG, EXIT_UNAVAILABLE
 from leeside_server.ports import Bridges, BridgesFull, NoBridge, Placement
 from leeside_server.relay.tokens import load_secret
+from tests.support.patience import PATIENCE_S
 from tests.support.services import free_port
 
-DEADLINE_S = 60.0
+DEADLINE_S = PATIENCE_S
 NODE = b"the-test"
 ROOM = bytes([1]) * 16
 DEVICE = DeviceId(bytes([2]) * 16)

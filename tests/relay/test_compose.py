@@ -14,6 +14,7 @@ import pytest
 from leeside_server.compose import http_settings, relay_settings, retention_settings, serve, started
 from leeside_server.config import Config, RetentionSection, ServerSection
 from leeside_server.errors import StartRefused
+from tests.support.patience import PATIENCE_S
 
 
 def config(folder: Path, port: int = 8470) -> Config:
@@ -31,7 +32,7 @@ async def test_the_embedded_defaults_make_a_node_that_answers(tmp_path: Path) ->
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(serve(config(tmp_path, port), ready.set_result))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert await ready == port
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
                 assert (await http.get("/readyz")).json()["status"] == "ok"

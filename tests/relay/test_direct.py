@@ -31,6 +31,7 @@ from leeside_server.relay.direct import FRAGMENTS
 from leeside_server.relay.frames import close_frame, frame, payloads
 from leeside_server.relay.socket import Socket
 from tests.relay.world import World, served, serving, world
+from tests.support.patience import PATIENCE_S
 
 METHODS = {
     "connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing", "shutdown",
@@ -115,7 +116,7 @@ class Raw:
         self.writer.write(head + (bytes(4) if masked else b"") + payload)
 
     async def frame(self) -> tuple[int, bytes]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             first, second = await self.reader.readexactly(2)
             size = second & 0x7F
             if size == 126:
@@ -223,7 +224,7 @@ async def test_a_connection_that_is_cut_leaves_nothing(w: World, port: int) -> N
     peer = await raw(port)
     assert len(w.node.sockets) == 1
     peer.writer.transport.abort()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(w.node.sockets):  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -235,7 +236,7 @@ async def test_a_header_that_never_ends_is_given_up(
     for sent in (b"", b"GET /v1/socket HTTP/1.1\r\nHost: x\r\nX-Slow: "):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await reader.read() == b""
         writer.close()
 
@@ -246,7 +247,7 @@ async def test_a_header_without_bound_is_given_up(w: World, port: int) -> None:
     answer = b""
     # Bytes that we did not read make the kernel reset the connection: given up all the same.
     with contextlib.suppress(ConnectionResetError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             answer = await reader.read()
     assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
     writer.close()
@@ -259,7 +260,7 @@ async def test_a_body_that_nobody_waits_for_does_not_hold_a_connection(
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         with contextlib.suppress(ConnectionError):
             while not reader.at_eof():
                 writer.write(b"x")
@@ -270,12 +271,15 @@ async def test_a_body_that_nobody_waits_for_does_not_hold_a_connection(
     writer.close()
 
 
-async def test_trailers_without_end_are_not_kept(w: World, port: int) -> None:
+async def test_trailers_without_end_are_not_kept(
+    w: World, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshake, "HEADER_DEADLINE_S", 2 * PATIENCE_S)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
     sent = 0
     # Sooner than the time in which a body that nobody waits for must end.
-    async with asyncio.timeout(handshake.HEADER_DEADLINE_S / 2):
+    async with asyncio.timeout(PATIENCE_S):
         with contextlib.suppress(ConnectionError):
             while not reader.at_eof():
                 writer.write(b"X-%d: trailer\r\n" % sent * 1_000)
@@ -292,7 +296,7 @@ async def test_requests_sent_ahead_without_end_are_not_taken_in(w: World, port: 
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)
     answer = b""
     with contextlib.suppress(ConnectionResetError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             answer = await reader.read()
     assert answer.count(b"HTTP/1.1 200") <= handshake.PIPELINED + 1
     writer.close()
@@ -302,7 +306,7 @@ async def test_a_few_requests_sent_ahead_are_answered(w: World, port: int) -> No
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * handshake.PIPELINED)
     for _ in range(handshake.PIPELINED):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             await reader.readuntil(b"}")
     writer.close()
@@ -325,11 +329,11 @@ async def test_an_answer_that_nobody_reads_does_not_hold_a_connection(
     async with served(app) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_024)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await gone.wait()
         taken = 0
         with contextlib.suppress(ConnectionResetError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while data := await reader.read(1_000_000):
                     taken += len(data)
         assert taken < 32_000_000
@@ -467,7 +471,7 @@ async def answer_to(port: int, data: bytes) -> tuple[bytes, list[bytes], bytes]:
     """Status line, headers but the date, and what kind of byte follows them."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
         following = await reader.read(1)
     writer.close()
@@ -489,6 +493,6 @@ async def test_the_short_way_answers_as_the_long_one(
 async def test_an_upgrade_with_a_body_is_refused_and_closed(port: int, header: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request()[:-2] + header.encode() + b"\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
     writer.close()

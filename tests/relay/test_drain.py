@@ -16,6 +16,7 @@ from leeside_protocol.messages import Accepted, Refused, Welcome
 from leeside_server.adapters.sqlite import SqliteStore
 from tests.relay.test_server_cli import Server
 from tests.relay.world import SECRET, Client, Phone, Room, World, dial, say_hello, world
+from tests.support.patience import PATIENCE_S
 
 AGENCY = AgencyId(b"A" * 16)
 CLIENTS = 4
@@ -90,7 +91,7 @@ async def test_sigterm_under_traffic_loses_nothing_that_was_acknowledged(tmp_pat
                 await client.expect(Welcome)
                 await client.subscribe(room.content)
                 group.create_task(traffic.keep_up(client, room))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 await traffic.enough.wait()
             assert await asyncio.to_thread(server.end, signal.SIGTERM) == 0
     finally:

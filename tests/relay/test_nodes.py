@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from collections.abc import Sequence
@@ -69,12 +70,11 @@ def entries(client: Client) -> list[Entry]:
 
 
 async def poll(w: World) -> None:
-    """A round of polling everything."""
-    assert isinstance(w.clock, FakeClock)
-    w.clock.advance(3)
+    """A round of polling everything. A store that is too slow for it is asked again in the next one, as by a node."""
     for node in w.nodes:
         node.beats.poll_everything_next()
-        await node.beats.poll()
+        with contextlib.suppress(TimeoutError):
+            await node.beats.poll()
 
 
 async def test_who_was_let_in_by_another_node_is_not_refused_for_good(tmp_path: Path) -> None:
@@ -142,15 +142,16 @@ async def test_whatever_the_bus_does_everyone_ends_with_the_log(tmp_path: Path, 
             await a.subscribe(room.content)
             await b.subscribe(room.content)
             for number in range(60):
-                client = a if number % 2 else b
-                await client.publish(room, b"%d" % number)
-                if number % 5 == 0:
-                    await client.expect(Accepted)
+                await (a if number % 2 else b).publish(room, b"%d" % number)
                 if number == 30:
                     buses[0].down = True
+            for client in (a, b):
+                for _ in range(30):
+                    await client.expect(Accepted)
             async with asyncio.timeout(DEADLINE_S):
                 while any(node.hub.logs[AGENCY, room.content].head < 60 for node in w.nodes):
                     await poll(w)
+                    await asyncio.sleep(0.01)
             for client in (a, b):
                 while not client.batches or client.batches[-1].to < 60:
                     await client.expect(Batch)
@@ -248,8 +249,9 @@ async def test_nodes_leave_topics_that_nobody_follows(tmp_path: Path) -> None:
             held = len(w.node.hub.logs)
             await w.node.beats.sweep()
             assert len(w.node.hub.logs) == held
-        while len(w.node.sockets):
-            await poll(w)
+        async with asyncio.timeout(DEADLINE_S):
+            while len(w.node.sockets):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         await w.node.beats.sweep()
         await w.node.beats.sweep()
         assert {log.address[:1] for log in w.node.hub.logs.values()} == {b"a"}

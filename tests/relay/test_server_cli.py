@@ -26,6 +26,7 @@ from leeside_server.core.rows import create, read
 from leeside_server.core.writes import NO_DEVICE, AuditRow, Item
 from leeside_server.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE
 from leeside_server.ports import StoreFull, StoreRefused, StoreUnavailable
+from tests.support.patience import PATIENCE_S
 from tests.support.services import free_port
 
 
@@ -308,7 +309,7 @@ class TestServe:
         for _ in range(2):
             server = Server(tmp_path)
             try:
-                answer = httpx.get(f"http://127.0.0.1:{server.port()}/healthz", timeout=10)
+                answer = httpx.get(f"http://127.0.0.1:{server.port()}/healthz", timeout=PATIENCE_S)
                 assert answer.status_code == 200
                 assert server.end(how) == EXIT_OK
             finally:

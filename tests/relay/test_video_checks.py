@@ -11,6 +11,7 @@ import pytest
 from leeside_server import video_checks
 from leeside_server.config import Config, ServerSection, TurnSection, VideoSection
 from leeside_server.findings import Finding, Verdict
+from tests.support.services import free_ports
 
 WELL, WARNING, BAD = Verdict.WELL, Verdict.WARNING, Verdict.BAD
 PUBLIC = "9.9.9.9"
@@ -31,9 +32,7 @@ def asked(
 
 
 def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_ports(1, socket.SOCK_DGRAM)
 
 
 def test_a_node_without_the_bridge_is_asked_nothing() -> None:

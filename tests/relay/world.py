@@ -66,12 +66,13 @@ from leeside_server.relay.node import Node
 from leeside_server.relay.settings import RelaySettings
 from leeside_server.relay.signin import proof_input
 from tests.support.clock import FakeClock
+from tests.support.patience import PATIENCE_S
 from tests.support.sqlite import open_store
 
 M = TypeVar("M")
 SECRET = bytes(range(32))
-DEADLINE_S = 10.0
-GRACE_S = 2.0
+DEADLINE_S = PATIENCE_S
+GRACE_S = PATIENCE_S
 """How long connections have to finish when their server ends."""
 
 

@@ -32,12 +32,13 @@ from playwright.async_api import (
 )
 
 from deploy.devtool.services import CHROMIUM
+from tests.support.patience import PATIENCE_S
 from tests.support.services import program_path
 
 PHONE: Final = ViewportSize(width=360, height=740)
 DESK: Final = ViewportSize(width=1440, height=900)
-WAIT_MS: Final = 15_000.0
-"""How long a page may take for what must come, on a machine that does much else."""
+WAIT_MS: Final = PATIENCE_S * 1_000
+"""How long a page may take for what must come."""
 _LOOK_S: Final = 0.05
 
 FLAGS: Final = (
@@ -125,7 +126,7 @@ async def comes_true(page: Page, script: str, arg: object = None) -> None:
 
     `Page.wait_for_function` waits for no promise: it takes the promise itself for the answer, which is always true.
     """
-    async with asyncio.timeout(WAIT_MS / 1_000):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             if await page.evaluate(script, arg):
                 return

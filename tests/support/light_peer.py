@@ -36,7 +36,7 @@ from leeside_protocol.video.frames import put_together
 from leeside_protocol.video.rtp import RtpHeader
 
 CHECK_S: Final = 0.1
-CHECKS: Final = 50
+CHECKS: Final = 600
 CONSENT_S: Final = 2.0
 KEPT_FRAMES: Final = 256
 _CERTIFICATE: Final[list[RTCCertificate]] = []

@@ -13,6 +13,7 @@ store demands (fsync and synchronous_commit on). It refuses to run as root, so u
 import contextlib
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -26,13 +27,19 @@ from pathlib import Path
 from typing import Self
 
 from deploy.devtool.services import POSTGRES, REDIS, Program
+from tests.support.patience import PATIENCE_S
 
-START_S = 30.0
-STOP_S = 30.0
+START_S = PATIENCE_S
+STOP_S = PATIENCE_S
 POLL_S = 0.02
 HOST = "127.0.0.1"
 ATTEMPTS = 5
 """A free port can be taken by somebody else before the server has it: then another one is tried."""
+LISTENING = range(20_000, 32_000)
+"""Where servers of tests listen: below what systems give to connections by themselves (Linux from 32,768 on, others from
+49,152). One of those may be anybody's before the server has it, or while it is down; and whoever dials a server that is
+not there yet may be given its very port, and hold it."""
+_CHANCE = random.SystemRandom()
 
 
 class ServerFailed(RuntimeError):
@@ -48,10 +55,22 @@ def program_path(program: Program) -> Path:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody used a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback that nobody has, and that nobody is given by chance before the server has it."""
+    return free_ports(1)
+
+
+def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """The first of so many ports in a row that nobody has; see `free_port`."""
+    for _ in range(ATTEMPTS * 20):
+        first = _CHANCE.randrange(LISTENING.start, LISTENING.stop - count)
+        with contextlib.ExitStack() as taken:
+            try:
+                for port in range(first, first + count):
+                    taken.enter_context(socket.socket(socket.AF_INET, kind)).bind((HOST, port))
+            except OSError:
+                continue
+            return first
+    raise ServerFailed(f"no {count} free ports in a row between {LISTENING.start} and {LISTENING.stop}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +172,7 @@ class ServerProcess:
 def answers(port: int, greeting: bytes, answer: bytes) -> bool:
     """Whether a server on the port answers the greeting with what begins like `answer`."""
     try:
-        with socket.create_connection((HOST, port), timeout=2) as connection:
+        with socket.create_connection((HOST, port), timeout=20) as connection:
             connection.sendall(greeting)
             return connection.recv(64).startswith(answer)
     except OSError:

@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
+from tests.support.patience import PATIENCE_S
 from tests.support.town import PASSPHRASE
 
 LEESIDE = Path(sys.executable).with_name("leeside")
-RUN_S = 60.0
+RUN_S = PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,11 @@ import msgspec
 import pytest
 
 from tests.faults.node import Node, NodeFailed, NodeSettings, VideoBy
+from tests.support.patience import PATIENCE_S
 from tests.support.services import PostgresServer, RedisServer, redis_running
 from tests.support.town import Town, now_ms, open_town
 
-READY_S = 30.0
+READY_S = PATIENCE_S
 ATTEMPTS = 3
 EX_UNAVAILABLE = 69
 """How a node ends whose disk, store or bus does not answer now."""

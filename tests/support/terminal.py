@@ -26,12 +26,13 @@ from typing import Final
 
 import pyte
 
+from tests.support.patience import PATIENCE_S
 from tests.support.prompt import Prompt
 from tests.support.shell import LEESIDE
 
 COLUMNS: Final = 80
 ROWS: Final = 40
-WAIT_S: Final = 30.0
+WAIT_S: Final = PATIENCE_S
 _READ_BYTES: Final = 65_536
 
 

@@ -38,12 +38,12 @@ from leeside_protocol.sealing.public.directory import Directory
 from leeside_protocol.sealing.public.entries import Operation
 from leeside_protocol.words import ChannelPurpose, Discipline, Role
 from leeside_server.core.identity import bootstrap_hash
+from tests.support.patience import PATIENCE_S
 
 PASSPHRASE: Final = "a passphrase for tests"
 CHEAP: Final = Cost(passes=1, memory_kib=64, lanes=1)
 """Guessing is not what these tests are about."""
-WAIT_S: Final = 20.0
-"""How long a test waits for what must come, before it fails: far more than it takes."""
+WAIT_S: Final = PATIENCE_S
 _LOOK_S: Final = 0.01
 _SOON_S: Final = 0.05
 

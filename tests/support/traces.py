@@ -10,12 +10,13 @@ from __future__ import annotations
 import base64
 import ctypes
 import math
+import os
 import socket
 import struct
 import threading
 import time
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -94,11 +95,14 @@ def found(canaries: Iterable[Canary], places: dict[str, bytes]) -> dict[str, set
 def files_below(folder: Path, since_s: float = 0.0) -> dict[str, bytes]:
     """Every file below a folder that was written since a Unix time, by its path. Names are traces too, so each file's
     own path goes before its content."""
-    return {
-        str(path.relative_to(folder)): str(path).encode() + b"\0" + path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink() and path.stat().st_mtime >= since_s
-    }
+    found: dict[str, bytes] = {}
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            # A server that runs takes files away meanwhile: what is gone keeps nothing.
+            with suppress(FileNotFoundError):
+                if path.is_file() and not path.is_symlink() and path.stat().st_mtime >= since_s:
+                    found[str(path.relative_to(folder))] = str(path).encode() + b"\0" + path.read_bytes()
+    return found
 
 
 @dataclass(slots=True)

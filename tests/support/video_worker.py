@@ -51,10 +51,11 @@ from leeside_server.video.words import (
     write_word,
 )
 from tests.support.light_peer import LightPeer
+from tests.support.patience import PATIENCE_S
 from tests.support.services import HOST
 
-SIGNAL_S: Final = 30.0
-STOP_S: Final = 10.0
+SIGNAL_S: Final = PATIENCE_S
+STOP_S: Final = PATIENCE_S
 _Signal = TypeVar("_Signal", bound=BridgeSignal)
 NODE: Final = b"a-node.."
 TICKET_MS: Final = 3_600_000

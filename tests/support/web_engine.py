@@ -16,9 +16,7 @@ from typing import Any, Final
 
 from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.support.browser import DevTools, comes_true
-
-WAIT_MS: Final = 20_000
+from tests.support.browser import WAIT_MS, DevTools, comes_true
 
 _LISTENING: Final = """\
 {

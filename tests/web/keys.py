@@ -41,7 +41,7 @@ class Keys:
 
     async def seen(self) -> None:
         try:
-            await self.screen.page.wait_for_function(_SEEN, timeout=5_000)
+            await self.screen.page.wait_for_function(_SEEN)
         except Late:
             where: str = await self.screen.page.evaluate(
                 "() => document.activeElement?.outerHTML.slice(0, 200)"
@@ -54,9 +54,9 @@ class Keys:
 
     async def tab_to(self, words_of_it: str, most: int = 30) -> None:
         """Forward through the page, as far as a person would go."""
-        named = self.screen.page.locator(":focus").and_(
-            self.screen.page.get_by_role("button", name=words_of_it)
-        )
+        button = self.screen.page.get_by_role("button", name=words_of_it)
+        await expect(button.first).to_be_visible()
+        named = self.screen.page.locator(":focus").and_(button)
         for _ in range(most):
             if await named.count():
                 return

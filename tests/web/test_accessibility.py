@@ -18,7 +18,7 @@ from tests.support.browser import DESK, watched
 from tests.support.pages import built_stage, pages_served
 from tests.support.services import program_path
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -14,7 +14,7 @@ from tests.web.test_call import Caller, accepted, bridge, cameras, harbour
 
 __all__ = ["bridge", "cameras", "harbour"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PHONE: Final = ViewportSize(width=360, height=740)
 DESK: Final = ViewportSize(width=1440, height=900)

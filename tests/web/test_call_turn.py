@@ -18,7 +18,7 @@ from tests.support.stage import Stage, one_node
 from tests.support.town import open_town
 from tests.web.test_call import Caller, accepted
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 RELAY_ONLY: Final = """() => {
     const Own = window.RTCPeerConnection;

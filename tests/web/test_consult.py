@@ -3,7 +3,6 @@ server."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -14,6 +13,7 @@ from playwright.async_api import Browser, Error, Locator, expect
 from leeside_protocol import oncall as o
 from leeside_protocol import resources as r
 from leeside_protocol.ids import MemberId, PageId
+from leeside_protocol.limits import STEP_DELAY_S
 from leeside_protocol.words import Discipline, Role, TargetState
 from leeside_server.core.paging import PageKind, push_payload
 from tests.support.browser import DESK
@@ -24,7 +24,7 @@ from tests.support.web_words import words
 from tests.web.pushing import pusher
 from tests.web.screen import Screen
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 REQUEST: Final[dict[str, Any]] = {
     "incident": None,
@@ -59,8 +59,8 @@ async () => {
 }
 """
 """What stands on the device, once something does."""
-TREE_S: Final = 12
-"""Ten seconds without a word of the server, and what a busy machine takes to show it."""
+TREE_S: Final = 25
+"""Ten seconds without a word of the server, and what a busy machine takes to show it; before the link is given up."""
 
 
 @asynccontextmanager
@@ -81,9 +81,9 @@ async def opened(
         yield screen, engine
 
 
-async def ladder(town: Town, *steps: MemberId) -> None:
-    """One member a step, with the shortest delay."""
-    written = tuple(o.LadderStep(members=(member.hex(),), delay_s=SHORT_S) for member in steps)
+async def ladder(town: Town, *steps: MemberId, delay_s: int = STEP_DELAY_S) -> None:
+    """One member a step. Whoever is rung for has the time that people have, unless a story is about its end."""
+    written = tuple(o.LadderStep(members=(member.hex(),), delay_s=delay_s) for member in steps)
     phones = (o.Phone("Night desk", "+12025550100"),)
     await town.office.create_ladder(o.NewLadder("Night", written, phones))
 
@@ -168,7 +168,7 @@ async def test_no_answer_climbs_to_the_supervisor_who_is_alarmed_until_somebody_
         opened(browser, two.url(1), city, Role.PSYCHIATRIST) as (lee, lees),
         opened(browser, two.url(0), city, Role.SUPERVISOR, viewport=DESK) as (boss, bosses),
     ):
-        await ladder(city, lee.member)
+        await ladder(city, lee.member, delay_s=SHORT_S)
         consult = await rosas.call("requestConsult", REQUEST)
         await lees.until("consult", "({consult}) => consult.ringing")
         told = await bosses.until("consult", "({consult}) => consult.ringing")
@@ -217,21 +217,19 @@ async def test_a_server_that_dies_leaves_the_phone_tree_and_the_request_which_go
         await lees.until("consult", "({consult}) => consult.ringing")
         await rosas.call("actOnConsult", first, "cancel")
         await one.kill()
-        began_s = time.monotonic()
         await asks(rosa, LINE)
         await expect(rosa.page.get_by_text(words("stage.unconfirmed"))).to_be_visible()
         tree = rosa.page.get_by_role("region", name=words("consult.phone_tree"))
         await expect(tree.get_by_role("link", name="Night desk")).to_have_attribute(
-            "href", "tel:+12025550100"
+            "href", "tel:+12025550100", timeout=TREE_S * 1_000
         )
-        assert time.monotonic() - began_s < TREE_S
         # Whoever is on call is back before the phone is: a page needs somebody whom it can reach.
         await rosa.context.set_offline(True)
         await lees.forget()
         await one.start()
-        await lees.until("link", "(told) => told.link.state === 'online'", 60_000)
+        await lees.until("link", "(told) => told.link.state === 'online'")
         await rosa.context.set_offline(False)
-        await expect(ring(lee)).to_contain_text(LINE, timeout=60_000)
+        await expect(ring(lee)).to_contain_text(LINE)
         await expect(tree).to_have_count(0)
 
 

@@ -16,7 +16,7 @@ from tests.support.web_words import words
 from tests.web.keys import MOUSE, Keys
 from tests.web.test_consult import LINE, asks, opened, ring
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 UNMEANT_MS: Final = 1_700
 """A little longer than letters must have been quiet before one of them answers."""

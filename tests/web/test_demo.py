@@ -11,7 +11,7 @@ from tests.support.browser import DESK, PHONE, watched
 from tests.support.demo import demo
 from tests.support.web_words import words
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 async def come_in(page: Page, link: str) -> None:

@@ -19,7 +19,7 @@ from tests.support.web_words import words
 from tests.web.keys import MOUSE, Keys
 from tests.web.screen import Screen
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 QUAY: Final = (475_640_000, 191_200_000)
 """Where it happens, in 1e-7 degrees."""

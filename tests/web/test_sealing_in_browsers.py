@@ -12,7 +12,7 @@ import pytest
 from tests.support.make_sealing_vectors import PATH
 from tests.web.sealing_page import BROWSERS, run_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 CHECKOUT = Path(__file__).parents[2]
 PUBLISHED = {

@@ -25,7 +25,7 @@ from leeside_protocol.sealing.public.signed import Signed
 from tests.protocol.sealing.world import NOW_MS, World
 from tests.web.sealing_page import BROWSERS, page_run, run_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SAY: list[tuple[int, str]] = [
     (DURABLE, "on my way"),

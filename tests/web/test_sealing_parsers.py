@@ -29,7 +29,7 @@ from leeside_protocol.sealing.public.signed import Signed
 from tests.support.make_sealing_vectors import PATH
 from tests.web.sealing_page import run_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 EACH: Final = 600
 """Bent inputs for each parser."""

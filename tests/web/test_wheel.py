@@ -16,7 +16,7 @@ from deploy.devtool.packages import uv
 from deploy.devtool.place import ROOT
 from tests.faults.node import Node
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 def run(*command: str | Path, **more: str) -> str:

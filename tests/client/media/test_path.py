@@ -16,8 +16,9 @@ from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters
 from leeside.media.description import Remote
 from leeside.media.path import IceRoute, NoPath, SecurePath, _Dtls, _turn_of
 from leeside_protocol.video.signalling import TurnServer
+from tests.support.patience import PATIENCE_S
 
-WAIT_S = 20.0
+WAIT_S = PATIENCE_S
 
 
 class Heard(list[bytes]):

@@ -16,11 +16,13 @@ from tests.support.prompt import Office
 pytestmark = pytest.mark.slow
 
 Found = Callable[..., Office]
+TODAY = datetime.now(UTC)
+"""Of the whole run, also where midnight comes in between."""
 
 
 def at(days: int, hour: int = 8) -> str:
     """A UTC time so many days from today, as a person types it."""
-    day = datetime.now(UTC).replace(hour=hour, minute=0, second=0, microsecond=0) + timedelta(days=days)
+    day = TODAY.replace(hour=hour, minute=0, second=0, microsecond=0) + timedelta(days=days)
     return day.strftime("%Y-%m-%dT%H:%M") + "Z"
 
 

@@ -190,6 +190,7 @@ async def test_a_thousand_requests_of_one_device_are_kept_and_delay_nobody(scene
             risen.set()
 
     flood = [asyncio.ensure_future(post(asked)) for asked in storm]
+    flood_s = time.monotonic()
     await risen.wait()
     began_s = time.monotonic()
     other = await scene.request(eva, cast.priya)
@@ -198,7 +199,8 @@ async def test_a_thousand_requests_of_one_device_are_kept_and_delay_nobody(scene
     paged_s = time.monotonic() - began_s
     assert done < len(storm)
     await asyncio.gather(*flood)
-    assert paged_s < 2.0
+    # However fast this machine is: it did not stand behind those who came before it.
+    assert paged_s < (time.monotonic() - flood_s) / 2
     kept: set[str] = set()
     after = ""
     while True:

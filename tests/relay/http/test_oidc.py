@@ -31,6 +31,7 @@ from tests.relay.http.world import Agency, City, Person, Refusal, redeem
 from tests.relay.http.world import city as open_city
 from tests.relay.world import served
 from tests.support.oidc_provider import CLIENT, SECRET, OidcProvider
+from tests.support.patience import PATIENCE_S
 
 ORIGIN = "https://relay.example"
 
@@ -386,7 +387,7 @@ class TestTheWay:
         callback = f"/v1/oidc/callback?state={state}&code=y"
         provider.gate = asyncio.Event()
         waiting = [asyncio.create_task(fragment(city, callback)) for _ in range(EXCHANGES)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while provider.asked.count("/token") < EXCHANGES:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         assert await fragment(city, callback) == "oidc_error=unavailable"

@@ -20,6 +20,7 @@ from leeside_server.core.paging import TEST_LIFE_MS
 from leeside_server.core.rows import KINDS, read
 from tests.relay.http.consulting import Scene, inbox, scene_of, show, steps
 from tests.relay.http.world import Agency, City, Person, Refusal
+from tests.support.patience import PATIENCE_S
 from tests.support.push_service import Browser
 
 
@@ -44,7 +45,7 @@ async def settled(city: City) -> None:
     node = city.node
     await node.probes.carry_out(await node.steady.now_ms())
     await node.paging.carry_out(await node.steady.now_ms())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not node.paging.idle:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -196,7 +197,7 @@ class TestReceipts:
         ladder = await scene.ladder(*steps((priya,), (noor,)))
         await scene.request(ana, priya, noor, ladder=ladder, urgency=2)
         await settled(city)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not city.node.pushes.idle:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         assert pushed(city, priya, "a consult is waiting")

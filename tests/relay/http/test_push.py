@@ -23,6 +23,7 @@ from leeside_server.ports import PushGone, PushRefused, PushUnavailable, StoreRe
 from leeside_server.relay.pushes import AGAIN_S, CHANNELS_WAITING, PAYLOAD
 from leeside_server.relay.vapid import load_vapid_key
 from tests.relay.http.world import PUSH_KEY, Agency, City, Person, Refusal, Room
+from tests.support.patience import PATIENCE_S
 from tests.support.push_service import Browser
 
 SECRET = bytes(range(32))
@@ -46,7 +47,7 @@ async def subscribe(*people: Person) -> None:
 
 async def settled(city: City) -> None:
     """Whatever was noted has been looked at, and sent."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not city.node.pushes.idle:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -312,7 +313,7 @@ class TestFailures:
 
         monkeypatch.setattr(city.push, "send", hang)
         append = urgent(address(ChannelKind.CONTENT, room.id), one.id)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await city.node.write([Item(agency.id, city.clock.now_ms(), (append,))])
             while city.node.pushes.waiting == 0:  # noqa: ASYNC110
                 await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from tests.support.impair import CLIENTS, HELD_PACKETS, Bottleneck, Direction, Relay, Way, impaired
+from tests.support.patience import PATIENCE_S
 
 HOST = "127.0.0.1"
 
@@ -96,7 +97,7 @@ def client() -> socket.socket:
 
 async def answer(of: socket.socket) -> bytes:
     """The next datagram."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         return await asyncio.get_running_loop().sock_recv(of, 2_048)
 
 

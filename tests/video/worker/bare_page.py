@@ -12,8 +12,9 @@ from playwright.async_api import Browser, Page, Route
 
 from leeside_protocol.video import signalling as s
 from tests.support.call_browser import Media, watching
+from tests.support.patience import PATIENCE_S
 
-SEES_S: Final = 75.0
+SEES_S: Final = PATIENCE_S
 ADDRESS: Final = "http://localhost/call"
 _DOCUMENT: Final = """\
 <!doctype html><title>call</title><body><script>

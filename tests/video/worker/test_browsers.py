@@ -18,7 +18,7 @@ from tests.video.worker.bare_page import BarePage
 from tests.video.worker.test_supervisor import Node, supervised
 from tests.video.worker.world import ROOM, World, bridge, ticket, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
 
 ANA = DeviceId(b"a" * 16)
 BEN = DeviceId(b"b" * 16)

@@ -21,6 +21,7 @@ from leeside_server.video.dtls import (
     HandshakeFailed,
     Srtp,
 )
+from tests.support.patience import PATIENCE_S
 
 RTP = bytes([0x80, 111, 0, 1]) + bytes(4) + (7).to_bytes(4, "big") + b"sealed"
 RTCP = bytes([0x80, 201, 0, 1]) + (7).to_bytes(4, "big")
@@ -158,7 +159,7 @@ async def test_handshake_datagrams_wait_and_are_bounded() -> None:
 async def test_a_goodbye_is_heard_once_and_our_own_is_not() -> None:
     async with shaken() as (pair, _):
         await pair.client.stop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not pair.closed:  # noqa: ASYNC110
                 await asyncio.sleep(0)
     assert pair.closed == 1

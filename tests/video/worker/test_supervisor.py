@@ -1,13 +1,11 @@
 """Real workers in processes of their own: started, spoken with over the nodes' port, killed, hung, drained."""
 
 import asyncio
-import contextlib
 import os
 import secrets
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +25,8 @@ from leeside_server.video import supervisor as supervising
 from leeside_server.video.settings import VideoSettings
 from leeside_server.video.supervisor import Supervisor
 from leeside_server.video.worker import OOM_SCORE
+from tests.support.patience import PATIENCE_S
+from tests.support.services import free_ports
 from tests.video.worker.light_client import LightClient
 from tests.video.worker.world import FAR_MS, Client, until
 
@@ -94,7 +94,7 @@ class Node:
     async def joined(self, device: bytes, part: Part = Part.RESPONDER, **more: Any) -> LightClient:
         client = self.client(device, part, **more)
         client.join()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             await client.secured.wait()
         return client
 
@@ -110,7 +110,7 @@ async def supervised(workers: int = 1, port: int = 0) -> AsyncGenerator[tuple[Su
     supervisor = Supervisor(VideoSettings(port=port, workers=workers), bridges, seal, clock)
     running = asyncio.ensure_future(supervisor.run())
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             await supervisor.ready()
         yield supervisor, node
     finally:
@@ -123,7 +123,7 @@ async def supervised(workers: int = 1, port: int = 0) -> AsyncGenerator[tuple[Su
 async def talk(one: LightClient, other: LightClient) -> None:
     """Until each has heard the other."""
     before = len(one.got), len(other.got)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while len(one.got) <= before[0] or len(other.got) <= before[1]:
             one.sound()
             other.sound()
@@ -157,7 +157,6 @@ async def test_a_killed_worker_is_replaced_and_its_people_come_back() -> None:
         await talk(ana, ben)
         (post,) = supervisor.posts
         assert post.pid is not None
-        began_s = time.monotonic()
         os.kill(post.pid, signal.SIGKILL)
         await until(lambda: bool(ana.told(s.Migrate) and ben.told(s.Migrate)))
         await until(lambda: bool(post.worker))
@@ -166,7 +165,6 @@ async def test_a_killed_worker_is_replaced_and_its_people_come_back() -> None:
             await node.joined(BEN, Part.PSYCHIATRIST, ssrc=41, generation=2),
         ]
         await talk(*again)
-        assert time.monotonic() - began_s < 10
         eve = node.client(EVE, Part.INTERPRETER, ssrc=61, generation=2)
         eve.join()
         await until(lambda: bool(eve.told(s.Offer)))
@@ -288,7 +286,7 @@ async def test_words_of_strangers_reach_no_worker() -> None:
 
 
 async def test_workers_stand_on_ports_in_a_row() -> None:
-    first = free_ports(2)
+    first = free_ports(2, socket.SOCK_DGRAM)
     async with supervised(workers=2, port=first) as (supervisor, _):
         assert [post.udp_port for post in supervisor.posts] == [first, first + 1]
 
@@ -311,17 +309,3 @@ async def test_what_workers_counted_stands_in_the_servers_metrics_also_when_they
 def oom_score(pid: int | None) -> int:
     """How gladly the kernel ends this process when memory ends."""
     return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
-
-
-def free_ports(count: int) -> int:
-    """The first of so many UDP ports in a row that nobody has now."""
-    for first in range(42_000, 60_000, count):
-        with contextlib.ExitStack() as taken:
-            try:
-                for port in range(first, first + count):
-                    one = taken.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                    one.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise AssertionError("no free ports")

@@ -12,6 +12,7 @@ from leeside_protocol.video.signalling import Part
 from leeside_server.core.video import ADMITS, NEVER_RESTRICTED, Spoken, Ticket
 from leeside_server.video.bridge import Bridge
 from leeside_server.video.words import Configure, FromWorker, Told
+from tests.support.patience import PATIENCE_S
 from tests.video.worker.light_client import LightClient
 
 ROOM = b"r" * 16
@@ -27,7 +28,7 @@ def ticket(
     )
 
 
-async def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
+async def until(holds: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
     """Wait until it holds; fails when it does not."""
     async with asyncio.timeout(within_s):
         while not holds():  # noqa: ASYNC110
@@ -80,7 +81,7 @@ class World:
         """A client whose media may flow."""
         client = self.client(device, part, **more)
         client.join()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await client.secured.wait()
         return client
 
