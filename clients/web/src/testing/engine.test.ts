@@ -29,6 +29,13 @@ describe('a device that enrolls', () => {
         expect(eva.standing).toMatchObject({ kind: 'pending' });
         if (eva.standing.kind !== 'pending') return;
         expect(eva.standing.shortCode).toMatch(/^[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}$/);
+        // That an approval could not arrive is said when it could not, and only then.
+        expect(eva.of('link').map(({ link }) => link.state)).toEqual(['online']);
+        here.relay.down = true;
+        await here.until(() => !eva.online, 'no link');
+        here.relay.down = false;
+        await here.until(() => eva.online, 'the link is back');
+        expect(eva.standing.kind).toBe('pending');
         await here.relay.approve(eva.standing.device);
         await here.until(() => eva.online);
         await here.until(() => eva.standing.kind === 'active' && eva.standing.me.agencyLabel !== '');

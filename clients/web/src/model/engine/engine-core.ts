@@ -80,6 +80,7 @@ export class EngineCore implements PersonHost {
     readonly openApi: Api;
     private life: Life;
     private standing: Standing = { kind: 'new' };
+    private reach: Link['state'] = 'connecting';
     private trouble: StoreTrouble = 'none';
     private opened: Opened | null = null;
     private atWork: Work | null = null;
@@ -239,6 +240,13 @@ export class EngineCore implements PersonHost {
         this.life.begin(() => this.awaitApproval());
     }
 
+    /** Whether the server answers a device that waits; from when it is at work on, its own link says so. */
+    private heard(reach: Link['state']): void {
+        if (this.reach === reach) return;
+        this.reach = reach;
+        this.announcer.put({ kind: 'link', link: this.noLink() });
+    }
+
     private async awaitApproval(): Promise<void> {
         for (;;) {
             const { opened } = this;
@@ -247,6 +255,7 @@ export class EngineCore implements PersonHost {
                 await opened.tokens.token();
             } catch (error) {
                 if (!(error instanceof ApiError)) throw error;
+                this.heard(error.told ? 'online' : 'offline');
                 // Approved, and waited for: `shown` goes on.
                 if (this.standing.kind === 'person') return;
                 if (error.told && error.number === WireError.revoked) {
@@ -478,7 +487,7 @@ export class EngineCore implements PersonHost {
     }
 
     private noLink(): Link {
-        return { state: 'offline', sinceMs: this.ports.clock.nowMs(), clockOffsetMs: 0, freshMs: 0 };
+        return { state: this.reach, sinceMs: this.ports.clock.nowMs(), clockOffsetMs: 0, freshMs: 0 };
     }
 
     // ---- ends
