@@ -234,11 +234,18 @@ export type Row =
     /** Who can read changed. */
     | (RowBase & {
           readonly kind: 'members';
-          readonly joined: readonly DeviceId[];
-          readonly left: readonly DeviceId[];
+          readonly joined: readonly Moved[];
+          readonly left: readonly Moved[];
       })
     /** The log begins here: what was before was pruned. */
     | (RowBase & { readonly kind: 'gap' });
+
+/** A device that may read from here on, or no more. */
+export interface Moved {
+    readonly device: DeviceId;
+    /** Null: a guest, or certified by nobody. */
+    readonly member: MemberId | null;
+}
 
 export interface ProgressView {
     readonly step: Progress;

@@ -277,6 +277,9 @@ describe('two dispatchers', () => {
         const roster = town.relay.channels.get(channel)?.commits.at(-1)?.commit.roster ?? [];
         expect(roster.map((entry) => entry.deviceId)).toEqual([ana.device]);
         expect(ana.channel(channel)?.readers.map((reader) => reader.device)).not.toContain(gone);
+        // Who left is told by whose device it was, though no roster holds it any more.
+        const changed = (await ana.rows(channel)).filter((row) => row.kind === 'members');
+        expect(changed.at(-1)?.left).toEqual([{ device: gone, member: ben.member }]);
     });
 
     test('are told of a device under their own name that they did not enrol', async () => {

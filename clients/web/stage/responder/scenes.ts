@@ -167,7 +167,13 @@ const talk: readonly Row[] = [
         urgency: 'important',
         text: 'Staging at Alder and 5th, engine off, out of sight.',
     }),
-    { ...text(15), kind: 'members', joined: [deviceId(5)], left: [], ...at(8) },
+    {
+        ...text(15),
+        kind: 'members',
+        joined: [{ device: deviceId(5), member: memberId(5) }],
+        left: [],
+        ...at(8),
+    },
     {
         ...text(16),
         kind: 'file',

@@ -5,12 +5,12 @@
  * at its place. What retention took is one row where the log begins.
  */
 import { type Content, readContent } from '~/protocol/bodies';
-import type { MessageId } from '~/protocol/ids';
+import type { DeviceId, MessageId } from '~/protocol/ids';
 import { Lane } from '~/protocol/words';
 import { decodeBody } from '~/sealing/opening/body';
 import type { Commit } from '~/sealing/public/commit';
 
-import type { ProgressView, Row } from '../engine';
+import type { Moved, ProgressView, Row } from '../engine';
 import { type Draft, Step, Verdict } from '../ports';
 import { waitingProgress } from './progress';
 import { type Reading, readAgain } from './reading';
@@ -164,6 +164,8 @@ export class Pages {
             before = commit;
             if (joined.length === 0 && left.length === 0) continue;
             const member = this.teller.memberOf(commit.committer);
+            // By the directory: whoever left stands in no roster that a screen could look at.
+            const who = (device: DeviceId): Moved => ({ device, member: this.teller.memberOf(device) });
             rows.push({
                 kind: 'members',
                 channel: this.room.id,
@@ -175,8 +177,8 @@ export class Pages {
                 mine: member === this.host.me,
                 atMs: commit.tsMs,
                 writtenMs: commit.tsMs,
-                joined,
-                left,
+                joined: joined.map(who),
+                left: left.map(who),
             });
         }
         return rows;

@@ -62,11 +62,6 @@ export function personName(world: World, member: MemberId | null, device: Device
     return member === null ? t('device.name', { id: device.slice(0, 8) }) : world.memberName(member);
 }
 
-export function memberOf(world: World, channel: ChannelId, device: DeviceId): MemberId | null {
-    const readers = world.channels.get(channel)?.readers;
-    return readers?.find((reader) => reader.device === device)?.member ?? null;
-}
-
 export function senderName(world: World, row: Row): string {
     return row.mine ? t('chat.you') : personName(world, row.member, row.device);
 }
