@@ -18,6 +18,7 @@ from leeside_server.video.sdp import Candidate as Place
 from leeside_server.video.sdp import DownLine, Offer, read_answer, write_offer
 from tests.bench.curve import Curve, draw
 from tests.bench.figures import Result
+from tests.bench.video import MOST_ROOMS, Step, further
 from tests.bench.video_line import Line, Remote, answered, described
 from tests.bench.video_load import FRAMES_PER_S, KEY_FRAMES, Seen, VideoLoad, synthetic
 from tests.bench.video_rooms import Worker
@@ -98,12 +99,36 @@ async def test_a_worker_takes_its_packets_for_sealed_ones_and_hands_all_on(tmp_p
     assert seen.pictures > 1
     assert seen.refused == 0
     assert seen.delays_s
+    assert 0 <= seen.delay_ms(0.5) < 1_000
+    assert len(seen.late_s) > 100
 
 
 def test_a_figure_is_by_packet_and_core() -> None:
-    seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, [0.001, 0.002, 0.003, 0.1], 30.0)
-    assert (seen.cpu_us, seen.cores, seen.arrived) == (500.0, 0.1, 1.0)
+    seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, [0.001, 0.002, 0.003, 0.1], [0.004], 30.0)
+    assert (seen.cpu_us, seen.cores, seen.arrived, seen.late_ms) == (500.0, 0.1, 1.0, 4.0)
+    assert seen.load_cores == 0.05
     assert (seen.delay_ms(0.5), seen.delay_ms(0.99)) == (3.0, 100.0)
+
+
+def a_step(rooms: int, *, arrived: int = 400, took_s: float = 0.001, late_s: float = 0.0) -> Step:
+    return Step(rooms, Seen(2.0, 100, arrived, 400, 0.2, 0.1, 0, [took_s], [late_s], 30.0), 1.0)
+
+
+def test_rooms_are_whole_when_everything_arrives_in_time() -> None:
+    assert a_step(8).whole
+    assert not a_step(8, arrived=390).whole
+    assert not a_step(8, took_s=0.03).whole
+    assert "the load was full" in str(a_step(8, arrived=390, late_s=0.02))
+    assert "the load was full" not in str(a_step(8, arrived=390))
+
+
+def test_how_many_rooms_a_core_carries_is_looked_for_until_it_is_known() -> None:
+    whole = [a_step(rooms) for rooms in (1, 4, 8)]
+    assert further(whole) == 12
+    assert further([*whole, a_step(12, arrived=300)]) == 10
+    assert further([*whole, a_step(12, arrived=300), a_step(10)]) is None
+    assert further([*whole, a_step(12, arrived=300), a_step(10, arrived=300)]) is None
+    assert further([a_step(MOST_ROOMS)]) is None
 
 
 def test_a_growth_is_drawn_with_a_line_for_each_contender() -> None:
