@@ -185,7 +185,15 @@ COTURN = Program(
     fix="sudo apt install coturn | brew install coturn | LEESIDE_TEST_COTURN=/path/to/turnserver",
     needed=False,
 )
-PROGRAMS = (REDIS, POSTGRES, NGINX, CHROMIUM, FIREFOX, COTURN)
+CADDY = Program(
+    name="caddy",
+    variable="LEESIDE_TEST_CADDY",
+    find=lambda: first_on_path("caddy"),
+    apt="caddy",
+    fix="sudo apt install caddy | brew install caddy | LEESIDE_TEST_CADDY=/path/to/caddy",
+    needed=False,
+)
+PROGRAMS = (REDIS, POSTGRES, NGINX, CHROMIUM, FIREFOX, COTURN, CADDY)
 
 
 def apt_prefix() -> tuple[str, ...] | None:
@@ -287,7 +295,10 @@ def provide(wanted: Sequence[Program] = PROGRAMS) -> dict[str, str]:
         missing = [program for program in wanted if program.locate() is None]
         if missing:
             # Ubuntu's packages of browsers only bring snaps, which are of no use here.
-            install_with_apt([p.apt for p in missing if not (p.browser and is_ubuntu())])
+            by_apt = [p for p in missing if not (p.browser and is_ubuntu())]
+            if not install_with_apt([p.apt for p in by_apt]):
+                # A package that this system does not have keeps apt from all others.
+                install_with_apt([p.apt for p in by_apt if p.needed])
             for program in missing:
                 if program.locate() is None and not install_otherwise(program):
                     shutil.rmtree(program.folder, ignore_errors=True)
