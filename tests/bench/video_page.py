@@ -5,7 +5,7 @@
         screen = await caller(browser, worker, room, through=relay.address)
         before = await screen.seen()
 
-The page is bare: a peer connection, the browser's false microphone and a moving picture in three sizes, and an encoded transform that
+Everybody speaks. The page is bare: a peer connection, the browser's false microphone and a moving picture in three sizes, and an encoded transform that
 gives each frame the trailer of a sealed one. What sealing itself costs is measured elsewhere; here it is the network.
 """
 
@@ -91,23 +91,30 @@ const moving = () => {
     return canvas.captureStream(15).getVideoTracks();
 };
 
-globalThis.answer = async (sdp, sends) => {
+let firstPicture;
+globalThis.pictured = new Promise((resolve) => { firstPicture = resolve; });
+
+// Everybody in a call speaks, and so knows the round trip (by the reports of what it sends); whoever `shows` is seen as well.
+globalThis.answer = async (sdp, shows) => {
     const link = globalThis.link = new RTCPeerConnection({ iceServers: [], bundlePolicy: 'max-bundle' });
     link.ontrack = ({ track, transceiver }) => {
         transceiver.receiver.transform = through(false, track.kind);
         const element = document.createElement(track.kind);
+        if (track.kind === 'video') element.addEventListener('loadeddata', () => firstPicture(Date.now() / 1000), { once: true });
         Object.assign(element, { autoplay: true, muted: track.kind === 'video', srcObject: new MediaStream([track]) });
         document.body.append(element);
     };
-    const tracks = sends ? [...(await navigator.mediaDevices.getUserMedia({ audio: true })).getTracks(), ...moving()] : [];
+    const spoken = await navigator.mediaDevices.getUserMedia({ audio: true });
+    const tracks = [...spoken.getTracks(), ...(shows ? moving() : [])];
     await link.setRemoteDescription({ type: 'offer', sdp });
-    const up = link.getTransceivers().filter(({ mid }) => mid === '0' || mid === '1');
+    const all = link.getTransceivers().filter(({ mid }) => mid === '0' || mid === '1');
+    const up = all.filter(({ mid }) => shows || mid === '0');
+    for (const one of all) one.direction = up.includes(one) ? 'sendonly' : 'inactive';
     // All of them before anything is waited for: Chromium ignores a transform that is set later, and says nothing.
     for (const one of up) {
-        one.direction = sends ? 'sendonly' : 'inactive';
-        if (sends) one.sender.transform = through(true, one.mid === '0' ? 'audio' : 'video');
+        one.sender.transform = through(true, one.mid === '0' ? 'audio' : 'video');
     }
-    for (const one of sends ? up : []) {
+    for (const one of up) {
         const kind = one.mid === '0' ? 'audio' : 'video';
         await one.sender.replaceTrack(tracks.find((track) => track.kind === kind));
         const parameters = one.sender.getParameters();
@@ -241,6 +248,7 @@ class Caller:
     room: bytes
     device: DeviceId
     part: Part
+    joined_unix_s: float
     lines: int = 0
     """Of the picture that the bridge sends, by name; 0: none."""
     audio_only: bool = False
@@ -261,6 +269,19 @@ class Caller:
             concealed_samples=sound.get("concealedSamples", 0) - sound.get("silentConcealedSamples", 0),
             sound_packets_lost=sound.get("packetsLost", 0),
         )
+
+    async def first_picture_s(self, within_s: float) -> float:
+        """How long after it joined the page could show a picture."""
+        try:
+            async with asyncio.timeout(within_s):
+                return float(await self.page.evaluate("pictured")) - self.joined_unix_s
+        except TimeoutError:
+            raise MeasureFailed(f"no picture came within {within_s:.0f} s of joining") from None
+
+    async def leave(self) -> None:
+        """Go, and close the page."""
+        await self.worker.say(self.room, self.device, self.part, s.Leave(1))
+        await self.page.context.close()
 
     async def hear(self) -> None:
         """Take what the bridge says, until cancelled."""
@@ -283,8 +304,10 @@ async def caller(
     *,
     sends: bool = False,
     through: Address | None = None,
+    signal_s: float = 0.0,
 ) -> Caller:
-    """A page that has joined; its media flow soon. `through`: the address that it takes for the bridge's."""
+    """A page that has joined; its media flow soon. It speaks; with `sends` it shows a picture too. `through`: the address that
+    it takes for the bridge's; `signal_s`: how long each of its signals takes, and each to it."""
     context = await browser.new_context(permissions=["microphone"])
     page = await context.new_page()
 
@@ -293,15 +316,18 @@ async def caller(
 
     await page.route(PAGE, document)
     await page.goto(PAGE)
-    made = Caller(page, worker, room, DeviceId(secrets.token_bytes(16)), part)
+    made = Caller(page, worker, room, DeviceId(secrets.token_bytes(16)), part, time.time())
     heard = worker.heard(made.device)
+    await asyncio.sleep(signal_s)
     await worker.say(room, made.device, part, s.Join(1))
     async with asyncio.timeout(SIGNAL_S):
         while not isinstance(offer := await heard.get(), s.Offer):
             pass
+    await asyncio.sleep(signal_s)
     sdp = offer.sdp
     if through is not None:
         sdp = _CANDIDATE.sub(rf"\1 {through[0]} {through[1]} \4", sdp)
     answered = await page.evaluate("([sdp, sends]) => answer(sdp, sends)", [sdp, sends])
+    await asyncio.sleep(signal_s)
     await worker.say(room, made.device, part, s.Answer(1, offer.version, answered))
     return made
