@@ -45,6 +45,8 @@ PUSHED: Final = 1.15
 most: what arrives is then only what was sent, not what could be."""
 DOUBTED: Final = 0.7
 """A full link that carried less than this share of the estimate."""
+FLOWS: Final = 1.1
+"""What flows, and a little more than that."""
 CATCHES_UP_S: Final = 1.0
 """How fast the estimate follows what arrives, when that is more and nothing queues."""
 CALM_AFTER_S: Final = 1.0
@@ -447,13 +449,17 @@ class Bandwidth:
             self._set(max(self.estimate_bps, self._first_cut_bps))
             return
         self._decreased_s = now_s
+        grows = self._delay.slope > GROWS
         pushed = self._pushed / (1 - min(0.9, self._losses.excess)) > PUSHED
         least_bps = 0.0 if pushed else self.estimate_bps / 2
+        if not pushed and not grows:
+            # It stands, and what is sent arrives: perhaps somebody else's. What flows is not paused for that yet.
+            least_bps = max(least_bps, min(self.estimate_bps, FLOWS * self.acked_bps))
         self._set(max(least_bps, DECREASE * min(self.estimate_bps, self.acked_bps)))
         self._prober.postpone(now_s)
         if not self._strikes:
             self._first_cut_bps = self.estimate_bps
-        self._strikes += 1 if self._delay.slope > GROWS else 2
+        self._strikes += 1 if grows else 2
 
     def _adapt(self, standing_s: float, passed_s: float) -> None:
         """A queue that has drained was ours; a threshold that had to rise comes back as the queue does."""

@@ -85,6 +85,22 @@ def test_nothing_is_sent_twice_on_a_link_that_loses_nothing_or_has_no_room() -> 
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_queue_that_is_not_ours_pauses_no_picture_while_all_that_is_sent_arrives(seed: int) -> None:
+    """Somebody else's, or a machine that falls behind: it rises to a quarter of a second, slowly, and stays."""
+    call = a_call(seed, SIMULCAST, bps=330_000, delay_s=0.05)
+    call.world.run(20.0)
+
+    def rise() -> None:
+        call.down.delay_s = min(0.3, call.down.delay_s + 0.0015)
+
+    call.world.every(0.1, rise)
+    call.world.run(45.0)
+    assert call.given(20.0) == 180
+    assert call.switches(20.0, 45.0) == []
+    assert call.frozen(20.0, 45.0) == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_one_size_above_what_the_link_bears_is_paused_and_not_trickled(seed: int) -> None:
     call = a_call(seed, DEAR, bps=450_000, delay_s=0.06, loss=0.01)
     call.world.run(60.0)
