@@ -52,10 +52,13 @@ class PagingBy:
 
 @dataclass(frozen=True, slots=True)
 class VideoBy:
-    """The bridge that a node holds as well: where media come to, on free ports; and the TURN server beside it."""
+    """The bridge that a node holds as well: where media come to, and the TURN server beside it. `port` 0: free ports; `public`:
+    the addresses that clients are told, where they are others than it listens on."""
 
     listen: tuple[str, ...] = (HOST,)
     workers: int = 1
+    port: int = 0
+    public: tuple[str, ...] = ()
     phone: str = ""
     turn_urls: tuple[str, ...] = ()
     turn_secret: str = ""
@@ -134,7 +137,8 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
         lines += [
             "[video]",
             f"listen = {json.dumps(video.listen)}",
-            "port = 0",
+            f"public = {json.dumps(video.public)}",
+            f"port = {video.port}",
             f"workers = {video.workers}",
             f'phone = "{video.phone}"',
         ]

@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from playwright.async_api import (
@@ -121,7 +121,28 @@ class DevTools:
         return cast("dict[str, Any]", answer)
 
 
-async def comes_true(page: Page, script: str, arg: object = None) -> None:
+class Evaluated(Protocol):
+    """What a condition gave when it held."""
+
+    async def json_value(self) -> Any: ...
+
+
+class Scripted(Protocol):
+    """A page that runs scripts: Playwright's, or another browser's."""
+
+    async def evaluate(self, script: str, arg: Any = None, /) -> Any: ...
+
+    async def wait_for_function(
+        self,
+        script: str,
+        /,
+        *,
+        arg: Any = None,
+        timeout: float | None = None,
+    ) -> Evaluated: ...
+
+
+async def comes_true(page: Scripted, script: str, arg: object = None) -> None:
     """Until an `async` function of the page answers true; `TimeoutError` after `WAIT_MS`.
 
     `Page.wait_for_function` waits for no promise: it takes the promise itself for the answer, which is always true.

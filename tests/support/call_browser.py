@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from deploy.devtool.services import CHROMIUM
-from tests.support.browser import FLAGS
+from tests.support.browser import FLAGS, Scripted
 from tests.support.services import program_path
 
 CALL_FLAGS: Final = (
@@ -27,7 +27,7 @@ CALL_FLAGS: Final = (
 )
 MEDIA_S: Final = 120.0
 """How long pictures may take on a machine that encodes and decodes all of them, and does much else."""
-CAMERA: Final = {"width": 640, "height": 360}
+CAMERA: Final = {"width": 640, "height": 360, "rate": 15}
 """What a camera is asked for here: two cores encode, forward and decode all of it."""
 
 _WATCHING: Final = """\
@@ -46,19 +46,27 @@ _WATCHING: Final = """\
     if (devices !== undefined) {
         const open = devices.getUserMedia.bind(devices);
         devices.getUserMedia = (wanted) => {
-            const video = wanted.video && { ...wanted.video, width: WIDTH, height: HEIGHT, frameRate: 15 };
+            const video = wanted.video && { ...wanted.video, width: WIDTH, height: HEIGHT, frameRate: RATE };
             return open({ ...wanted, video });
         };
     }
     window.leesideMedia = async () => {
         const live = paths.filter(({ connectionState }) => connectionState !== 'closed');
-        const found = { decoded: {}, heard: {}, sent: 0, encoded: 0, live: live.length, made: paths.length };
+        const found = { decoded: {}, columns: {}, heard: {}, sent: 0, encoded: 0, live: live.length, made: paths.length,
+            freezes: 0, frozenS: 0, samples: 0, concealed: 0 };
         for (const path of live) {
             for (const one of (await path.getStats()).values()) {
-                if (one.type === 'inbound-rtp' && one.kind === 'video')
+                if (one.type === 'inbound-rtp' && one.kind === 'video') {
                     found.decoded[one.mid] = (found.decoded[one.mid] ?? 0) + (one.framesDecoded ?? 0);
-                if (one.type === 'inbound-rtp' && one.kind === 'audio')
+                    found.columns[one.mid] = one.frameWidth ?? 0;
+                    found.freezes += one.freezeCount ?? 0;
+                    found.frozenS += one.totalFreezesDuration ?? 0;
+                }
+                if (one.type === 'inbound-rtp' && one.kind === 'audio') {
                     found.heard[one.mid] = (one.totalSamplesReceived ?? 0) - (one.concealedSamples ?? 0);
+                    found.samples += one.totalSamplesReceived ?? 0;
+                    found.concealed += (one.concealedSamples ?? 0) - (one.silentConcealedSamples ?? 0);
+                }
                 if (one.type === 'outbound-rtp') {
                     found.sent += one.packetsSent ?? 0;
                     found.encoded += one.framesEncoded ?? 0;
@@ -68,7 +76,15 @@ _WATCHING: Final = """\
         return found;
     };
 }
-""".replace("WIDTH", str(CAMERA["width"])).replace("HEIGHT", str(CAMERA["height"]))
+"""
+
+
+def watching_script(width: int, height: int, rate: int) -> str:
+    """A script of a page, before anything of its own; cameras are asked for pictures of this size, so many a second."""
+    return _WATCHING.replace("WIDTH", str(width)).replace("HEIGHT", str(height)).replace("RATE", str(rate))
+
+
+WATCHING: Final = watching_script(**CAMERA)
 
 
 @asynccontextmanager
@@ -87,19 +103,20 @@ async def call_browser_running() -> AsyncGenerator[Browser]:
             await browser.close()
 
 
-async def watching(context: BrowserContext) -> None:
+async def watching(context: BrowserContext, script: str = WATCHING) -> None:
     """Before the context's first page."""
-    await context.add_init_script(_WATCHING)
+    await context.add_init_script(script)
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
     """The media of one page."""
 
-    page: Page
+    page: Scripted
 
     async def now(self) -> dict[str, Any]:
-        """`decoded` and `heard` by m-line, `sent` packets, `encoded` frames, `live` and `made` connections."""
+        """`decoded` frames, the newest one's `columns` and `heard` samples by m-line; of all of them `freezes`, `frozenS`, `samples`
+        and those `concealed`, without what is made up in silence; `sent` packets, `encoded` frames, `live` and `made` connections."""
         found: dict[str, Any] = await self.page.evaluate("() => window.leesideMedia()")
         return found
 
@@ -110,6 +127,14 @@ class Media:
     async def hears(self, others: int = 1, samples: int = 24_000) -> None:
         """Until so much real sound of so many others came, from now on: nothing that was made up for what was lost."""
         await self._grows("heard", others, samples)
+
+    async def shows_columns(self, columns: int) -> None:
+        """Until the newest picture of somebody has so many columns."""
+        async with asyncio.timeout(MEDIA_S):
+            while True:
+                if columns in (await self.now())["columns"].values():
+                    return
+                await asyncio.sleep(0.2)
 
     async def stands_still(self) -> None:
         """Until no picture of anybody has come for a second."""

@@ -2,6 +2,7 @@
 
     async with impaired(("127.0.0.1", bridge_port)) as relay:
         relay.down.bps, relay.down.delay_s = 450_000, 0.06      # at any time, also in mid-call
+        relay.lose_ways()                                      # every client has to find another way
         ...                                                    # clients send to relay.address
 
 Each client has a socket of its own towards the target, so the target tells them apart by their ports. A direction is one
@@ -25,7 +26,8 @@ Address = tuple[str, int]
 
 HELD_PACKETS: Final = 4_096
 """What a direction holds at once."""
-CLIENTS: Final = 16
+CLIENTS: Final = 64
+"""A browser that joins anew, or restarts ICE, is another one."""
 SOONEST_S: Final = 0.0005
 """Nearer than that is now: a timer of the loop is no finer."""
 BUFFER_BYTES: Final = 1 << 20
@@ -120,18 +122,19 @@ class Direction:
 class Relay:
     """A relay that runs. `down` is from the target to the clients, `up` towards it."""
 
-    def __init__(self, target: Address, host: str, seed: int) -> None:
+    def __init__(self, target: Address, host: str, seed: int, port: int = 0) -> None:
         self.down: Final = Way()
         self.up: Final = Way()
         self.refused = 0
-        """Datagrams of clients that were too many."""
+        """Datagrams of clients that were too many, or by ways that were lost."""
         self._downward: Final = Direction(self.down, seed)
         self._upward: Final = Direction(self.up, seed + 1)
         self._target = target
         self._loop = asyncio.get_running_loop()
-        self._front = self._socket((host, 0))
+        self._front = self._socket((host, port))
         self._loop.add_reader(self._front, self._from_clients)
         self._backs: dict[Address, socket.socket] = {}
+        self._lost: set[Address] = set()
 
     @property
     def address(self) -> Address:
@@ -148,6 +151,15 @@ class Relay:
     def upward(self) -> Bottleneck:
         """What came of the packets towards the target."""
         return self._upward.bottleneck
+
+    def lose_ways(self) -> None:
+        """Every way that clients have is dead from now on, in both directions: as for who left the network that they were in. Who
+        sends from another port gets through."""
+        self._lost.update(self._backs)
+        for back in self._backs.values():
+            self._loop.remove_reader(back)
+            back.close()
+        self._backs.clear()
 
     def close(self) -> None:
         """Nothing is passed on any more."""
@@ -175,7 +187,7 @@ class Relay:
                 self._upward.pass_on(len(data), partial(_send, back, data, self._target))
 
     def _admit(self, client: Address) -> socket.socket | None:
-        if len(self._backs) >= CLIENTS:
+        if client in self._lost or len(self._backs) >= CLIENTS:
             self.refused += 1
             return None
         back = self._backs[client] = self._socket((self._front.getsockname()[0], 0))
@@ -200,9 +212,11 @@ def _send(through: socket.socket, data: bytes, to: Address) -> None:
 
 
 @asynccontextmanager
-async def impaired(target: Address, host: str = "127.0.0.1", seed: int = 1) -> AsyncGenerator[Relay]:
-    """A relay to `target` that listens on `host`; it begins as a perfect network."""
-    relay = Relay(target, host, seed)
+async def impaired(
+    target: Address, host: str = "127.0.0.1", seed: int = 1, port: int = 0
+) -> AsyncGenerator[Relay]:
+    """A relay to `target` that listens on `host`, at `port` or (0) at any; it begins as a perfect network."""
+    relay = Relay(target, host, seed, port)
     try:
         yield relay
     finally:

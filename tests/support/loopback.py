@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Generator
@@ -87,3 +88,17 @@ def own_addresses(*versions: int) -> Generator[tuple[str, ...]]:
             stack.enter_context(lock)
             addresses.append(address)
         yield tuple(addresses)
+
+
+def own_address() -> str:
+    """The IPv4 address by which this machine is in a network, for programs that do not use the loopback's. Nothing is sent, and
+    nothing added. Raises `NoAddress`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((numbered(4, 0), 9))
+        except OSError as error:
+            raise NoAddress(f"this machine is in no network: {error.strerror}") from None
+        address = str(probe.getsockname()[0])
+    if address.startswith("127."):
+        raise NoAddress("this machine has the loopback alone")
+    return address

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.support.browser import WAIT_MS, DevTools, comes_true
+from tests.support.browser import WAIT_MS, DevTools, Scripted, comes_true
 
-_LISTENING: Final = """\
+LISTENING: Final = """\
 {
     const told = [];
     const Own = window.Worker;
@@ -57,18 +57,19 @@ _LISTENING: Final = """\
     };
 }
 """
+"""A script of a page, before anything of its own."""
 
 
 async def listening(context: BrowserContext) -> None:
     """Before the context's first page."""
-    await context.add_init_script(_LISTENING)
+    await context.add_init_script(LISTENING)
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """The engine behind a page of such a context."""
 
-    page: Page
+    page: Scripted
 
     async def call(self, command: str, *given: Any) -> Any:
         """A command and what it answers; rejects with the failure's code as the error's message."""

@@ -6,62 +6,21 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from leeside_protocol import oncall as o
-from leeside_protocol import resources as r
-from leeside_protocol.ids import MemberId
-from leeside_protocol.words import Discipline, Role
 from tests.faults.node import NodeSettings, VideoBy
-from tests.support.call_browser import Media, call_browser_running, watching
+from tests.support.call_browser import call_browser_running
 from tests.support.stage import Stage, one_node
-from tests.support.town import Town, now_ms, open_town
-from tests.support.web_engine import Engine, listening
+from tests.support.town import Town, open_town
 from tests.support.web_words import words
-from tests.web.screen import Screen
+from tests.web.calling import accepted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-REQUEST: Final[dict[str, Any]] = {
-    "incident": None,
-    "unit": None,
-    "urgency": "urgent",
-    "language": "",
-    "interpreter": False,
-    "specialty": "",
-    "summary": "",
-}
-
-
-DISCIPLINES: Final = {Role.RESPONDER: Discipline.CLINICIAN}
-
-
-async def member_of(town: Town, role: Role) -> MemberId:
-    made = await town.office.create_member(r.NewMember((role,), DISCIPLINES.get(role)))
-    return MemberId(bytes.fromhex(made.id))
-
-
-def consent(**change: Any) -> dict[str, Any]:
-    """As a page records it."""
-    return {
-        "by": "person",
-        "scope": "This call, with picture.",
-        "purpose": "Advice tonight.",
-        "recipients": ["psychiatrist", "supervisor"],
-        "expiresMs": now_ms() + 3_600_000,
-        "method": "spoken",
-        "capacity": "",
-        "interpreter": False,
-        "reason": "",
-        **change,
-    }
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -88,96 +47,8 @@ async def harbour(bridge: Stage, tmp_path: Path) -> AsyncGenerator[Town]:
     assert told == []
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Somebody's enrolled browser, with a camera."""
-
-    screen: Screen
-    engine: Engine
-    media: Media
-
-    @classmethod
-    @asynccontextmanager
-    async def opened(
-        cls, browser: Browser, url: str, town: Town, role: Role, member: MemberId, before: str = ""
-    ) -> AsyncGenerator[Caller]:
-        """Enrolled and online. `before`: a script that runs in every page first."""
-        async with Screen.opened(browser, url) as screen:
-            await listening(screen.context)
-            await watching(screen.context)
-            if before:
-                await screen.context.add_init_script(before)
-            await screen.page.close()
-            screen.page = await screen.context.new_page()
-            await screen.enrol(town, role, DISCIPLINES.get(role), member=member)
-            engine = Engine(screen.page)
-            await engine.until("link", "(told) => told.link.state === 'online'")
-            yield cls(screen, engine, Media(screen.page))
-
-    async def joins(self, consult: str) -> None:
-        """One tap, on the consult's own page."""
-        page = self.screen.page
-        await page.evaluate(f"() => {{ location.hash = '#/consult/{consult}/room' }}")
-        door = page.get_by_role("button", name=words("door.start")).or_(
-            page.get_by_role("button", name=words("door.join"))
-        )
-        await door.click()
-
-    async def taps(self, name: str) -> None:
-        """A control of the call."""
-        await self.screen.page.get_by_role("button", name=words(name), exact=True).click()
-
-    async def told(self, tag: int) -> None:
-        """Until the bridge said something with this tag."""
-        await self.engine.until("video", f"({{body}}) => body[1] === {tag}")
-
-
 RESTRICTED: Final = 54
 """The tag of the bridge's word that media reach the team, the psychiatrist and the interpreter alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Night:
-    """An accepted consult with a consent in force: a unit of two beside the person, and a psychiatrist."""
-
-    rosa: Caller
-    lee: Caller
-    consult: str
-    channel: str
-    mate: Caller | None = None
-    """The other one of the unit, where this night has one."""
-
-
-@asynccontextmanager
-async def accepted(
-    cameras: Browser, url: str, town: Town, before: str = "", *, with_mate: bool = False
-) -> AsyncGenerator[Night]:
-    """`before`: a script for the responder's pages."""
-    rosa_member, mate = await member_of(town, Role.RESPONDER), await member_of(town, Role.RESPONDER)
-    lee_member = await member_of(town, Role.PSYCHIATRIST)
-    unit = await town.office.create_unit(r.NewUnit((rosa_member.hex(), mate.hex())))
-    step = o.LadderStep(members=(lee_member.hex(),), delay_s=60)
-    await town.office.create_ladder(o.NewLadder("Night", (step,), ()))
-    async with AsyncExitStack() as stack:
-
-        async def enter(role: Role, member: MemberId, before: str = "") -> Caller:
-            return await stack.enter_async_context(Caller.opened(cameras, url, town, role, member, before))
-
-        mates = [await enter(Role.RESPONDER, mate)] if with_mate else []
-        rosa = await enter(Role.RESPONDER, rosa_member, before)
-        lee = await enter(Role.PSYCHIATRIST, lee_member)
-        await rosa.engine.until("unit")
-        consult = await rosa.engine.call("requestConsult", {**REQUEST, "unit": unit.id})
-        await lee.engine.until("consult", "({consult}) => consult.ringing")
-        await lee.engine.call("actOnConsult", consult, "accept")
-        told = await rosa.engine.until(
-            "consult", "({consult}) => consult.acceptedBy !== null && consult.channel"
-        )
-        await lee.engine.until("consult", "({consult}) => consult.channel !== null")
-        await rosa.engine.call("recordConsent", consult, consent())
-        for one in (lee, *mates):
-            await one.engine.until("consent", "({consent}) => consent?.state === 'in_force'")
-        yield Night(rosa, lee, consult, told["consult"]["channel"], *mates)
 
 
 def bridge_worker(stage: Stage) -> int:

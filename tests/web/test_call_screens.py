@@ -10,7 +10,8 @@ from playwright.async_api import Browser, Locator, Page, ViewportSize, expect
 from tests.support.stage import Stage
 from tests.support.town import Town
 from tests.support.web_words import words
-from tests.web.test_call import Caller, accepted, bridge, cameras, harbour
+from tests.web.calling import Caller, accepted
+from tests.web.test_call import bridge, cameras, harbour
 
 __all__ = ["bridge", "cameras", "harbour"]
 

@@ -16,7 +16,7 @@ from tests.support.call_browser import call_browser_running
 from tests.support.coturn import Coturn
 from tests.support.stage import Stage, one_node
 from tests.support.town import open_town
-from tests.web.test_call import Caller, accepted
+from tests.web.calling import Caller, accepted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
