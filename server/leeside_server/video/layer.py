@@ -7,6 +7,7 @@ show it.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -72,7 +73,11 @@ class Layer:
         self._newest: int | None = None
         self._first = 0
         self._skipped = 0
-        self._missing: dict[int, tuple[float, int]] = {}
+        self._missing: dict[int, int] = {}
+        """How often each packet was asked for that is lost and may still come."""
+        self._fresh: deque[tuple[float, int]] = deque(maxlen=MISSING)
+        self._again: deque[tuple[float, int]] = deque(maxlen=MISSING)
+        """(when it is due, which packet), rising: who looks for what is due touches nothing else, however much is lost."""
         self._received = self._octets = 0
         self._before = (0, 0)
         self._rated = (0, 0.0)
@@ -180,13 +185,16 @@ class Layer:
         if end - begin > ASK_GAP:
             self._skipped += end - begin  # The sender jumped: nothing was lost.
             self._missing.clear()
+            self._fresh.clear()
+            self._again.clear()
             if self._video and self.flowing:
                 self.ask_key(now_s)
             return
         missing = self._missing
         due_s = now_s + REORDER_S
         for at in range(begin, end):
-            missing[at] = (due_s, 0)
+            missing[at] = 0
+            self._fresh.append((due_s, at))
         while len(missing) > MISSING:
             del missing[next(iter(missing))]
 
@@ -197,21 +205,23 @@ class Layer:
 
     def asks(self, now_s: float, room: int) -> list[int]:
         """What is to be asked for now, rising, `room` packets at most; each is asked for every 60 ms, ten times."""
-        missing = self._missing
-        if not missing:
-            return []
+        missing, again = self._missing, self._again
         due: list[int] = []
         given_up = False
-        for at, (due_s, tries) in list(missing.items()):
-            if due_s > now_s:
-                continue
-            if tries >= RETRIES:
-                del missing[at]
-                self.lost += 1
-                given_up = True
-            elif len(due) < room:
-                missing[at] = (now_s + RETRY_S, tries + 1)
-                due.append(at)
+        for waiting in (self._fresh, again):
+            while waiting and waiting[0][0] <= now_s and len(due) < room:
+                _, at = waiting.popleft()
+                tries = missing.get(at)
+                if tries is None:
+                    continue  # It came.
+                if tries < RETRIES:
+                    missing[at] = tries + 1
+                    again.append((now_s + RETRY_S, at))
+                    due.append(at)
+                else:
+                    del missing[at]
+                    self.lost += 1
+                    given_up = True
         if given_up and self._video and self.flowing:
             self.ask_key(now_s)
         self.asked += len(due)

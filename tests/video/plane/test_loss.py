@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from leeside_protocol.video import rtcp
 from leeside_protocol.video.twcc import read_twcc
-from tests.support.video_plane import AUDIO_SSRC, VIDEO_SSRC, Ear, Plane
+from tests.support.video_plane import AUDIO_SSRC, VIDEO_SSRC, Ear, Plane, read
 
 
 def nacked(packets: list[bytes]) -> list[int]:
@@ -124,6 +124,28 @@ class TestUpstream:
             plane.uplink.due(2.0 + tick / 20)
         (layer,) = plane.uplink.tracks["1"].layers.values()
         assert layer.lost == 1_000, "nor is more than that remembered"
+
+    def test_many_lost_at_once_are_asked_for_by_turns_and_looked_at_when_due(self) -> None:
+        """A worker that loses much looks for it fifty times a second: what is not due must not cost anything then."""
+        plane = Plane()
+        plane.attach()
+        plane.camera.send(plane.camera.frame(key=True), 1.0)
+        first, *lost, last = plane.camera.frame(size=300_000)
+        plane.camera.send([first, last], 1.0)
+        (layer,) = plane.uplink.tracks["1"].layers.values()
+        begin = read(lost[0]).sequence + 0x1_0000
+        assert 200 < len(lost) < 400
+        assert layer.asks(1.009, 50) == []
+        rounds = [layer.asks(1.011 + number * 0.01, 50) for number in range(4)]
+        assert [numbers[0] - begin for numbers in rounds] == [0, 50, 100, 150]
+        assert all(len(numbers) == 50 for numbers in rounds)
+        assert layer.asks(1.05, 0) == []
+        assert layer.asks(1.0715, 1_000)[:50] == rounds[0], (
+            "the first again, and all that was never asked for"
+        )
+        plane.camera.send(lost[:50], 1.08)
+        assert layer.asks(1.0815, 1_000) == rounds[1]
+        assert layer.recovered == 50
 
     def test_what_was_lost_before_somebody_came_is_not_for_them(self) -> None:
         plane = Plane()
