@@ -112,6 +112,13 @@ class Scene:
         await self.keep(key, RotaRow("nobody", self.city.clock.now_ms()))
         return key
 
+    async def circle_of_rotas(self) -> RotaId:
+        """Two that stand in for each other, and hold nobody: no request makes this, a row may say it all the same."""
+        first, second = RotaId(os.urandom(16)), RotaId(os.urandom(16))
+        for key, other in ((first, second), (second, first)):
+            await self.keep(key, RotaRow("circle", self.city.clock.now_ms(), fallback=other))
+        return first
+
     async def row(self, consult: ConsultId) -> ConsultRow:
         found = await self.city.node.store.get(self.agency.id, KINDS[ConsultRow], consult)
         assert found is not None

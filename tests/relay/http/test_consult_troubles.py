@@ -107,12 +107,14 @@ async def test_who_is_gone_in_mid_page_costs_no_more_than_seconds(scene: Scene, 
     assert (await show(cast.sofia, asked.id)).alarms == 4
 
 
-@pytest.mark.parametrize("ladder", ["none", "no step", "empty rota", "unreachable"])
+@pytest.mark.parametrize("ladder", ["none", "no step", "empty rota", "rotas in a circle", "unreachable"])
 async def test_a_ladder_that_reaches_nobody_alarms_at_once(scene: Scene, cast: Cast, ladder: str) -> None:
     if ladder == "no step":
         await scene.ladder()
     elif ladder == "empty rota":
         await scene.ladder(StepRow((await scene.empty_rota(),), (), 3_600))
+    elif ladder == "rotas in a circle":
+        await scene.ladder(StepRow((await scene.circle_of_rotas(),), (), 3_600))
     elif ladder == "unreachable":
         await scene.leave(cast.priya)
         await scene.ladder(*steps((cast.priya,), delay_s=3_600))
