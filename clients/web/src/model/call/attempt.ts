@@ -19,6 +19,8 @@ import type { Ask } from './effects';
 export const AGAIN_MS = 2_000;
 /** Whoever waits to be let in says so now and then: the word that lets them in may be lost. */
 export const WAITING_AGAIN_MS = 10_000;
+/** What did not hold is told for so long after the last alarm: by then whatever comes holds again, and is shown. */
+export const ALARM_MS = 20_000;
 
 export interface Seat {
     readonly participant: Participant;
@@ -57,6 +59,8 @@ export class Attempt {
     /** The answer to `#version`, once there is one: said again when the offer is. */
     #answer: ClientSignal | null = null;
     readonly #seats = new Map<DeviceId, Seat>();
+    /** When each alarm that stands was told last. */
+    readonly #alarmedMs = new Map<DeviceId, number>();
 
     constructor(
         readonly generation: number,
@@ -82,6 +86,11 @@ export class Attempt {
         const patienceMs = this.waiting ? WAITING_AGAIN_MS : AGAIN_MS;
         const isOffered = this.welcomed && this.#version >= 0;
         if (!isOffered && nowMs - this.#saidMs >= patienceMs) this.join(mine, nowMs);
+        for (const [device, alarmedMs] of this.#alarmedMs) {
+            if (nowMs - alarmedMs < ALARM_MS) continue;
+            this.#alarmedMs.delete(device);
+            this.#change(device, () => ({ alarm: '' }));
+        }
     }
 
     mute(media: CallMedia, muted: boolean): void {
@@ -173,9 +182,12 @@ export class Attempt {
 
     // ---- what the path says
 
-    alarm(mid: string, alarm: Exclude<MediaAlarm, ''>): void {
-        for (const [device, seat] of this.#seats)
-            if (seat.audioMid === mid || seat.videoMid === mid) this.#change(device, () => ({ alarm }));
+    alarm(mid: string, alarm: Exclude<MediaAlarm, ''>, nowMs: number): void {
+        for (const [device, seat] of this.#seats) {
+            if (seat.audioMid !== mid && seat.videoMid !== mid) continue;
+            this.#alarmedMs.set(device, nowMs);
+            this.#change(device, () => ({ alarm }));
+        }
     }
 
     // ---- inside

@@ -299,7 +299,7 @@ export class Call extends ShownCall implements CallModel {
                 machine.moved(generation, nowMs);
                 break;
             case 'alarm':
-                machine.alarm(generation, event.mid, event.alarm);
+                machine.alarm(generation, event.mid, event.alarm, nowMs);
                 break;
             case 'unsealed':
                 machine.unsealed(nowMs);

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { deviceId } from '~/model/sample';
 import { WireError } from '~/protocol/errors';
 import { type BridgeSignal, GoneWhy, MediaKind, Part, type Participant, PausedWhy } from '~/protocol/video';
-import { AGAIN_MS, WAITING_AGAIN_MS } from './attempt';
+import { AGAIN_MS, ALARM_MS, WAITING_AGAIN_MS } from './attempt';
 import type { Effect } from './effects';
 import { CallMachine, JOIN_MS, NEXT_MS, PERMIT_MS, RESTART_MS, TAKE_OVER_MS } from './machine';
 
@@ -324,7 +324,7 @@ describe('people', () => {
             { kind: 'paused', generation: T0, device: LEE, why: PausedWhy.bandwidth, lines: 180 },
             T0,
         );
-        machine.alarm(T0, 'b', 'swapped');
+        machine.alarm(T0, 'b', 'swapped', T0);
         expect(machine.seats[0]).toMatchObject({
             participant: { audioMuted: true, videoMuted: false },
             paused: PausedWhy.bandwidth,
@@ -334,6 +334,16 @@ describe('people', () => {
         machine.hear({ kind: 'gone', generation: T0, device: LEE, why: GoneWhy.left }, T0);
         expect(machine.seats).toEqual([]);
         expect(done()).toEqual(['places 0']);
+    });
+
+    it('are shown again when what comes of them has held for a while', () => {
+        live();
+        machine.alarm(T0, 'b', 'unopened', T0);
+        machine.alarm(T0, 'a', 'swapped', T0 + 5_000);
+        machine.tick(T0 + 5_000 + ALARM_MS - 1);
+        expect(machine.seats[0]?.alarm).toBe('swapped');
+        machine.tick(T0 + 5_000 + ALARM_MS);
+        expect(machine.seats[0]?.alarm).toBe('');
     });
 
     it('who wait are let in by team and psychiatrist alone', () => {

@@ -188,8 +188,8 @@ export class CallMachine {
         for (const attempt of this.#attempts()) attempt.join(this.mine, nowMs);
     }
 
-    alarm(generation: number, mid: string, alarm: Exclude<MediaAlarm, ''>): void {
-        this.#attempt(generation)?.alarm(mid, alarm);
+    alarm(generation: number, mid: string, alarm: Exclude<MediaAlarm, ''>, nowMs: number): void {
+        this.#attempt(generation)?.alarm(mid, alarm, nowMs);
     }
 
     // ---- time
