@@ -123,7 +123,7 @@ class Speaking:
             return
         key, leg.up.key_wanted = leg.up.key_wanted, False
         # Not on the loop: what comes meanwhile would seem to come late, and the bridge would take the link for a bad one.
-        frame = await asyncio.to_thread(self._encode, at, key)
+        frame = await asyncio.to_thread(self._encode, self._pictures, at, key)
         sealed = self._seal(MediaKind.VIDEO, frame) if frame else None
         if sealed is None:
             # What is built on this one would show nothing.
@@ -132,8 +132,8 @@ class Speaking:
         self.pictures += 1
         leg.up.picture(sealed, at)
 
-    def _encode(self, at: int, key: bool) -> bytes:
-        return self._pictures.encode(self._source.picture(), at, key=key)
+    def _encode(self, encoder: PictureEncoder, at: int, key: bool) -> bytes:
+        return encoder.encode(self._source.picture(), at, key=key)
 
     def _seal(self, media: MediaKind, frame: bytes) -> bytes | None:
         try:
