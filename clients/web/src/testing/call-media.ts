@@ -38,7 +38,7 @@ export class FakeStream {
 /** What was opened once. */
 export interface Device {
     readonly camera: Camera;
-    readonly audio: FakeTrack;
+    readonly audio: FakeTrack | null;
     readonly video: FakeTrack | null;
 }
 
@@ -85,6 +85,7 @@ export class FakeDoor implements MediaDoor {
     /** What the next opening comes to. */
     trouble: 'refused' | 'missing' | 'busy' | null = null;
     hasCamera = true;
+    hasMicrophone = true;
     twoCameras = false;
     /** Openings wait for it, as for a person who is asked. */
     asked: Promise<unknown> = Promise.resolve();
@@ -100,14 +101,16 @@ export class FakeDoor implements MediaDoor {
     async open(camera: Camera, video: boolean): Promise<Opened> {
         await this.asked;
         if (this.trouble !== null) return { trouble: this.trouble };
-        const audio = new FakeTrack('audio');
+        const audio = this.hasMicrophone ? new FakeTrack('audio') : null;
         const picture = video && this.hasCamera ? new FakeTrack('video', { width: 1280, height: 720 }) : null;
         this.devices.push({ camera, audio, video: picture });
+        const isWhole = audio !== null && (picture !== null || !video);
         return {
-            stream: new FakeStream(picture ? [audio, picture] : [audio]) as unknown as MediaStream,
-            audio: audio.asTrack,
+            stream: new FakeStream([audio, picture].filter((one) => one !== null)) as unknown as MediaStream,
+            audio: audio?.asTrack ?? null,
             video: picture?.asTrack ?? null,
             twoCameras: this.twoCameras,
+            lacks: isWhole ? 'none' : 'busy',
         };
     }
     listen(): () => void {

@@ -179,10 +179,11 @@ const teamScenes: readonly Scene[] = [
     team('chat', () => holds(), { taps: ['.controls .chat'] }),
     team('signs', () => holds({ participants: [doctor(), signer(), supervisor()] })),
     team('muted', () => mine({ me: self(1, { audioMuted: true, videoMuted: true }) })),
+    team('no-camera', () => mine({ me: self(1, { videoMuted: true }), trouble: 'busy', own: heardOf(null) })),
     team('waits', () => mine({ waiting: [supervisor(), signer({ sinceMs: nightMs, stream: null })] })),
     team('smaller', () => mine({ mode: 'smaller', modeWhy: 'weak', up: 1, down: 2 })),
     team('audio', () => mine({ mode: 'audio', modeWhy: 'weak', up: 1, down: 1 })),
-    team('text', () => mine({ mode: 'text', modeWhy: 'lost', up: 0, down: 0 })),
+    team('text', () => mine({ phase: 'reconnecting', mode: 'text', modeWhy: 'lost', up: 0, down: 0 })),
     team('reconnecting', () => mine({ phase: 'reconnecting', up: 0, down: 0 })),
     team('recommended', () => holds(), {
         rows: rows(recommendation),

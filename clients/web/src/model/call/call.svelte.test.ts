@@ -255,12 +255,15 @@ describe('a join', () => {
     test('without camera and microphone sees and hears all the same', async () => {
         door.trouble = 'refused';
         await live();
-        expect([call.phase, call.trouble, call.me?.videoMuted, goes()]).toEqual([
-            'live',
-            'refused',
-            true,
-            '',
-        ]);
+        expect([call.phase, call.trouble, goes()]).toEqual(['live', 'refused', '']);
+        expect(call.me).toMatchObject({ audioMuted: true, videoMuted: true });
+    });
+
+    test('whose camera another program has is heard all the same', async () => {
+        door.hasCamera = false;
+        await live();
+        expect([call.trouble, goes()]).toEqual(['busy', 'audio']);
+        expect(call.me).toMatchObject({ audioMuted: false, videoMuted: true });
     });
 
     test('that shows the person takes the camera on the back', async () => {
@@ -385,6 +388,30 @@ describe('a person in it', () => {
         call.mute('video', false);
         await settled();
         expect([goes(), door.on.map(({ kind }) => kind)]).toEqual(['audio video', ['audio', 'video']]);
+    });
+
+    test('whose camera does not come on again is said to have it off: nobody waits for a picture', async () => {
+        await live();
+        call.mute('video', true);
+        await settled();
+        door.trouble = 'busy';
+        call.mute('video', false);
+        await settled();
+        expect(call.me).toMatchObject({ audioMuted: false, videoMuted: true });
+        expect([call.trouble, goes()]).toEqual(['busy', 'audio']);
+        expect(page.said.at(-1)).toMatchObject({ kind: 'mute', media: MediaKind.video, muted: true });
+        door.trouble = null;
+        call.mute('video', false);
+        await settled();
+        expect([call.me?.videoMuted, call.trouble, goes()]).toEqual([false, 'none', 'audio video']);
+    });
+
+    test('whose other camera does not open is said to have none, and is heard', async () => {
+        await live();
+        door.trouble = 'busy';
+        await call.camera('back');
+        expect(call.me).toMatchObject({ audioMuted: false, videoMuted: true });
+        expect(door.on.map(({ kind }) => kind)).toEqual(['audio']);
     });
 
     test('who leaves while the camera comes on again has no camera on', async () => {

@@ -125,7 +125,7 @@ export class Call extends ShownCall implements CallModel {
             (generation, event) => this.#heard(generation, event),
         );
         this.#machine = new CallMachine(device);
-        const mine = { ...how, audioMuted: false, videoMuted: !this.#own.hasPicture };
+        const mine = { ...how, audioMuted: !this.#own.has('audio'), videoMuted: !this.#own.has('video') };
         this.#machine.join(mine, Part[part], host.nowMs);
         this.#stopTick = this.door.every(TICK_MS, () => this.#tick());
         this.#done();
@@ -148,13 +148,23 @@ export class Call extends ShownCall implements CallModel {
     mute(media: CallMedia, on: boolean): void {
         this.#machine?.mute(media, on);
         this.#done();
-        if (media === 'video') void this.#own.showPicture(!on).then(() => this.#done());
+        void this.#own.turn(media, !on).then(() => this.#opened());
     }
 
     async camera(which: Camera): Promise<void> {
         this.#own.camera = which;
         // One that is off is opened on this side when it is wanted.
         if (this.#own.isOpen && this.me?.videoMuted !== true) await this.#own.open(which);
+        this.#opened();
+    }
+
+    /** What could not be opened is said to be off: nobody waits for it. */
+    #opened(): void {
+        const machine = this.#machine;
+        if (machine !== null && this.#own.trouble !== 'none') {
+            if (!this.#own.has('audio') && !machine.mine.audioMuted) machine.mute('audio', true);
+            if (!this.#own.has('video') && !machine.mine.videoMuted) machine.mute('video', true);
+        }
         this.#done();
     }
 

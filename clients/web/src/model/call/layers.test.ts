@@ -11,6 +11,8 @@ describe('layers', () => {
     it('are those that the camera fills', () => {
         expect(on(720, 'video')).toBe('q/4 h/2 f/1');
         expect(on(1080, 'video')).toBe('q/6 h/3 f/1.5');
+        expect(on(540, 'video')).toBe('q/3 h/1.5 f/1');
+        expect(on(480, 'video').split(' ')).toHaveLength(2);
         expect(on(360, 'video')).toBe('q/2 h/1');
         expect(on(120, 'video')).toBe('q/1');
     });

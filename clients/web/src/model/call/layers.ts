@@ -18,6 +18,8 @@ const LADDER = [
     { rid: 'h', lines: 360, maxBps: 500_000 },
     { rid: 'f', lines: 720, maxBps: 1_400_000 },
 ] as const;
+/** A camera of 540 lines fills the largest well enough: its own size goes out. */
+const ENOUGH = 0.75;
 const FPS = 25;
 const SMALL_FPS = 15;
 
@@ -28,7 +30,7 @@ const SMALL_FPS = 15;
 export function layersFor(lines: number, mode: CallMode): readonly Layer[] {
     const picture = mode === 'video' || mode === 'smaller';
     return LADDER.map(({ rid, lines: wanted, maxBps }) => {
-        const fits = rid === 'q' || lines >= wanted;
+        const fits = rid === 'q' || lines >= wanted * ENOUGH;
         return {
             rid,
             active: picture && fits && (mode === 'video' || rid === 'q'),

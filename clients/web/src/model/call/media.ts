@@ -17,6 +17,8 @@ export interface OwnMedia {
     readonly audio: MediaStreamTrack | null;
     readonly video: MediaStreamTrack | null;
     readonly twoCameras: boolean;
+    /** Why one of both is missing that was asked for; `none`: nothing is. */
+    readonly lacks: DeviceTrouble;
 }
 
 export type Opened = OwnMedia | { readonly trouble: Exclude<DeviceTrouble, 'none'> };
@@ -84,7 +86,7 @@ export interface MediaDoor {
     /** This browser can seal what it sends. */
     readonly fit: boolean;
     readonly canPip: boolean;
-    /** From a tap. `video: false`: sound alone. */
+    /** From a tap. `video: false`: sound alone. Where one of both cannot be had, the other is opened alone, and `lacks` says why. */
     open(camera: Camera, video: boolean): Promise<Opened>;
     /** How loud it is, ten times a second, 0 to 1, until the returned function is called. */
     listen(track: MediaStreamTrack, tell: (level: number) => void): () => void;

@@ -20,7 +20,7 @@ describe('camera and microphone', () => {
     test('are shown once they are open, and off at the end', async () => {
         await expect(own.open('front')).resolves.toBe(true);
         own.listen();
-        expect([own.stream !== null, own.trouble, own.hasPicture, door.listening]).toEqual([
+        expect([own.stream !== null, own.trouble, own.has('video'), door.listening]).toEqual([
             true,
             'none',
             true,
@@ -68,12 +68,33 @@ describe('camera and microphone', () => {
 
     test('whose picture is not shown are off but for the sound, and the camera comes back', async () => {
         await own.open('front');
-        await own.showPicture(false);
+        await own.turn('video', false);
         expect(door.on.map(({ kind }) => kind)).toEqual(['audio']);
-        await own.showPicture(true);
+        await own.turn('video', true);
         expect(door.on.map(({ kind }) => kind)).toEqual(['audio', 'video']);
-        await own.showPicture(true);
+        await own.turn('video', true);
         expect(door.devices).toHaveLength(2);
+    });
+});
+
+describe('one of both', () => {
+    test('that another program has leaves the other, and is told', async () => {
+        door.hasCamera = false;
+        await expect(own.open('front')).resolves.toBe(true);
+        expect([own.has('audio'), own.has('video'), own.trouble]).toEqual([true, false, 'busy']);
+        door.hasCamera = true;
+        await own.turn('video', true);
+        expect([own.has('audio'), own.has('video'), own.trouble]).toEqual([true, true, 'none']);
+    });
+
+    test('that is wanted again leaves the camera off that was off', async () => {
+        door.hasMicrophone = false;
+        await own.open('front');
+        await own.turn('video', false);
+        door.hasMicrophone = true;
+        await own.turn('audio', true);
+        expect([own.has('audio'), own.has('video')]).toEqual([true, false]);
+        expect(door.on.map(({ kind }) => kind)).toEqual(['audio']);
     });
 });
 

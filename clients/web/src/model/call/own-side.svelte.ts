@@ -38,21 +38,22 @@ export class OwnSide {
         return this.#media !== null;
     }
 
-    get hasPicture(): boolean {
-        return this.#media?.video != null;
+    /** It runs, muted or not. */
+    has(media: CallMedia): boolean {
+        return this.#media?.[media]?.readyState === 'live';
     }
 
     /**
      * False: nothing could be opened, and `trouble` says why; what was open before is as it was, but for its picture. Or it was
      * ended, or asked for again, while the browser asked the person.
      */
-    async open(camera: Camera): Promise<boolean> {
+    async open(camera: Camera, picture = true): Promise<boolean> {
         this.#asked += 1;
         const asked = this.#asked;
         const before = this.#media;
         // Few phones let two cameras be open at once.
         before?.video?.stop();
-        const opened = await this.door.open(camera, true);
+        const opened = await this.door.open(camera, picture);
         if (asked !== this.#asked) {
             if ('stream' in opened) stop(opened);
             return false;
@@ -62,7 +63,7 @@ export class OwnSide {
             return false;
         }
         if (before !== null) stop(before);
-        this.trouble = 'none';
+        this.trouble = opened.lacks;
         this.#media = opened;
         this.camera = camera;
         this.stream = opened.stream;
@@ -82,10 +83,13 @@ export class OwnSide {
         this.#stopLevel = () => undefined;
     }
 
-    /** A camera that nobody sees is off; one that was off is opened again. */
-    async showPicture(on: boolean): Promise<void> {
-        if (!on) this.#media?.video?.stop();
-        else if (this.#media?.video?.readyState !== 'live') await this.open(this.camera);
+    /**
+     * A camera that nobody sees is off; what does not run is opened when it is wanted. `has` and `trouble` tell what came of it.
+     * A microphone goes on: while it is muted, silence is sent.
+     */
+    async turn(media: CallMedia, on: boolean): Promise<void> {
+        if (!on && media === 'video') this.#media?.video?.stop();
+        if (on && !this.has(media)) await this.open(this.camera, media === 'video' || this.has('video'));
     }
 
     /** Camera and microphone off. */

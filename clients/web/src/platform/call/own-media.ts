@@ -11,37 +11,58 @@ const LEVEL_MS = 100;
 /** Speech at arm's length fills the bar. */
 const FULL = 0.25;
 
-function pictureOf(camera: Camera): MediaTrackConstraints {
-    return {
-        facingMode: camera === 'front' ? 'user' : 'environment',
-        width: { ideal: 1280 },
-        height: { ideal: 720 },
-        frameRate: { ideal: 25, max: 30 },
-    };
+function sideOf(camera: Camera): MediaTrackConstraints {
+    return { facingMode: camera === 'front' ? 'user' : 'environment' };
 }
 
-/** Both, or the sound alone where there is no camera. */
+/**
+ * What is asked for, until one is given. Chromium sends three sizes from 960x540 on, and only two of a smaller picture, so more than
+ * that is wanted wherever there is more; a camera that will not start so may at a size of its own. Then sound alone, since that
+ * carries most of a call, and at last a picture alone: not everybody speaks.
+ */
+function wishes(camera: Camera, video: boolean): readonly MediaStreamConstraints[] {
+    const side = sideOf(camera);
+    const large = {
+        ...side,
+        width: { ideal: 1280 },
+        height: { ideal: 720 },
+        frameRate: { ideal: 25 },
+    };
+    const sound = { audio: AUDIO, video: false };
+    if (!video) return [sound];
+    return [
+        { audio: AUDIO, video: large },
+        { audio: AUDIO, video: side },
+        sound,
+        { audio: false, video: side },
+    ];
+}
+
 export async function openOwnMedia(camera: Camera, video: boolean): Promise<Opened> {
     // Absent in insecure contexts, whatever the types say.
     const devices = navigator.mediaDevices as MediaDevices | undefined;
     if (devices === undefined) return { trouble: 'missing' };
-    try {
-        const stream = await devices.getUserMedia({ audio: AUDIO, video: video && pictureOf(camera) });
-        return await ownOf(stream, devices);
-    } catch (error) {
-        const trouble = troubleOf(error);
-        return trouble === 'missing' && video ? await openOwnMedia(camera, false) : { trouble };
+    let trouble: DeviceTrouble = 'none';
+    for (const wish of wishes(camera, video)) {
+        // Somebody who said no to the camera is asked once more, for sound alone, and no third time.
+        if (trouble === 'refused' && wish.video !== false) continue;
+        try {
+            return await ownOf(await devices.getUserMedia(wish), devices, trouble);
+        } catch (error) {
+            // The first is why it is less than was wanted.
+            if (trouble === 'none') trouble = troubleOf(error);
+        }
     }
+    return { trouble: trouble === 'none' ? 'missing' : trouble };
 }
 
-async function ownOf(stream: MediaStream, devices: MediaDevices): Promise<OwnMedia> {
+async function ownOf(stream: MediaStream, devices: MediaDevices, trouble: DeviceTrouble): Promise<OwnMedia> {
     const cameras = (await devices.enumerateDevices()).filter(({ kind }) => kind === 'videoinput');
-    return {
-        stream,
-        audio: stream.getAudioTracks()[0] ?? null,
-        video: stream.getVideoTracks()[0] ?? null,
-        twoCameras: cameras.length > 1,
-    };
+    const [audio = null] = stream.getAudioTracks();
+    const [video = null] = stream.getVideoTracks();
+    // A picture of another size is all that was wanted.
+    const lacks = audio !== null && video !== null ? 'none' : trouble;
+    return { stream, audio, video, twoCameras: cameras.length > 1, lacks };
 }
 
 function troubleOf(error: unknown): Exclude<DeviceTrouble, 'none'> {
