@@ -324,7 +324,7 @@ describe('consent', () => {
 
     test.each([
         ['responder', 'audio video', ['restrict']],
-        ['psychiatrist', 'audio video', []],
+        ['psychiatrist', 'audio video', ['restrict']],
         ['interpreter', 'audio video', []],
         ['supervisor', '', []],
         ['receiving_facility', '', []],
