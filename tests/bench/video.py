@@ -175,10 +175,11 @@ async def _relay(folder: Path, plan: Plan, figures: Figures) -> None:
 def _rows(result: Result, plan: Plan, steps: dict[str, list[Step]], figures: Figures) -> None:
     ours, theirs = steps[OURS], steps[Janus.name]
     missing = f"{MISSING}: {figures.missing[Janus.name]}" if Janus.name in figures.missing else ""
+    near = _near_busy(plan, ours)
     for rooms in plan.rooms:
         our_us, their_us = (_each(of, rooms, lambda seen: seen.cpu_us) for of in (ours, theirs))
         words = f"processor time for a packet handed on, {rooms} rooms of {plan.size}"
-        judged = CORE_PER_PACKET if any(step.rooms == rooms and step.whole for step in ours) else None
+        judged = CORE_PER_PACKET if rooms == near else None
         note = missing or _shares(ours, theirs, rooms)
         result.add(Row(words, "us", median(our_us), Janus.name, median(their_us), judged, note))
     carried = max((step for step in ours if step.whole), key=_rooms, default=None)
@@ -194,7 +195,7 @@ def _rows(result: Result, plan: Plan, steps: dict[str, list[Step]], figures: Fig
             "; ".join(str(step) for step in (carried, beyond) if step is not None),
         )
     )
-    _delays(result, plan, ours, theirs)
+    _delays(result, plan, near, ours, theirs)
     last = plan.rooms[-1]
     kb = [step.grown_kb for step in ours if step.rooms == last]
     their_kb = [step.grown_kb for step in theirs if step.rooms == last]
@@ -241,10 +242,15 @@ def _rows(result: Result, plan: Plan, steps: dict[str, list[Step]], figures: Fig
     )
 
 
-def _delays(result: Result, plan: Plan, ours: list[Step], theirs: list[Step]) -> None:
-    """Where ours uses about seven tenths of a core, or at the last step that came whole."""
-    whole = [step for step in ours if step.whole and step.rooms in plan.rooms] or ours
-    near = min(whole, key=lambda step: abs(step.seen.cores - BUSY)).rooms
+def _near_busy(plan: Plan, ours: list[Step]) -> int:
+    """The step, of those that were whole, in which ours used about seven tenths of a core: there cost and delay are judged. With
+    little to do a process is woken for every packet, and costs more for each."""
+    steps = [step for step in ours if step.rooms in plan.rooms]
+    whole = [step for step in steps if step.whole] or steps
+    return min(whole, key=lambda step: abs(step.seen.cores - BUSY)).rooms
+
+
+def _delays(result: Result, plan: Plan, near: int, ours: list[Step], theirs: list[Step]) -> None:
     for share, name in ((0.5, "median"), (0.99, "p99")):
         our_ms, their_ms = (_each(of, near, partial(Seen.delay_ms, share=share)) for of in (ours, theirs))
         words = f"delay of a packet, {name}, {near} rooms of {plan.size}"
