@@ -23,7 +23,9 @@ Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 BATCH: Final = 64
 """Datagrams read from one socket before others have their turn."""
-SOCKET_BYTES: Final = 4 << 20
+SOCKET_BYTES: Final = 2 << 20
+"""What may wait in the system for a worker that is behind: about a tenth of a second of all that it can carry. More would only
+come later."""
 PATHS: Final = 8
 """Addresses that one peer may be known by; the oldest that is not in use goes."""
 
