@@ -192,7 +192,7 @@ async def test_workers_that_cannot_start_are_tried_ever_more_slowly_and_that_is_
 ) -> None:
     """Somebody else has the port of one post: the other's calls are none the worse, and it comes back by itself."""
     monkeypatch.setattr(supervising, "BACK_OFF_S", (0.0, 0.01, 0.02))
-    first = free_ports(2)
+    first = free_ports(2, socket.SOCK_DGRAM)
     taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     taken.bind(("127.0.0.1", first))
     clock = SystemClock()
