@@ -40,15 +40,26 @@ async def test_the_desk_has_no_violation(browser: Browser, desk: str, scene: str
         assert await violations(page) == []
 
 
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the other stage is built, by whichever share comes first."""
+    return tmp_path_factory.mktemp("stage") / "built"
+
+
 @pytest.mark.parametrize("share", ["1/4", "2/4", "3/4", "4/4"])
-async def test_the_screens_have_no_violation(built: Path, share: str) -> None:
+async def test_the_screens_have_no_violation(built: Path, stage: Path, share: str) -> None:
     """Every scene of the other stage, light and dark: e2e/axe.mjs builds it and looks."""
     process = await asyncio.create_subprocess_exec(
         "node",
         "e2e/axe.mjs",
         share,
         cwd=WEB,
-        env={**os.environ, **environment(node_folder()), CHROMIUM.variable: str(program_path(CHROMIUM))},
+        env={
+            **os.environ,
+            **environment(node_folder()),
+            CHROMIUM.variable: str(program_path(CHROMIUM)),
+            "STAGE_OUT": str(stage),
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -1,4 +1,5 @@
 // The stage in a real browser: built, served under the shipped page's policy, one page a scene. For pictures and for axe.
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -50,14 +51,18 @@ function serve(root) {
     return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
 }
 
-/** Build, serve, start the browser; `work` gets what it needs, and everything is taken down after it. */
+/**
+ * Build, serve, start the browser; `work` gets what it needs, and everything is taken down after it. Whoever looks several
+ * times names a folder in STAGE_OUT: what was built there before is taken as it is.
+ */
 export async function onStage(work) {
     const folder = await mkdtemp(join(tmpdir(), 'leeside-stage-'));
-    process.env.STAGE_OUT = join(folder, 'built');
+    process.env.STAGE_OUT ??= join(folder, 'built');
     let server;
     let browser;
     try {
-        await build({ configFile: join(here, '../stage/vite.config.ts'), logLevel: 'warn' });
+        if (!existsSync(join(process.env.STAGE_OUT, 'index.html')))
+            await build({ configFile: join(here, '../stage/vite.config.ts'), logLevel: 'warn' });
         server = await serve(process.env.STAGE_OUT);
         browser = await launch({
             executablePath: process.env.LEESIDE_TEST_CHROMIUM ?? '/usr/bin/chromium',
