@@ -39,7 +39,7 @@ def gone(folder: str) -> bool:
 
 async def test_the_drill_plays_once_and_leaves_nothing_behind(tmp_path: Path) -> None:
     async with demo(tmp_path, "--once") as running:
-        told = (await asyncio.wait_for(running.lines.read(), RUN_S)).decode()
+        told = (await asyncio.wait_for(running.lines.read(), 2 * RUN_S)).decode()
         assert await asyncio.wait_for(running.process.wait(), RUN_S) == 0
     for expected in (
         "URGENT Deniz Aydin",

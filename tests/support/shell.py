@@ -18,7 +18,8 @@ from tests.support.patience import PATIENCE_S
 from tests.support.town import PASSPHRASE
 
 LEESIDE = Path(sys.executable).with_name("leeside")
-RUN_S = PATIENCE_S
+RUN_S = 2 * PATIENCE_S
+"""A program of its own, which has all of the library to read before it does anything."""
 
 
 @dataclass(frozen=True, slots=True)
