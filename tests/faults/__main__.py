@@ -38,6 +38,8 @@ NAMES: Final = (
     "consult",
     "video",
 )
+WITH_BROWSERS: Final = ("browsers",)
+"""These need the built web client. What their short form asserts is asserted by tests/web in every run."""
 EXIT_BROKEN, EXIT_USAGE, EXIT_IMPOSSIBLE = 1, 2, 78
 RESULTS: Final = ROOT / "docs" / "results"
 
@@ -93,7 +95,7 @@ def keep(findings: Findings, took_s: float) -> Path:
 def main(arguments: Sequence[str]) -> int:
     """Run one fault; returns the exit code."""
     parser = argparse.ArgumentParser(prog="./dev faults", description="Break something on purpose.")
-    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("name", choices=NAMES + WITH_BROWSERS)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--short", dest="mode", action="store_const", const="short", default="short")
     mode.add_argument("--full", dest="mode", action="store_const", const="full")
