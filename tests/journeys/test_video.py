@@ -25,12 +25,16 @@ from leeside.bodies import Consent, ConsentBy, ConsentMethod
 from leeside.client import Leeside
 from leeside.media import Call, CallRefused, Outsider, Pattern, Phase
 from leeside.media.keys import CallKeys
+from leeside.media.receiving import Frame
 from leeside_protocol import oncall as o
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId, ConsultId, DeviceId, UnitId
-from leeside_protocol.sealing.errors import SealingCode
+from leeside_protocol.sealing.errors import SealingCode, SealingError
+from leeside_protocol.sealing.opening.media import MediaKey, base_key, decode_header
+from leeside_protocol.sealing.public.entries import MEDIA
 from leeside_protocol.video.formats import MediaKind
-from leeside_protocol.video.signalling import Part
+from leeside_protocol.video.frames import metadata, take_apart
+from leeside_protocol.video.signalling import GoneWhy, Part
 from leeside_protocol.words import Discipline, Role
 from tests.faults.node import NodeSettings, VideoBy
 from tests.support.shell import Shell, line_with
@@ -190,6 +194,48 @@ def shows(device: DeviceId, more_than: int = SHOWN) -> Callable[[Call], bool]:
     return holds
 
 
+async def sent_by(call: Call, device: DeviceId) -> list[Frame]:
+    """Frames of somebody that came to this call, a second and more from now."""
+    came: list[Frame] = []
+
+    def tap(sender: DeviceId, frame: Frame) -> None:
+        if sender == device:
+            came.append(frame)
+
+    call._tap = tap
+    await call.wait_for(lambda _: len(came) > 80, CALL_S)
+    return came[-SHOWN:]
+
+
+def none_opens(call: Call, scene: Scene, frames: list[Frame]) -> bool:
+    """Whether this call's keys are those of none of these frames, which Dr Nair sent."""
+    for frame in frames:
+        with pytest.raises(SealingError) as refused:
+            call._keys.open(frame.media, frame.data, scene.priya.device, now_ms())
+        assert refused.value.code is SealingCode.E_UNKNOWN_EPOCH
+    return len(frames) > 0
+
+
+def media_base(call: Call, scene: Scene) -> bytes:
+    """What all keys of the epoch in use come from."""
+    sealed = call._channel.sealed
+    return base_key(sealed.secrets(call.epoch)[MEDIA], sealed.line.commits[call.epoch].hash, scene.consult)
+
+
+def opens(base: bytes, frame: Frame) -> bool:
+    """Whether a frame can be opened by what this base gives for the very key that it names."""
+    parts = take_apart(frame.media, frame.data)
+    assert parts is not None
+    clear, sealed = parts
+    try:
+        MediaKey.derive(base, decode_header(sealed)[0]).decrypt(sealed, metadata(frame.media, clear))
+    except SealingError as refused:
+        if refused.code is not SealingCode.E_AEAD:
+            raise
+        return False
+    return True
+
+
 async def test_three_see_and_hear_each_other_and_the_bridge_nobody(video_stage: Stage, town: Town) -> None:
     outsider = Outsider()
     async with (
@@ -256,7 +302,8 @@ async def test_who_is_removed_in_mid_call_opens_nothing_of_the_new_epoch(
         await near.wait_for(lambda call: call.epoch >= epoch, CALL_S)
         assert removed.epoch < epoch
         await removed.wait_for(lambda call: call.phase is Phase.OVER, CALL_S)
-        await near.wait_for(goes_on(near, scene.priya.device), CALL_S)
+        assert removed.gone is GoneWhy.REMOVED
+        assert none_opens(removed, scene, await sent_by(near, scene.priya.device))
 
 
 async def test_nothing_is_sent_before_consent_and_the_team_goes_on_after_a_withdrawal(
@@ -268,11 +315,18 @@ async def test_nothing_is_sent_before_consent_and_the_team_goes_on_after_a_withd
         assert [call.speaking.sounds for call in (near, far) if call.speaking is not None] == [0, 0]
         consent = await scene.phone.record_consent(scene.channel, agreed())
         await near.wait_for(shows(scene.priya.device), CALL_S)
-        epoch = near.epoch
+        async with asyncio.timeout(CALL_S):
+            frames = await sent_by(near, scene.priya.device)
+            # A new epoch may be under way, since somebody came a moment ago.
+            while not all(opens(before := media_base(far, scene), frame) for frame in frames):
+                frames = await sent_by(near, scene.priya.device)
+        epoch = far.epoch
         await scene.phone.withdraw_consent(scene.channel, consent.id)
         await far.wait_for(lambda call: call.restricted, CALL_S)
-        await near.wait_for(lambda call: call.epoch > epoch, CALL_S)
-        await near.wait_for(goes_on(near, scene.priya.device), CALL_S)
+        for call in (near, far):
+            await call.wait_for(lambda call: call.epoch > epoch, CALL_S)
+        for frame in await sent_by(near, scene.priya.device):
+            assert not opens(before, frame), "the keys of before the withdrawal open nothing of after it"
         await scene.phone.record_consent(scene.channel, agreed())
         await far.wait_for(lambda call: not call.restricted, CALL_S)
 

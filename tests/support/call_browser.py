@@ -138,11 +138,18 @@ class Media:
 
     async def stands_still(self) -> None:
         """Until no picture of anybody has come for a second."""
+        await self._rests("decoded")
+
+    async def is_deaf(self) -> None:
+        """Until no sound of anybody has come for a second."""
+        await self._rests("heard")
+
+    async def _rests(self, what: str) -> None:
         async with asyncio.timeout(MEDIA_S):
-            before, now = {"": 0}, (await self.now())["decoded"]
+            before, now = {"": 0}, (await self.now())[what]
             while before != now:
                 await asyncio.sleep(1)
-                before, now = now, (await self.now())["decoded"]
+                before, now = now, (await self.now())[what]
 
     async def _grows(self, what: str, others: int, by: int) -> None:
         """A new path counts from nothing, and so from now on all the same."""
