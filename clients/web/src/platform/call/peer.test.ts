@@ -63,6 +63,30 @@ async function runs({ pc }: Path, forMs: number): Promise<void> {
     }
 }
 
+describe('a worker that cannot be loaded', () => {
+    test.each(['before the path', 'after it'])('ends the path and lets nothing in, %s', async (when) => {
+        worker.lagMs = Number.POSITIVE_INFINITY;
+        if (when === 'before the path') worker.onerror?.({});
+        const path = await answered();
+        if (when === 'after it') worker.onerror?.({});
+        path.peer.send('video', new FakeTrack('video').asTrack);
+        await after(1_000);
+        expect(kinds()).toEqual(['unsealed']);
+        expect(path.pc.line('1').sender.track).toBeNull();
+        expect(path.pc.connectionState).toBe('closed');
+    });
+
+    test('is told from one that had an error, and goes on', async () => {
+        await answered();
+        await after(worker.lagMs);
+        worker.onerror?.({});
+        const again = await answered();
+        await after(worker.lagMs);
+        await runs(again, 1_000);
+        expect(kinds()).not.toContain('unsealed');
+    });
+});
+
 describe('a line', () => {
     test('sends or receives, and every one goes through the worker', async () => {
         const { pc } = await answered();

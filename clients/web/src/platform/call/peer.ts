@@ -100,7 +100,7 @@ export class BrowserPeer implements MediaPeer {
             if (!sends && !DOWN_MIDS.includes(mid)) continue;
             const isAudio = transceiver.receiver.track.kind === 'audio';
             const id = this.sealer.newId();
-            const ready = this.sealer.attached(id);
+            const ready = sends ? this.sealer.attached(id) : null;
             const line = attachE2ee(transceiver, this.sealer.worker, {
                 id,
                 side: sends ? 'send' : 'receive',
@@ -108,9 +108,11 @@ export class BrowserPeer implements MediaPeer {
             });
             this.#lines.set(mid, line);
             const media = mediaOf[mid];
-            if (media !== undefined)
+            if (media !== undefined && ready !== null) {
                 this.#sending.set(media, { line, ready, guard: new SealGuard(), track: null });
-            else this.sealer.onAlarm(id, (alarm) => this.#tell({ kind: 'alarm', mid, alarm }));
+                // Nothing can be sealed: better told than a call in which nobody is seen or heard.
+                ready.catch(() => this.#broken());
+            } else this.sealer.onAlarm(id, (alarm) => this.#tell({ kind: 'alarm', mid, alarm }));
         }
         this.setPlaces(this.#places);
     }

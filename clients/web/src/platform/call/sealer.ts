@@ -3,13 +3,20 @@ import type { MediaAlarm } from '~/model/call/call';
 import type { DeviceId } from '~/protocol/ids';
 import type { FromSealer, ToSealer, TransformId } from './sealing-words';
 
+interface Attaching {
+    readonly resolve: () => void;
+    readonly reject: (why: Error) => void;
+}
+
 type Alarmed = (alarm: Exclude<MediaAlarm, ''>) => void;
 
 export class Sealer {
     readonly worker: Worker;
     #next = 1;
     #asked = 0;
-    readonly #attached = new Map<TransformId, () => void>();
+    readonly #attached = new Map<TransformId, Attaching>();
+    #spoke = false;
+    #failed = false;
     readonly #counted = new Map<number, (given: ReadonlyMap<TransformId, number>) => void>();
     readonly #alarmed = new Map<TransformId, Alarmed>();
 
@@ -20,6 +27,7 @@ export class Sealer {
             name: 'media',
         });
         this.worker.onmessage = ({ data }: MessageEvent<FromSealer>) => this.#hear(data);
+        this.worker.onerror = () => this.#broke();
         const { port1, port2 } = new MessageChannel();
         this.#say({ kind: 'keys', port: port1 }, [port1]);
         // Without keys nothing goes out and nothing opens; the engine says why in its own words.
@@ -30,9 +38,12 @@ export class Sealer {
         return this.#next++;
     }
 
-    /** Resolves when the transform of this id runs. Ask before it is made. */
+    /** Resolves when the transform of this id runs, and rejects when the worker fails first. Ask before it is made. */
     attached(id: TransformId): Promise<void> {
-        return new Promise((resolve) => this.#attached.set(id, resolve));
+        return new Promise((resolve, reject) => {
+            this.#attached.set(id, { resolve, reject });
+            if (this.#failed) this.#broke();
+        });
     }
 
     place(id: TransformId, device: DeviceId | null): void {
@@ -67,14 +78,22 @@ export class Sealer {
         this.#alarmed.clear();
     }
 
+    /** What waits for it would wait for ever. One that never said anything could not be loaded, and never will say anything. */
+    #broke(): void {
+        this.#failed = !this.#spoke;
+        for (const { reject } of this.#attached.values()) reject(new Error('the sealing worker failed'));
+        this.#attached.clear();
+    }
+
     #say(words: ToSealer, transfer: Transferable[] = []): void {
         this.worker.postMessage(words, transfer);
     }
 
     #hear(words: FromSealer): void {
+        this.#spoke = true;
         switch (words.kind) {
             case 'attached':
-                this.#attached.get(words.id)?.();
+                this.#attached.get(words.id)?.resolve();
                 this.#attached.delete(words.id);
                 break;
             case 'counted':
