@@ -71,5 +71,10 @@ async def demo(folder: Path, *options: str) -> AsyncGenerator[Running]:
         yield Running(process, process.stdout, msgspec.json.decode(line))
     finally:
         if process.returncode is None:
-            process.kill()
-            await process.wait()
+            # It ends its server and what that has started; killed, it would leave them.
+            process.send_signal(signal.SIGINT)
+            try:
+                await asyncio.wait_for(process.wait(), RUN_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
