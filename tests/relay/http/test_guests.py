@@ -23,10 +23,13 @@ from leeside_protocol.sealing.public.commit import CommitReason
 from leeside_protocol.sealing.public.encoding import PREFIX, pae
 from leeside_protocol.words import ChannelPurpose, ConsultActionKind, ConsultState, PersonBy, Role, Urgency
 from leeside_server.core.consult_row import ConsultRow
+from leeside_server.core.guests import GuestRow
 from leeside_server.core.identity import AgencyRow
 from leeside_server.core.notices import Notice
-from leeside_server.core.rows import change, create, read
+from leeside_server.core.rows import KINDS, Held, change, create, read
 from leeside_server.core.writes import Item
+from leeside_server.relay.http import guests
+from leeside_server.relay.http.call import Call
 from tests.relay.http.test_enrolment import inbox
 from tests.relay.http.world import Agency, Person, Refusal, Room, channel_post
 
@@ -258,6 +261,27 @@ async def test_guests_go_with_their_consult_and_not_before(scene: Scene, kind: C
     else:
         assert (await guest.ask("me")).roles == (Role.INTERPRETER,)
         await scene.agency.city.ask("take_guest_link", body=post)
+
+
+async def test_a_link_is_not_made_while_its_consult_ends(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking_part = guests._taking_part  # noqa: SLF001 - the moment between what it reads and what is written
+
+    async def ends_meanwhile(call: Call, key: bytes) -> Held[ConsultRow]:
+        held = await taking_part(call, key)
+        monkeypatch.setattr(guests, "_taking_part", taking_part)
+        await scene.priya.ask(
+            "consult_action", o.ConsultAction(ConsultActionKind.END), id=scene.consult.hex()
+        )
+        return held
+
+    monkeypatch.setattr(guests, "_taking_part", ends_meanwhile)
+    assert await refused(scene.link()) is WireError.CONFLICT
+    left = await scene.agency.city.node.store.objects(
+        scene.agency.id, KINDS[GuestRow], scene.consult, b"", 10
+    )
+    assert left == []
 
 
 async def test_a_guest_stays_four_hours_at_most(scene: Scene) -> None:

@@ -49,21 +49,23 @@ _State = Literal["open", "waiting", "in", "ended"]
 
 async def create_guest(call: Call) -> o.GuestLink:
     """POST /v1/consults/{id}/guests: by whoever takes part. The code is told once, and only its hash is kept."""
-    consult = await _taking_part(call, call.id)
     agency, by = call.actor.agency, call.actor.device
-    standing = [
-        held for held in await call.every(agency, GuestRow, consult.id) if held.row.lasts(call.now_ms)
-    ]
     role = Role(call.body(o.NewGuest).role)
-    row = invite(ConsultId(consult.id), consult.row.channel, role, by, len(standing), call.now_ms)
     guest = MemberId(call.random(16))
+
+    async def invited() -> tuple[Sequence[Part], GuestRow]:
+        consult = await _taking_part(call, call.id)
+        standing = [
+            held for held in await call.every(agency, GuestRow, consult.id) if held.row.lasts(call.now_ms)
+        ]
+        row = invite(ConsultId(consult.id), consult.row.channel, role, by, len(standing), call.now_ms)
+        audit = Audit("guest_invited", by, consult.id, row.role.value)
+        # The consult is written as it is: its end at this moment, which lets go of the guests that it finds, would miss this one.
+        return (change(consult, consult.row), create(guest, row), audit), row
+
+    row = await call.write_anew(agency, invited)
     code = enrolment_code(call.random(CODE_BYTES))
-    item = Item(
-        agency, call.now_ms, (create(guest, row), Audit("guest_invited", by, consult.id, row.role.value))
-    )
-    door = Item(NO_AGENCY, call.now_ms, (create(code_id(code), code_of(guest, row, agency)),))
-    for outcome in await call.apply([item, door]):
-        stored(outcome)
+    await call.write(NO_AGENCY, create(code_id(code), code_of(guest, row, agency)))
     return o.GuestLink(guest.hex(), code, row.expires_ms)
 
 
