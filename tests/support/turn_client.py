@@ -111,6 +111,9 @@ class TurnClient:
     _nonce: bytes = b""
 
     def __post_init__(self) -> None:
+        self._open()
+
+    def _open(self) -> None:
         family = socket.AF_INET6 if ":" in self.server[0] else socket.AF_INET
         self._line = socket.socket(family, socket.SOCK_DGRAM if self.tls is None else socket.SOCK_STREAM)
         self._line.settimeout(self.patience_s)
@@ -135,13 +138,25 @@ class TurnClient:
         self._line.close()
 
     def allocate(self, lifetime_s: int | None = None, transport: int = UDP) -> Answer:
-        """Ask for a relayed address. Raises `Refused`, `NoAnswer`."""
+        """Ask for a relayed address. Raises `Refused`, `NoAnswer`.
+
+        From another port if the server still knows an allocation from this one (437): the system may give us a port that
+        somebody let go of a moment ago (RFC 8656, section 7.4).
+        """
         wanted = attribute(TRANSPORT, bytes((transport, 0, 0, 0)))
         if self.family == 6:
             wanted += attribute(FAMILY, bytes((2, 0, 0, 0)))
         if lifetime_s is not None:
             wanted += attribute(LIFETIME, struct.pack("!I", lifetime_s))
-        answer = self._ask(ALLOCATE, lambda _: wanted)
+        for left in reversed(range(TRIES)):
+            try:
+                answer = self._ask(ALLOCATE, lambda _: wanted)
+                break
+            except Refused as refusal:
+                if refusal.code != 437 or self.relayed is not None or not left:
+                    raise
+                self._line.close()
+                self._open()
         self.relayed = read_address(answer.attributes[RELAYED], answer.transaction)
         return answer
 

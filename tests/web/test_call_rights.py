@@ -7,7 +7,7 @@ One call for all of it: what is asked of it stands in the order in which a night
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -103,11 +103,7 @@ async def comes_as_guest(page: Page, night: Night) -> str:
 
 
 async def test_who_is_let_in_who_is_stopped_and_who_lies(
-    cameras: Browser,
-    bridge: Stage,
-    harbour: Town,
-    crook: Crook,
-    record_property: Callable[[str, object], None],
+    cameras: Browser, bridge: Stage, harbour: Town, crook: Crook
 ) -> None:
     url = bridge.url(0)
     chief_member = await member_of(harbour, Role.SUPERVISOR)
@@ -165,7 +161,6 @@ async def test_who_is_let_in_who_is_stopped_and_who_lies(
         await night.rosa.engine.call("withdrawConsent", night.consult)
         came_ms, went_ms = await guest.evaluate(_STILL, QUIET_MS)
         for way, at_ms in (("received", came_ms), ("sent", went_ms)):
-            record_property(f"ms until nothing was {way}", round(at_ms - began_ms))
             print(f"withdrawn -> nothing {way}: {at_ms - began_ms:.0f} ms")
         for one in (night.rosa, night.lee):
             await one.media.hears()
