@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final, NamedTuple
 
 import msgspec
@@ -33,10 +34,18 @@ ANSWER_S: Final = 4.0
 PERSIST_S: Final = 40.0
 PAUSE_S: Final = 0.1
 KILL_S: Final = 0.2
-"""Within this time after the first request a node is killed: before, in and behind the write that decides."""
+"""Within this time after the first request a node is killed, if at no other moment: in the write that decides, or behind."""
 READERS: Final = 3
 LINEAR, SAME = "G5 accepting is linearizable", "G5 the winner's retry gets the same answer"
 _ACCEPT: Final = b'{"kind":"accept"}'
+
+
+class Moment(Enum):
+    """When a node is killed. The first leaves claims without an answer on every machine, however quick it is."""
+
+    SENT = "all requests are on their way"
+    FIRST_ANSWER = "somebody knows who won"
+    ANY = "a random one"
 
 
 class Won(NamedTuple):
@@ -57,6 +66,7 @@ class Race:
     unanswered: int = 0
     strange: Counter[str] = field(default_factory=Counter[str])
     """Answers that are neither: none may come."""
+    first_answer: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def judge(race: Race) -> list[Broken]:
@@ -80,8 +90,9 @@ async def race(
     people: Sequence[Person],
     chance: random.Random,
     harm: Callable[[], Awaitable[None]] | None = None,
+    moment: Moment = Moment.ANY,
 ) -> Race:
-    """Let them all accept at once, half of them on each node. `harm` is done while they are under way.
+    """Let them all accept at once, half of them on each node. `harm` is done at `moment`, while they are under way.
 
     Raises `LoadFailed` when somebody gets no answer for `PERSIST_S`.
     """
@@ -97,7 +108,7 @@ async def race(
             line.send(request)
         made.spread_s = called[-1] - called[0]
         if harm is not None:
-            group.create_task(_later(harm, chance.uniform(0.0, KILL_S)))
+            group.create_task(_later(harm, made, moment, chance.uniform(0.0, KILL_S)))
         for who, request, line, called_s in zip(people, claims, lines, called, strict=True):
             group.create_task(_claim(site, made, who, request, chance, line, called_s))
         for who in people[:READERS]:
@@ -109,8 +120,14 @@ async def race(
     return made
 
 
-async def _later(harm: Callable[[], Awaitable[None]], after_s: float) -> None:
-    await asyncio.sleep(after_s)
+async def _later(harm: Callable[[], Awaitable[None]], made: Race, moment: Moment, any_s: float) -> None:
+    match moment:
+        case Moment.SENT:
+            pass
+        case Moment.FIRST_ANSWER:
+            await made.first_answer.wait()
+        case Moment.ANY:
+            await asyncio.sleep(any_s)
     await harm()
 
 
@@ -131,6 +148,7 @@ async def _claim(
             line = await _ask(chance.choice(site.nodes), request)
         answer = None if line is None else await line.answer()
         line = None
+        made.first_answer.set()
         outcome = _outcome(made, answer)
         if outcome is None:
             return

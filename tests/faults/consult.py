@@ -8,6 +8,7 @@ and the gateway saw; then twenty accept at once, over and over, with kills: exac
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from typing import Final
 from leeside_protocol import oncall as o
 from leeside_protocol.limits import STEP_DELAY_S
 from tests.faults import consult_checks as checks
-from tests.faults.accepts import LINEAR, SAME, Race, judge, race
+from tests.faults.accepts import LINEAR, SAME, Moment, Race, judge, race
 from tests.faults.checks import no_traceback
 from tests.faults.consult_book import Book, Rung
 from tests.faults.doors import Doors, open_doors
@@ -278,13 +279,17 @@ async def _accept(
     ladder = await staff.ladder([step], staff.new_number())
     races: list[Race] = []
     doors.on_knock = lambda knock: None
+    moments = itertools.cycle(Moment)
     for number in range(plan.races):
         by = staff.responders[-1 - number // A_DEVICE]
         wanted = staff.wanted(by, ladder, (*racers, staff.supervisor))
         await scene.insist(partial(by.api.create_consult, wanted))
-        harm = partial(kill, site, site.nodes[number % len(site.nodes)], uptime, made)
         people = chance.sample(racers, len(racers))
-        races.append(await race(site, wanted.consult, people, chance, harm if number % 4 == 1 else None))
+        if number % 4 == 1:
+            harm = partial(kill, site, chance.choice(site.nodes), uptime, made)
+            races.append(await race(site, wanted.consult, people, chance, harm, next(moments)))
+        else:
+            races.append(await race(site, wanted.consult, people, chance))
         await scene.act(by, wanted.consult, "cancel")
     findings.injected += made.killed
     broken = [found for one in races for found in judge(one)]
