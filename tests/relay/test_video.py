@@ -23,8 +23,10 @@ from leeside_protocol.video.signalling import (
     Migrate,
     Mute,
     Part,
+    Restrict,
     Want,
     decode_bridge_signal,
+    decode_client_signal,
     encode_signal,
 )
 from leeside_protocol.words import ConsultState, Role
@@ -265,6 +267,29 @@ class TestTheBridge:
             for worker, epoch in ((scene.worker, old.epoch), (other, new.epoch)):
                 await worker.until(lambda heard: any(isinstance(word, Closed) for word in heard))
                 assert worker.gone() == [Closed(epoch, old.ticket.room, GoneWhy.ENDED)]
+
+    async def test_whom_media_may_reach_is_said_to_both_meanwhile(self, scene: Scene) -> None:
+        """Media go on at the old one until all have left it, and so would they to whom they must not reach."""
+        async with scene.socket(scene.asker) as (phone,):
+            await scene.says(phone, Join(3))
+            old = await scene.worker.spoken(1)
+            other = await Worker(scene.world, scene.bridges, b"worker-2").start()
+            await scene.bridges.release(WORKER, old.ticket.room, old.epoch)
+            await scene.bridges.announce(Workplace(WORKER, open=False))
+            await scene.says(phone, Join(4))
+            await other.spoken(1)
+            await scene.says(phone, Restrict(4, restricted=True))
+            assert (await other.spoken(2)).body == encode_signal(Restrict(4, restricted=True))
+            at_old = await scene.worker.spoken(2)
+            assert (at_old.epoch, at_old.body) == (old.epoch, encode_signal(Restrict(3, restricted=True)))
+            await scene.says(phone, Restrict(3, restricted=True))
+            await scene.says(phone, Leave(3))
+            await scene.says(phone, Restrict(4, restricted=False))
+            await other.spoken(3)
+            at_old = [
+                decode_client_signal(word.body) for word in scene.worker.heard if isinstance(word, Spoken)
+            ]
+            assert at_old[2:] == [Restrict(3, restricted=True), Leave(3)]
 
     async def test_a_join_that_nobody_heard_is_repeated_elsewhere(self, scene: Scene) -> None:
         """Its machine ended, and its lease lasts a while."""

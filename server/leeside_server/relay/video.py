@@ -37,6 +37,7 @@ from leeside_protocol.video.signalling import (
     Leave,
     Migrate,
     RestartIce,
+    Restrict,
     Restricted,
     TurnServer,
     Welcome,
@@ -333,6 +334,10 @@ class Calls:
         if joins:
             ticket = msgspec.structs.replace(ticket, restricted=call.restricted, admitted=seat.admitted)
         await self._say(placed, Spoken(placed.epoch, ticket, message.body))
+        if isinstance(signal, Restrict) and seat.before is not None and not to_before:
+            # Where it was before, media go on until all have left: the same is to hold there.
+            body = encode_signal(msgspec.structs.replace(signal, generation=seat.before_generation))
+            await self._say(seat.before, Spoken(seat.before.epoch, ticket, body))
         if isinstance(signal, Leave):
             if to_before:
                 seat.before = None
