@@ -286,10 +286,10 @@ class TestTheBridge:
             await scene.says(phone, Leave(3))
             await scene.says(phone, Restrict(4, restricted=False))
             await other.spoken(3)
-            at_old = [
+            said_there = [
                 decode_client_signal(word.body) for word in scene.worker.heard if isinstance(word, Spoken)
             ]
-            assert at_old[2:] == [Restrict(3, restricted=True), Leave(3)]
+            assert said_there[2:] == [Restrict(3, restricted=True), Leave(3)]
 
     async def test_a_join_that_nobody_heard_is_repeated_elsewhere(self, scene: Scene) -> None:
         """Its machine ended, and its lease lasts a while."""

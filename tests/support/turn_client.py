@@ -148,17 +148,19 @@ class TurnClient:
             wanted += attribute(FAMILY, bytes((2, 0, 0, 0)))
         if lifetime_s is not None:
             wanted += attribute(LIFETIME, struct.pack("!I", lifetime_s))
-        for left in reversed(range(TRIES)):
-            try:
-                answer = self._ask(ALLOCATE, lambda _: wanted)
-                break
-            except Refused as refusal:
-                if refusal.code != 437 or self.relayed is not None or not left:
-                    raise
-                self._line.close()
-                self._open()
+        answer = self._granted(wanted, TRIES)
         self.relayed = read_address(answer.attributes[RELAYED], answer.transaction)
         return answer
+
+    def _granted(self, wanted: bytes, tries: int) -> Answer:
+        try:
+            return self._ask(ALLOCATE, lambda _: wanted)
+        except Refused as refusal:
+            if refusal.code != 437 or self.relayed is not None or tries == 1:
+                raise
+        self._line.close()
+        self._open()
+        return self._granted(wanted, tries - 1)
 
     def refresh(self, lifetime_s: int) -> int:
         """Ask for more time; returns what was granted, in seconds. Raises `Refused`, `NoAnswer`."""

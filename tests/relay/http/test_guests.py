@@ -266,7 +266,7 @@ async def test_guests_go_with_their_consult_and_not_before(scene: Scene, kind: C
 async def test_a_link_is_not_made_while_its_consult_ends(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taking_part = guests._taking_part  # noqa: SLF001 - the moment between what it reads and what is written
+    taking_part = guests._taking_part  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     async def ends_meanwhile(call: Call, key: bytes) -> Held[ConsultRow]:
         held = await taking_part(call, key)
