@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from playwright.async_api import TimeoutError as Late
 from playwright.async_api import expect
@@ -52,9 +53,14 @@ class Keys:
         """Until the focus stands on what is named so."""
         await expect(self.screen.page.locator(":focus")).to_have_accessible_name(words_of_it)
 
-    async def tab_to(self, words_of_it: str, most: int = 30) -> None:
+    async def tab_to(
+        self,
+        words_of_it: str | re.Pattern[str],
+        role: Literal["button", "textbox"] = "button",
+        most: int = 30,
+    ) -> None:
         """Forward through the page, as far as a person would go."""
-        button = self.screen.page.get_by_role("button", name=words_of_it)
+        button = self.screen.page.get_by_role(role, name=words_of_it)
         await expect(button.first).to_be_visible()
         named = self.screen.page.locator(":focus").and_(button)
         for _ in range(most):

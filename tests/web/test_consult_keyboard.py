@@ -1,4 +1,4 @@
-"""A psychiatrist's night without a mouse: rung for, accepted, advised and ended by keys, and each step told to a screen reader."""
+"""A consult without a mouse: asked for, rung for, accepted, advised and ended by keys, and each step told to a screen reader."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from leeside_protocol.words import Discipline, Role
 from tests.support.browser import DESK
 from tests.support.stage import Stage
 from tests.support.town import Town
-from tests.support.web_words import words
+from tests.support.web_words import pattern, words
 from tests.web.keys import MOUSE, Keys
-from tests.web.test_consult import LINE, asks, opened, ring
+from tests.web.test_consult import LINE, opened, ring
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 UNMEANT_MS: Final = 1_700
 """A little longer than letters must have been quiet before one of them answers."""
+PAGING: Final = words("stage.paging").split("{")[0]
 ADVICE: Final = "Offer him water. No restraints."
 
 
@@ -30,10 +31,23 @@ async def test_a_consult_by_keyboard_from_the_ring_to_its_end(
         opened(browser, one.url(0), town, Role.RESPONDER, Discipline.CLINICIAN) as (rosa, rosas),
         opened(browser, one.url(0), town, Role.PSYCHIATRIST, viewport=DESK) as (lee, _),
     ):
-        await lee.context.add_init_script(MOUSE)
-        await lee.page.reload()
+        for screen in (rosa, lee):
+            await screen.context.add_init_script(MOUSE)
+            await screen.page.reload()
         await town.office.create_ladder(o.NewLadder("Night", (o.LadderStep(members=(lee.member.hex(),)),)))
-        await asks(rosa, LINE)
+
+        # Two keys pressed, and a line between them; who asked is told aloud how far it is.
+        keys = Keys(rosa)
+        await keys.tab_to(words("urgency.urgent"))
+        await keys.press("Enter")
+        await keys.dialog(words("consult.ask"))
+        await keys.tab_to(words("consult.line"), "textbox")
+        await keys.write(LINE)
+        await keys.tab_to(pattern("consult.go"))
+        await keys.press("Enter")
+        await keys.dialog(None)
+        progress = rosa.page.get_by_role("status").filter(has_text=PAGING)
+        await expect(progress).to_be_visible()
         keys = Keys(lee)
 
         # It is announced as an alert with its name, and says what is asked; the focus stands in it.
@@ -65,4 +79,5 @@ async def test_a_consult_by_keyboard_from_the_ring_to_its_end(
         await keys.tab_to(words("do.end_sure"))
         await lee.page.keyboard.press("Enter")
         await rosas.until("consult", "({consult}) => consult.state === 'ended'")
-        assert await lee.page.evaluate("() => globalThis.pointed") == 0
+        for screen in (rosa, lee):
+            assert await screen.page.evaluate("() => globalThis.pointed") == 0
