@@ -223,6 +223,42 @@ def test_a_history_of_ones_own_is_noticed(tmp_path: Path) -> None:
     play(story())
 
 
+def test_a_message_whose_place_a_copy_took_is_noticed(tmp_path: Path) -> None:
+    """One member is told a copy first, in the place of the next message: of one place the first word counts."""
+
+    async def story() -> None:
+        relay = RelayDouble()
+        ana, ben = person(relay, tmp_path), person(relay, tmp_path)
+        async with ana.open() as a, ben.open() as b:
+            channel = await channel_of(a, b)
+            content = address(ChannelKind.CONTENT, channel)
+            first = await a.send(channel, "stay outside")
+            await first.wait(timeout_s=30)
+            await said(b, channel, "stay outside")
+            await asyncio.sleep(5)
+            old = replayed(channel, relay, first.id)
+            tell = relay.answer
+
+            def deceive(wire: Wire, message: m.ServerMessage) -> None:
+                if isinstance(message, m.Batch) and message.channel == content and wire.device == b.device:
+                    relay.answer = tell  # type: ignore[method-assign]
+                    copy = msgspec.structs.replace(old, offset=message.to, id=MessageId(bytes(16)))
+                    tell(wire, msgspec.structs.replace(message, entries=(copy,)))
+                tell(wire, message)
+
+            relay.answer = deceive  # type: ignore[method-assign]
+            await (await a.send(channel, "come in")).wait(timeout_s=30)
+            await eventually(lambda: any(isinstance(e, Unreadable) for e in b.history(channel)))
+            assert [e.why for e in b.history(channel) if isinstance(e, Unreadable)] == ["E_FORMAT"]
+            await asyncio.sleep(5)
+            await (await a.send(channel, "where are you?")).wait(timeout_s=30)
+            await eventually(lambda: bool(b.alarms) and bool(a.alarms))
+            assert {alarm.kind for alarm in (*a.alarms, *b.alarms)} == {AlarmKind.HISTORY}
+            await said(b, channel, "stay outside", "where are you?")
+
+    play(story())
+
+
 def test_a_commit_that_breaks_a_rule_is_not_followed_and_stops_sending(tmp_path: Path) -> None:
     async def story() -> None:
         relay = RelayDouble()

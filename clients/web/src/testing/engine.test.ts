@@ -1,8 +1,8 @@
 /** The engine as a whole: two and more of them, over one double of the server, on a clock that tests move. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
-import type { ChannelId, DeviceId } from '~/protocol/ids';
-import { address } from '~/protocol/ids';
+import type { ChannelId, DeviceId, MessageId } from '~/protocol/ids';
+import { address, asId } from '~/protocol/ids';
 import { WireError } from '~/protocol/errors';
 
 import { DETAILS, type Person, Town } from './people';
@@ -319,6 +319,37 @@ describe('two dispatchers', () => {
         expect(ben.of('alarm').map(({ alarm }) => alarm.kind)).toContain('changed_frame');
         const closed = (await ben.rows(channel)).filter((row) => row.kind === 'closed');
         expect(closed.map((row) => row.why).sort()).toEqual(['E_FORMAT', 'E_REPLAY']);
+    });
+
+    test('say so when a copy took the place of a message, at once and when somebody saw it', async () => {
+        const first = await ana.engine.send(channel, 'Stay outside.', 'routine');
+        await town.until(() => ben.row(first) !== undefined);
+        await town.rest(2);
+        const copied = logged().at(-1);
+        if (copied === undefined) throw new Error('nothing was stored');
+        const log = address('content', channel);
+        town.relay.deceive = (batch, device) => {
+            if (device !== ben.device || batch.channel !== log) return [batch];
+            town.relay.deceive = null;
+            return [
+                {
+                    ...batch,
+                    entries: [{ ...copied, offset: batch.to, id: asId<MessageId>('05'.repeat(16)) }],
+                },
+                batch,
+            ];
+        };
+        await ana.engine.send(channel, 'Come in.', 'routine');
+        await town.until(() => ben.of('alarm').length > 0, 'the alarm');
+        expect(ben.of('alarm').map(({ alarm }) => alarm.kind)).toEqual(['changed_frame']);
+        await town.rest(2);
+        const last = await ana.engine.send(channel, 'Where are you?', 'routine');
+        await town.until(() => ben.row(last) !== undefined);
+        await town.until(() => ben.of('alarm').length > 1, 'the second alarm');
+        expect(ben.of('alarm').at(-1)?.alarm).toMatchObject({ channel, kind: 'history', device: ana.device });
+        expect(await ben.texts(channel)).toEqual(['Stay outside.', 'Where are you?']);
+        await town.until(() => ana.of('alarm').length > 0, 'the alarm of who said it');
+        expect(ana.of('alarm').at(-1)?.alarm).toMatchObject({ kind: 'history', device: ben.device });
     });
 
     test('show a newcomer nothing of before, until somebody grants it', async () => {

@@ -25,7 +25,7 @@ import {
 } from '~/protocol/ids';
 import type { MemberId, MessageId, PageId } from '~/protocol/ids';
 import { NO_KEY, SERVER_DEVICE } from '~/protocol/ids';
-import type { ClientMessage, Entry, Publish, ServerMessage } from '~/protocol/messages';
+import type { Batch, ClientMessage, Entry, Publish, ServerMessage } from '~/protocol/messages';
 import { unpack } from '~/protocol/pack';
 import * as r from '~/protocol/resources';
 import { Lane, type Role } from '~/protocol/words';
@@ -69,6 +69,8 @@ export class RelayDouble {
     hellos = 0;
     /** Called with each publish before it is stored; an error number refuses it, `lost` stores it and says nothing. */
     meddle: ((publish: Publish, device: DeviceId) => number | 'lost' | null) | null = null;
+    /** Called with each new entry for each device that follows its log: what that device is told instead. */
+    deceive: ((batch: Batch, device: DeviceId) => readonly Batch[]) | null = null;
     readonly published: Publish[] = [];
     readonly devices = new Map<DeviceId, Device>();
     readonly channels = new Map<ChannelId, Channel>();
@@ -220,7 +222,14 @@ export class RelayDouble {
         this.heads.set(log, offset);
         for (const socket of this.sockets) {
             if (!socket.subscribed.has(log)) continue;
-            socket.say({ kind: 'batch', channel: log, after: offset - 1, to: offset, entries: [entry] });
+            const batch: Batch = {
+                kind: 'batch',
+                channel: log,
+                after: offset - 1,
+                to: offset,
+                entries: [entry],
+            };
+            for (const said of this.deceive?.(batch, socket.device) ?? [batch]) socket.say(said);
         }
         return entry;
     }
