@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from msgspec.structs import replace
@@ -30,6 +31,8 @@ class Desk:
         self.refuse: list[ApiError] = []
         """What the next requests are answered with, in order."""
         self.forbidden = False
+        self.travel_s = 0.0
+        """How long an answer is under way that says how consults stand."""
 
     def change(self, consult: str, **fields: Any) -> o.Consult:
         """Another revision of a consult."""
@@ -52,11 +55,13 @@ class ConsultHttp(HttpDouble):
             raise ApiError(WireError.FORBIDDEN)
         over = {ConsultState.ENDED, ConsultState.CANCELLED}
         found = [c for c in self.desk.consults.values() if (c.state in over) is (state == "ended")]
+        await asyncio.sleep(self.desk.travel_s)
         return o.Consults("", tuple(found))
 
     async def consult(self, consult: bytes | str) -> o.Consult:
         await self._arrive()
         found = self.desk.consults.get(consult if isinstance(consult, str) else consult.hex())
+        await asyncio.sleep(self.desk.travel_s)
         if found is None:
             raise ApiError(WireError.NOT_FOUND)
         return found

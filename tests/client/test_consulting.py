@@ -66,6 +66,44 @@ def test_it_rings_until_the_person_answers(tmp_path: Path) -> None:
     play(story())
 
 
+def test_what_changes_while_it_is_fetched_is_fetched_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay, desk = RelayDouble(), Desk()
+        desk.consults[KEY] = consult(KEY, "ff" * 16)
+        sofia = on_desk(person(relay, tmp_path), desk)
+        async with sofia.open() as s:
+            await eventually(lambda: bool(s.consults.known))
+            feed = s.follow()
+            desk.travel_s = 1.0
+            # Who accepts joins at once: its notice comes while the answer to the first is under way.
+            for state in (ConsultState.ACCEPTED, ConsultState.IN_SESSION):
+                desk.change(KEY, state=state)
+                notice(s, 8, bytes.fromhex(KEY))
+                await asyncio.sleep(0.5)
+            heard = await told(feed, 30, ConsultChange)
+            states = [e.consult.state for e in heard if isinstance(e, ConsultChange)]
+            assert states == [ConsultState.ACCEPTED, ConsultState.IN_SESSION]
+
+    play(story())
+
+
+def test_a_list_from_before_the_link_was_lost_is_fetched_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        relay, desk = RelayDouble(), Desk()
+        desk.consults[KEY] = consult(KEY, "ff" * 16)
+        desk.travel_s = 60.0
+        sofia = on_desk(person(relay, tmp_path), desk)
+        async with sofia.open() as s:
+            await asyncio.sleep(1)
+            desk.change(KEY, state=ConsultState.ACCEPTED)
+            relay.wires[-1].break_off()
+            consulting = s._inside.consulting  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            await consulting.fresh.wait()
+            assert [c.state for c in s.consults.known.values()] == [ConsultState.ACCEPTED]
+
+    play(story())
+
+
 def test_a_page_that_came_or_was_seen_is_said_to_the_server(tmp_path: Path) -> None:
     async def story() -> None:
         relay, desk = RelayDouble(), Desk()

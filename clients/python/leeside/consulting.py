@@ -145,23 +145,39 @@ class Consulting:
             await api.page_receipt(page, o.ReceiptPost(state, "socket"))
             if self._pages.get(page) == state:
                 del self._pages[page]
+        # Taken off the list before it is asked for: what changes while the answer is under way is asked for again.
         if self._all:
-            found: list[o.Consult] = await every(lambda after: api.consults("active", after))
-            listed = {consult_id(consult) for consult in found}
-            self._changed |= self._known.keys() - listed
-            for consult in found:
-                self._take(consult)
             self._all = False
-            self.fresh.set()
-            await self._rejoin()
-        for key in tuple(self._changed):
             try:
-                self._take(await api.consult(key))
-            except ApiError as error:
-                if error.code is not WireError.NOT_FOUND:
-                    raise
-                self._forget(key)
+                await self._fetch_all()
+            except ApiError:
+                self._all = True
+                raise
+        for key in tuple(self._changed):
             self._changed.discard(key)
+            try:
+                await self._fetch_one(key)
+            except ApiError:
+                self._changed.add(key)
+                raise
+
+    async def _fetch_all(self) -> None:
+        found: list[o.Consult] = await every(lambda after: self._house.api.consults("active", after))
+        listed = {consult_id(consult) for consult in found}
+        self._changed |= self._known.keys() - listed
+        for consult in found:
+            self._take(consult)
+        if not self._all:
+            self.fresh.set()
+        await self._rejoin()
+
+    async def _fetch_one(self, key: ConsultId) -> None:
+        try:
+            self._take(await self._house.api.consult(key))
+        except ApiError as error:
+            if error.code is not WireError.NOT_FOUND:
+                raise
+            self._forget(key)
 
     async def _rejoin(self) -> None:
         """The link was lost in a session: whoever is there says so before they are searched for."""
