@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -20,6 +22,9 @@ from tests.support.town import PASSPHRASE
 LEESIDE = Path(sys.executable).with_name("leeside")
 RUN_S = 2 * PATIENCE_S
 """A program of its own, which has all of the library to read before it does anything."""
+SHOWN_LINES = 100
+_came: WeakKeyDictionary[asyncio.StreamReader, deque[str]] = WeakKeyDictionary()
+"""The last lines that were read of each command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,16 @@ class Shell:
 
 
 async def line_with(lines: asyncio.StreamReader, text: str) -> str:
-    """The next line that contains a text. Raises `TimeoutError`."""
-    async with asyncio.timeout(RUN_S):
-        while True:
-            line = (await lines.readline()).decode()
-            assert line, "the command ended before it said so"
-            if text in line:
-                return line
+    """The next line that contains a text. Raises `TimeoutError`, or `AssertionError` where the command ended before; either
+    says which text it was, and what came last: also before, for a line read in search of another is not read again.
+    """
+    came = _came.setdefault(lines, deque(maxlen=SHOWN_LINES))
+    try:
+        async with asyncio.timeout(RUN_S):
+            while line := (await lines.readline()).decode():
+                came.append(line)
+                if text in line:
+                    return line
+    except TimeoutError:
+        raise TimeoutError(f"no line with {text!r} within {RUN_S:g} s, after:\n{''.join(came)}") from None
+    raise AssertionError(f"the command ended without a line with {text!r}, after:\n{''.join(came)}")
