@@ -10,14 +10,12 @@ interface Policies {
     createPolicy(name: string, rules: { readonly createScriptURL: (url: string) => string | null }): unknown;
 }
 
-/**
- * The address, if it leads to a file of this origin; else null, and the browser refuses it. `blob:` passes here: the
- * policy of the page's content (`worker-src 'self'`) refuses to load it.
- */
+/** The address, if it leads to a file of this origin; else null, and the browser refuses it. */
 export function ownScript(url: string, page: string): string | null {
     try {
         const asked = new URL(url, page);
-        return asked.protocol === 'blob:' || asked.origin === new URL(page).origin ? url : null;
+        // What a page made itself has the page's origin, and is no file.
+        return asked.protocol !== 'blob:' && asked.origin === new URL(page).origin ? url : null;
     } catch {
         return null;
     }
