@@ -314,6 +314,22 @@ describe('a path', () => {
         expect(machine.seats.map(({ participant }) => participant.device)).toEqual([boss.device]);
         expect(machine.phase).toBe('live');
     });
+
+    it('says all again a little after the relay took too many words at once for one', () => {
+        live();
+        machine.want([{ device: LEE, lines: 360 }]);
+        machine.refused(WireError.rate_limited, T0 + 1_000);
+        machine.refused(WireError.rate_limited, T0 + 1_500);
+        machine.take();
+        machine.tick(T0 + 999 + AGAIN_MS);
+        expect(done()).toEqual([]);
+        machine.tick(T0 + 1_000 + AGAIN_MS);
+        expect(done()).toEqual(['join 0']);
+        machine.hear(welcome(T0, { participants: [lee] }), T0 + 4_000);
+        expect(done()).toEqual(['mute 0', 'mute 0', 'want 0']);
+        machine.tick(T0 + 9_000);
+        expect(done()).toEqual([]);
+    });
 });
 
 describe('people', () => {

@@ -43,6 +43,8 @@ export class CallMachine {
     #next: Attempt | null = null;
     #nextTries = 0;
     #nextNotBeforeMs = 0;
+    /** When all is said again, since the relay did not pass something on; null: it did. */
+    #repeatMs: number | null = null;
     #restartMs: number | null = null;
     #generation = 0;
     #effects: Effect[] = [];
@@ -93,6 +95,7 @@ export class CallMachine {
         this.rights.begin(part);
         this.#nextTries = 0;
         this.#restartMs = null;
+        this.#repeatMs = null;
         this.#stand('joining', '', nowMs);
         this.#current = this.#begin(nowMs);
     }
@@ -196,6 +199,10 @@ export class CallMachine {
 
     tick(nowMs: number): void {
         for (const attempt of this.#attempts()) attempt.tick(this.mine, nowMs);
+        if (this.#repeatMs !== null && nowMs >= this.#repeatMs) {
+            this.#repeatMs = null;
+            this.linked(nowMs);
+        }
         if (this.phase === 'joining' && nowMs - this.sinceMs >= JOIN_MS) {
             this.#end('failed', 'unavailable', nowMs);
             return;
@@ -233,8 +240,12 @@ export class CallMachine {
             case WireError.conflict:
                 this.#notPermitted(code, nowMs);
                 break;
+            case WireError.rate_limited:
+                // Which word it was is not said: a mute, or how large a picture is wanted, is heard by nobody and not missed.
+                this.#repeatMs ??= nowMs + AGAIN_MS;
+                break;
             default:
-                // No bridge now, or too much at once: said again in two seconds, until the join gives up.
+                // No bridge now: said again in two seconds, until the join gives up.
                 break;
         }
     }
