@@ -263,7 +263,8 @@ class Bridge:
 
     def _reoffer(self, hall: Hall, effect: r.Reoffer) -> None:
         peer = hall.peers.get(effect.device)
-        if peer is None or (not effect.anew and peer.life.state in (State.LIVE, State.STALE)):
+        stands = peer is not None and peer.life.state in (State.LIVE, State.STALE)
+        if peer is None or (stands and not effect.anew and not peer.awaits_answer):
             return
         if effect.anew:
             peer.restart()
@@ -284,6 +285,7 @@ class Bridge:
         if not peer.accept(answer.fingerprints):
             self._perform(hall, hall.room.refuse(peer.device, WireError.INVALID, self._clock()))
             return
+        peer.answered_version = max(peer.answered_version, effect.version)
         peer.redundant = answer.redundant
         self._bind(peer, answer)
         self._agree(hall)

@@ -83,6 +83,8 @@ class Peer:
         """It was offered to send some."""
         self.offered_s = 0.0
         self.version = 1
+        self.answered_version = 0
+        """Of the newest offer that was answered."""
         self.bandwidth: Final = Bandwidth()
         self.pacer: Final[Pacer[Held]] = Pacer(START_BPS)
         self.next_seq: Final = self.bandwidth.next_seq
@@ -125,9 +127,12 @@ class Peer:
 
     @property
     def awaits_answer(self) -> bool:
-        """The newest offer led to nothing yet: it, or its answer, may be lost."""
+        """The newest offer led to nothing yet: it, or its answer, may be lost. Where media flow, a newer one says what may be
+        sent, or names a newer path."""
         if self.life.state is State.OFFERED:
             return True
+        if self.life.state is State.LIVE:
+            return self.answered_version < self.version
         return self.life.state is State.STALE and not self.life.parting and self._before is not None
 
     def offer(self, candidates: Sequence[Candidate], down: Sequence[DownLine], *, redundant: bool) -> str:

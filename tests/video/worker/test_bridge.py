@@ -329,6 +329,49 @@ async def test_an_offer_that_was_lost_is_said_again(monkeypatch: pytest.MonkeyPa
         assert {offer.version for offer in client.told(s.Offer)} == {1}
 
 
+async def test_a_newer_offer_that_was_lost_while_media_flow_is_said_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridging, "REOFFER_S", 0.3)
+    async with bridge() as world:
+        ana = await world.joined(ANA)
+        peer = world.bridge.halls[ROOM].peers[DeviceId(ANA)]
+        await until(lambda: peer.life.state is State.LIVE)
+        hear, lost = ana.hear, list[bytes]()
+        ana.hear = lost.append  # type: ignore[assignment, method-assign]
+        # Who comes cannot read redundant sound: the other one is to send none.
+        ben = world.client(BEN, ssrc=41)
+        ben.redundant = False
+        ben.join()
+        await ben.secured.wait()
+        await until(lambda: any(isinstance(s.decode_bridge_signal(body), s.Offer) for body in lost))
+        ana.hear = hear  # type: ignore[method-assign]
+        await until(lambda: peer.answered_version == peer.version == 2)
+        assert not peer.awaits_answer
+        # Nor is it said once more.
+        offers = ana.offers
+        await heard(ana, ben)
+        await asyncio.sleep(0.7)
+        assert ana.offers == offers
+
+
+async def test_who_comes_on_another_socket_hears_the_newer_offer_that_was_lost_with_the_one_before() -> None:
+    async with bridge() as world:
+        ana = await world.joined(ANA)
+        peer = world.bridge.halls[ROOM].peers[DeviceId(ANA)]
+        await until(lambda: peer.life.state is State.LIVE)
+        hear, lost = ana.hear, list[bytes]()
+        ana.hear = lost.append  # type: ignore[assignment, method-assign]
+        ben = world.client(BEN, ssrc=41)
+        ben.redundant = False
+        ben.join()
+        await ben.secured.wait()
+        await until(lambda: peer.version == 2)
+        ana.hear = hear  # type: ignore[method-assign]
+        ana.say(s.Join(ana.generation))
+        assert peer.answered_version == 2
+
+
 async def test_a_hundred_thousand_datagrams_of_strangers_change_nothing() -> None:
     draw = random.Random(7)
     async with bridge() as world:
