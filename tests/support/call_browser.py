@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +14,7 @@ from typing import Any, Final
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from deploy.devtool.services import CHROMIUM
+from leeside_protocol.video import signalling as s
 from tests.support.browser import FLAGS, Scripted
 from tests.support.services import program_path
 
@@ -75,6 +76,29 @@ _WATCHING: Final = """\
         }
         return found;
     };
+    // What a test that fails shows of every line: it is only read by people.
+    window.leesideLines = async () => {
+        const lines = [];
+        for (const [number, path] of paths.entries()) {
+            lines.push(`path ${number}: ${path.connectionState}, ${path.iceConnectionState}, ${path.signalingState}`);
+            if (path.connectionState === 'closed') continue;
+            for (const one of (await path.getStats()).values()) {
+                const shown = SHOWN[one.type];
+                if (shown === undefined || (one.type === 'candidate-pair' && !one.nominated)) continue;
+                if (one.type === 'inbound-rtp' && !one.packetsReceived) continue;
+                const told = shown.filter((key) => one[key] !== undefined).map((key) => `${key} ${one[key]}`);
+                lines.push(`  ${one.type} ${told.join(', ')}`);
+            }
+        }
+        return lines.join('\\n');
+    };
+    const SHOWN = {
+        'inbound-rtp': ['mid', 'kind', 'packetsReceived', 'packetsLost', 'framesReceived', 'framesDecoded', 'framesDropped',
+            'keyFramesDecoded', 'frameWidth', 'pliCount', 'nackCount', 'totalSamplesReceived', 'concealedSamples'],
+        'outbound-rtp': ['mid', 'kind', 'rid', 'active', 'packetsSent', 'framesEncoded', 'keyFramesEncoded', 'frameWidth',
+            'framesPerSecond', 'targetBitrate', 'qualityLimitationReason', 'pliCount'],
+        'candidate-pair': ['state', 'currentRoundTripTime', 'availableOutgoingBitrate', 'bytesSent', 'bytesReceived'],
+    };
 }
 """
 
@@ -128,6 +152,17 @@ class Media:
         """Until so much real sound of so many others came, from now on: nothing that was made up for what was lost."""
         await self._grows("heard", others, samples)
 
+    async def story(self) -> str:
+        """What the page's connections say of every line, and what the bridge told it of every seat: for who reads a failure."""
+        lines: str = await self.page.evaluate("() => window.leesideLines()")
+        shown: str = await self.page.evaluate("() => document.body.innerText")
+        return "\n".join([lines, "the bridge's newest words:", *_newest(await self.told()), "shown:", shown])
+
+    async def told(self) -> list[s.BridgeSignal]:
+        """What the bridge said to the page, as far as an `Engine` listens there, since it last forgot."""
+        bodies: list[list[int]] = await self.page.evaluate(_TOLD)
+        return [s.decode_bridge_signal(bytes(body)) for body in bodies]
+
     async def shows_columns(self, columns: int) -> None:
         """Until the newest picture of somebody has so many columns."""
         async with asyncio.timeout(MEDIA_S):
@@ -155,9 +190,46 @@ class Media:
         """A new path counts from nothing, and so from now on all the same."""
         counts = (await self.now())[what]
         grown: dict[str, int] = {}
-        async with asyncio.timeout(MEDIA_S):
-            while sum(more >= by for more in grown.values()) < others:
-                await asyncio.sleep(0.2)
-                before, counts = counts, (await self.now())[what]
-                for mid, count in counts.items():
-                    grown[mid] = grown.get(mid, 0) + max(0, count - before.get(mid, 0))
+        try:
+            async with asyncio.timeout(MEDIA_S):
+                while sum(more >= by for more in grown.values()) < others:
+                    await asyncio.sleep(0.2)
+                    before, counts = counts, (await self.now())[what]
+                    for mid, count in counts.items():
+                        grown[mid] = grown.get(mid, 0) + max(0, count - before.get(mid, 0))
+        except TimeoutError:
+            wanted = f"{what} by line in {MEDIA_S:.0f} s: {grown}; wanted {by} of {others} others"
+            raise AssertionError(f"{wanted}\n{await self.story()}") from None
+
+
+_TOLD: Final = """() => (window.leesideEngine?.told ?? [])
+    .filter(({ kind, body }) => kind === 'video' && body).map(({ body }) => [...body])"""
+
+
+def _newest(signals: Iterable[s.BridgeSignal]) -> list[str]:
+    """Of each kind of word, and each person and medium that it speaks of, the newest; of an offer its version alone."""
+    found: dict[tuple[object, ...], str] = {}
+    for signal in signals:
+        about = getattr(signal, "device", None)
+        if isinstance(signal, s.Slot):
+            about = signal.participant.device
+        key = type(signal), about, getattr(signal, "media", None)
+        found.pop(key, None)
+        found[key] = f"  {_short(signal)}"
+    return list(found.values())
+
+
+def _short(signal: s.BridgeSignal) -> str:
+    match signal:
+        case s.Offer():
+            return f"Offer {signal.generation}, version {signal.version}"
+        case s.Welcome():
+            return f"Welcome {signal.generation}, {len(signal.participants)} there, waiting {signal.waiting}"
+        case s.Slot():
+            who = signal.participant
+            muted = f"muted {who.audio_muted} {who.video_muted}"
+            return f"Slot {who.device.hex()}, {who.part.name}: {signal.audio_mid} {signal.video_mid}, {muted}"
+        case s.Paused():
+            return f"Paused {signal.device.hex()}: {signal.why.name}, {signal.lines} lines"
+        case _:
+            return str(signal)

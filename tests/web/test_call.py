@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
+from leeside_protocol.video import signalling as s
 from tests.faults.node import NodeSettings, VideoBy
 from tests.support.call_browser import call_browser_running
 from tests.support.stage import Stage, one_node
@@ -47,6 +48,8 @@ async def harbour(bridge: Stage, tmp_path: Path) -> AsyncGenerator[Town]:
     assert told == []
 
 
+MUTED: Final = 40
+"""The tag of the bridge's word that somebody's microphone or camera is off, or on again."""
 RESTRICTED: Final = 54
 """The tag of the bridge's word that media reach the team, the psychiatrist and the interpreter alone."""
 
@@ -70,6 +73,17 @@ async def test_two_browsers_see_and_hear_each_other(cameras: Browser, bridge: St
         for one in (night.rosa, night.lee):
             await one.media.decodes()
             await one.media.hears()
+
+        # What else changes of somebody stops no picture of theirs.
+        await night.lee.engine.forget()
+        await night.rosa.taps("control.mute")
+        await night.lee.told(MUTED)
+        await night.lee.media.decodes()
+        stopped = [
+            word for word in await night.lee.media.told() if isinstance(word, s.Paused) and not word.lines
+        ]
+        assert stopped == []
+        await night.rosa.taps("control.unmute")
 
         # A camera that is off shows nothing, its light is out, and it comes back.
         await night.rosa.taps("control.camera_off")
