@@ -10,23 +10,35 @@
 export const FOLLOW_MS = 300;
 /** Fewer new frames than these say nothing: some may be under way. */
 const ENOUGH = 10;
+/** The share of them that must have come by: the last ones may be under way. */
+const MOST = 3 / 4;
+
+/** Frames that the worker had been given of a sender. */
+export interface Came {
+    /** Known before the browser counted: whatever was encoded after that count is not in it, however late an answer was. */
+    readonly before: number;
+    /** At least `FOLLOW_MS` after the browser counted. */
+    readonly given: number;
+}
 
 export class SealGuard {
     #encoded = 0;
-    #given = 0;
+    #before = 0;
     #lagged = false;
 
     /**
-     * `encoded`: frames (of sound: packets) by `getStats`, at least `FOLLOW_MS` before the worker counted `given`. Both grow only.
-     * False: what goes out is not sealed, stop the track. A lag after a good beginning counts once it is there twice in a row.
+     * `encoded`: frames (of sound: packets) by `getStats`. All counts grow only. False: what goes out is not sealed, stop the track.
+     * A lag after a good beginning counts once it is there twice in a row.
      */
-    holds(encoded: number, given: number): boolean {
+    holds(encoded: number, { before, given }: Came): boolean {
         if (encoded > 0 && given === 0) return false;
         const fresh = encoded - this.#encoded;
         if (fresh < ENOUGH) return true;
-        const followed = given - this.#given >= fresh / 2;
+        // From before the last count to after this one: more than what is fresh came by in that time, also where an answer that came
+        // late held frames beyond its count.
+        const followed = given - this.#before >= fresh * MOST;
         this.#encoded = encoded;
-        this.#given = given;
+        this.#before = before;
         const holds = followed || !this.#lagged;
         this.#lagged = !followed;
         return holds;

@@ -13,6 +13,7 @@ import { FOLLOW_MS, SealGuard } from '~/model/call/seal-guard';
 import { DOWN_MIDS, MediaKind, type TurnServer, UP_AUDIO_MID, UP_VIDEO_MID } from '~/protocol/video';
 import { type Attached, attachE2ee, sendBehind } from './attach';
 import type { Sealer } from './sealer';
+import type { TransformId } from './sealing-words';
 import { type Counters, countersOf, lossBetween } from './stats';
 
 const LOOK_MS = 500;
@@ -54,6 +55,8 @@ export class BrowserPeer implements MediaPeer {
     #silent = false;
     #connected = false;
     #framed = false;
+    /** What the worker was given of each line, when it said so last. */
+    #given: ReadonlyMap<TransformId, number> = new Map();
     readonly #moved = (): void => this.#tell({ kind: 'moved' });
 
     constructor(
@@ -204,11 +207,12 @@ export class BrowserPeer implements MediaPeer {
 
     async #look(): Promise<void> {
         try {
+            const before = this.#given;
             const counters = countersOf(await this.#pc.getStats());
             if (this.#isClosed()) return;
             this.#watchPath(counters);
             this.#report(counters);
-            this.#watchSealing(counters);
+            this.#watchSealing(counters, before);
             this.#last = counters;
         } finally {
             this.#lookSoon();
@@ -244,14 +248,16 @@ export class BrowserPeer implements MediaPeer {
         this.#tell({ kind: 'stats', stats: { lossDown, lossUp, rttMs, availableUpBps, framesDecoded } });
     }
 
-    /** What was encoded until now must have come by the worker a little later. */
-    #watchSealing(counters: Counters): void {
+    /** What was encoded until now must have come by the worker a little later. `before`: the worker's count before that. */
+    #watchSealing(counters: Counters, before: ReadonlyMap<TransformId, number>): void {
         setTimeout(() => {
             void this.sealer.count().then((given) => {
                 if (this.#closed) return;
+                this.#given = given;
                 for (const [media, { line, guard }] of this.#sending) {
                     const encoded = media === 'audio' ? counters.encodedAudio : counters.encodedVideo;
-                    if (!guard.holds(encoded, given.get(line.id) ?? 0)) this.#broken();
+                    const came = { before: before.get(line.id) ?? 0, given: given.get(line.id) ?? 0 };
+                    if (!guard.holds(encoded, came)) this.#broken();
                 }
             });
         }, FOLLOW_MS);
