@@ -11,8 +11,10 @@ import argparse
 import asyncio
 import importlib
 import json
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -62,10 +64,21 @@ def carry_out(findings: Findings) -> list[str]:
                 findings.judge("the run comes to its end", False, str(error))
         except* Impossible as group:
             lacking += [str(error) for error in _leaves(group)]
+        except* asyncio.CancelledError:
+            findings.judge("the run comes to its end", False, "it was told to end")
+        except* Exception as group:  # noqa: BLE001
+            # A fault of the instrument. What it had found by then is told all the same.
+            traceback.print_exception(group)
+            for error in _leaves(group):
+                findings.judge("the run comes to its end", False, f"{type(error).__name__}: {error}")
     return lacking
 
 
 async def _run(findings: Findings) -> None:
+    """Told to end, it ends what it started first: a server without its run would stay for good."""
+    running = asyncio.current_task()
+    assert running is not None, "this is a task"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     await fault(findings.name)(findings)
 
 

@@ -85,6 +85,30 @@ def pin(cores: frozenset[int]) -> None:
         os.sched_setaffinity(0, cores)
 
 
+class Busy:
+    """How busy all cores of the machine are from now on, whoever uses them: what a figure taken meanwhile is worth."""
+
+    def __init__(self) -> None:
+        self._before = _cpu_times()
+
+    def share(self) -> float:
+        """Of all time of all cores; 0.0 where the system does not tell."""
+        idle, total = (now - before for now, before in zip(_cpu_times(), self._before, strict=True))
+        return 1 - idle / total if total > 0 else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.share():.0%} of {os.cpu_count() or 1} cores used"
+
+
+def _cpu_times() -> tuple[int, int]:
+    """(idle, all) since the system's start."""
+    try:
+        times = [int(word) for word in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
+    except OSError:
+        return 0, 0
+    return times[3] + times[4], sum(times)
+
+
 @contextmanager
 def on_cores(cores: frozenset[int]) -> Generator[None]:
     """Start processes inside the block: they stay on these cores. The caller's own place is restored."""

@@ -53,11 +53,15 @@ _WATCHING: Final = """\
     }
     window.leesideMedia = async () => {
         const live = paths.filter(({ connectionState }) => connectionState !== 'closed');
-        const found = { decoded: {}, columns: {}, heard: {}, sent: 0, encoded: 0, live: live.length, made: paths.length,
-            freezes: 0, frozenS: 0, samples: 0, concealed: 0 };
+        const found = { decoded: {}, columns: {}, heard: {}, loud: {}, ways: {}, sent: 0, encoded: 0, live: live.length,
+            made: paths.length, freezes: 0, frozenS: 0, samples: 0, concealed: 0 };
         for (const path of live) {
+            let pair = '';
+            let pictures = 0;
             for (const one of (await path.getStats()).values()) {
+                if (one.type === 'transport') pair = one.selectedCandidatePairId ?? '';
                 if (one.type === 'inbound-rtp' && one.kind === 'video') {
+                    pictures += one.framesDecoded ?? 0;
                     found.decoded[one.mid] = (found.decoded[one.mid] ?? 0) + (one.framesDecoded ?? 0);
                     found.columns[one.mid] = one.frameWidth ?? 0;
                     found.freezes += one.freezeCount ?? 0;
@@ -65,6 +69,7 @@ _WATCHING: Final = """\
                 }
                 if (one.type === 'inbound-rtp' && one.kind === 'audio') {
                     found.heard[one.mid] = (one.totalSamplesReceived ?? 0) - (one.concealedSamples ?? 0);
+                    found.loud[one.mid] = (found.loud[one.mid] ?? 0) + (one.totalAudioEnergy ?? 0);
                     found.samples += one.totalSamplesReceived ?? 0;
                     found.concealed += (one.concealedSamples ?? 0) - (one.silentConcealedSamples ?? 0);
                 }
@@ -73,6 +78,7 @@ _WATCHING: Final = """\
                     found.encoded += one.framesEncoded ?? 0;
                 }
             }
+            found.ways[`${paths.indexOf(path)}/${pair}`] = pictures;
         }
         return found;
     };
@@ -139,8 +145,9 @@ class Media:
     page: Scripted
 
     async def now(self) -> dict[str, Any]:
-        """`decoded` frames, the newest one's `columns` and `heard` samples by m-line; of all of them `freezes`, `frozenS`, `samples`
-        and those `concealed`, without what is made up in silence; `sent` packets, `encoded` frames, `live` and `made` connections."""
+        """`decoded` frames, the newest one's `columns`, `heard` samples and how `loud` they were (energy) by m-line; of all of them
+        `freezes`, `frozenS`, `samples` and those `concealed`, without what is made up in silence; `sent` packets, `encoded`
+        frames, `live` and `made` connections; frames decoded by `ways`: a connection and the pair of ports that it uses now."""
         found: dict[str, Any] = await self.page.evaluate("() => window.leesideMedia()")
         return found
 
