@@ -266,6 +266,28 @@ describe('a path', () => {
         expect(kinds()).toEqual(['connected', 'silent', 'heard', 'silent']);
     });
 
+    test('is looked at closely once nothing came: it is silent a moment after it may be called so', async () => {
+        const { comes, pc } = await live();
+        const silences = (): number => kinds().filter((kind) => kind === 'silent').length;
+        const flow = async (n: number): Promise<void> => {
+            for (; n > 0; n -= 1) {
+                comes(200 + performance.now(), n);
+                await after(100);
+            }
+        };
+        // Beyond what is looked at closely anyway; then it ends anywhere between two looks.
+        for (let turn = 1; turn <= 5; turn += 1) {
+            await flow(40 + turn);
+            let tookMs = 0;
+            for (; silences() < turn && tookMs < 5_000; tookMs += 50) await after(50);
+            expect(tookMs).toBeLessThanOrEqual(1_700);
+        }
+        // And then as seldom as before.
+        const looks = vi.spyOn(pc, 'getStats');
+        await after(2_000);
+        expect(looks.mock.calls.length).toBeLessThanOrEqual(5);
+    });
+
     test('on which nobody else is has more time: only its own checks come', async () => {
         const { peer } = await live();
         peer.setPlaces([]);

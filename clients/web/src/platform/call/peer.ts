@@ -17,7 +17,7 @@ import type { TransformId } from './sealing-words';
 import { type Counters, countersOf, lossBetween } from './stats';
 
 const LOOK_MS = 500;
-/** Looks while something is about to happen: a first frame, a track that was just let in. */
+/** Looks while something is about to happen: a first frame, a track that was just let in, a path that may have died. */
 const CLOSE_LOOK_MS = 100;
 const CLOSE_MS = 3_000;
 /** Nothing came for so long, while somebody is there: the path is dead. */
@@ -52,6 +52,8 @@ export class BrowserPeer implements MediaPeer {
     #statsMs = 0;
     #statsFrom: Counters | null = null;
     #cameMs = performance.now();
+    /** Nothing came between the last two looks, while somebody is there. */
+    #still = false;
     #silent = false;
     #connected = false;
     #framed = false;
@@ -201,7 +203,7 @@ export class BrowserPeer implements MediaPeer {
     #lookSoon(): void {
         if (this.#closed) return;
         clearTimeout(this.#timer);
-        const closely = !this.#framed || performance.now() < this.#closelyUntilMs;
+        const closely = !this.#framed || this.#still || performance.now() < this.#closelyUntilMs;
         this.#timer = self.setTimeout(() => void this.#look(), closely ? CLOSE_LOOK_MS : LOOK_MS);
     }
 
@@ -228,11 +230,13 @@ export class BrowserPeer implements MediaPeer {
         if (counters.received !== this.#last?.received) {
             this.#cameMs = nowMs;
             if (this.#silent) this.#tell({ kind: 'heard' });
-            this.#silent = false;
+            this.#still = this.#silent = false;
             return;
         }
         const patienceMs = this.#places.length > 0 ? SILENT_MS : ALONE_SILENT_MS;
+        this.#still = this.#places.length > 0 && !this.#silent;
         if (this.#silent || !this.#connected || nowMs - this.#cameMs < patienceMs) return;
+        this.#still = false;
         this.#silent = true;
         this.#tell({ kind: 'silent' });
     }
