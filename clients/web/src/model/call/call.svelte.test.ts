@@ -490,6 +490,7 @@ describe('a weak link', () => {
         later(4_000);
         expect([call.mode, call.modeWhy, peer().sizes]).toEqual(['smaller', 'weak', 'q']);
         hears({ kind: 'quality', generation: of, up: 1, down: 1, audioOnly: true });
+        later(1_000);
         expect([call.mode, goes()]).toEqual(['audio', 'audio']);
     });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DOWN_MS, type LinkSigns, ModeLadder, NEWS_MS, TEXT_MS, UP_MS } from './ladder';
+import { DOWN_MS, FULL_MS, type LinkSigns, ModeLadder, NEWS_MS, TEXT_MS, UP_MS } from './ladder';
 
 const GOOD: LinkSigns = { grade: 3, audioOnly: false, lost: false, chosen: false };
 const POOR: LinkSigns = { ...GOOD, grade: 1 };
@@ -30,7 +30,7 @@ describe('the ladder of a call', () => {
 
     it('tells that it is better for some seconds, and then nothing', () => {
         const ladder = new ModeLadder();
-        watch(ladder, { ...GOOD, audioOnly: true }, 0, 0);
+        watch(ladder, { ...GOOD, audioOnly: true }, -FULL_MS, FULL_MS);
         watch(ladder, GOOD, 1_000, 2 * UP_MS - 1);
         const betterMs = 1_000 + 2 * UP_MS;
         expect(ladder.look(GOOD, betterMs)).toEqual({ mode: 'video', why: 'better' });
@@ -46,10 +46,17 @@ describe('the ladder of a call', () => {
         }
     });
 
-    it('takes the word of the bridge that no picture fits at once', () => {
+    it('takes the word of the bridge that no picture fits, unless it was for a moment', () => {
         const ladder = new ModeLadder();
-        expect(ladder.look({ ...GOOD, audioOnly: true }, 0)).toEqual({ mode: 'audio', why: 'weak' });
-        expect(ladder.look(GOOD, 1_000).mode).toBe('audio');
+        const full = { ...GOOD, audioOnly: true };
+        for (const nowMs of [0, 2_000]) {
+            expect(ladder.look(full, nowMs).mode).toBe('video');
+            expect(ladder.look(full, nowMs + FULL_MS - 1).mode).toBe('video');
+            expect(ladder.look(GOOD, nowMs + FULL_MS).mode).toBe('video');
+        }
+        expect(ladder.look(full, 4_000).mode).toBe('video');
+        expect(ladder.look(full, 4_000 + FULL_MS)).toEqual({ mode: 'audio', why: 'weak' });
+        expect(ladder.look(GOOD, 6_000).mode).toBe('audio');
     });
 
     it('is text where nothing comes for long, and begins with the sound when it is back', () => {
@@ -69,9 +76,8 @@ describe('the ladder of a call', () => {
         const ladder = new ModeLadder();
         expect(ladder.look({ ...GOOD, chosen: true }, 0)).toEqual({ mode: 'audio', why: 'chosen' });
         expect(ladder.look(GOOD, 100)).toEqual({ mode: 'video', why: '' });
-        expect(ladder.look({ ...GOOD, chosen: true, audioOnly: true }, 200)).toEqual({
-            mode: 'audio',
-            why: 'weak',
-        });
+        const full = { ...GOOD, chosen: true, audioOnly: true };
+        ladder.look(full, 200);
+        expect(ladder.look(full, 200 + FULL_MS)).toEqual({ mode: 'audio', why: 'weak' });
     });
 });

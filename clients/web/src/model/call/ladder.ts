@@ -2,12 +2,14 @@
  * How much of a call its link carries: video -> smaller -> audio -> text, and back, never to and fro.
  *
  * Down within seconds, since a frozen picture helps nobody; up only after the link was good for longer, so that nobody sees a
- * picture come and go. The bridge's own word that no picture fits (`audioOnly`) counts at once: it has measured for as long.
+ * picture come and go. The bridge's own word that no picture fits (`audioOnly`) counts sooner: it has measured for as long.
  */
 import type { CallMode, Grade, ModeWhy } from './call';
 
 /** A poor link for so long: a smaller picture; still poor after as long again: none. */
 export const DOWN_MS = 4_000;
+/** No picture fits for so long: none. A new path finds room for one within this, and ten seconds without one would be the price. */
+export const FULL_MS = 1_000;
 /** A good link for so long: one step up. */
 export const UP_MS = 10_000;
 /** Lost for so long: text and telephone. */
@@ -37,6 +39,7 @@ export class ModeLadder {
     #why: ModeWhy = '';
     #sinceMs = 0;
     #lostMs: number | null = null;
+    #fullMs: number | null = null;
     #poorMs: number | null = null;
     #goodMs: number | null = null;
     #chosen = false;
@@ -52,7 +55,7 @@ export class ModeLadder {
         if (this.#why === 'better' && nowMs - this.#sinceMs >= NEWS_MS) this.#why = '';
         this.#lostMs = signs.lost ? (this.#lostMs ?? nowMs) : null;
         if (this.#lostMs !== null) {
-            this.#poorMs = this.#goodMs = null;
+            this.#fullMs = this.#poorMs = this.#goodMs = null;
             if (nowMs - this.#lostMs >= TEXT_MS) this.#go('text', 'lost', nowMs);
             return this.state;
         }
@@ -62,10 +65,11 @@ export class ModeLadder {
             this.#goodMs = nowMs;
             return this.state;
         }
+        this.#fullMs = signs.audioOnly ? (this.#fullMs ?? nowMs) : null;
         const poor = signs.audioOnly || signs.grade <= 1;
         this.#poorMs = poor ? (this.#poorMs ?? nowMs) : null;
         this.#goodMs = poor ? null : (this.#goodMs ?? nowMs);
-        if (signs.audioOnly) {
+        if (this.#fullMs !== null && nowMs - this.#fullMs >= FULL_MS) {
             if (this.#mode !== 'audio') this.#go('audio', 'weak', nowMs);
         } else if (this.#poorMs !== null && nowMs - this.#poorMs >= DOWN_MS) {
             this.#poorMs = nowMs;
