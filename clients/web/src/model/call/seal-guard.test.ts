@@ -39,6 +39,14 @@ describe('the guard of what is sent', () => {
         expect(holds(120, 60)).toBe(false);
     });
 
+    it('does not hold when more than half of the frames go past the worker', () => {
+        const holds = watched();
+        expect(holds(30, 30)).toBe(true);
+        expect(holds(60, 44)).toBe(true);
+        expect(holds(90, 58)).toBe(true);
+        expect(holds(120, 72)).toBe(false);
+    });
+
     it('does not hold when frames go past the worker behind an answer that came late', () => {
         const holds = watched();
         expect(holds(100, 180)).toBe(true);

@@ -10,8 +10,6 @@
 export const FOLLOW_MS = 300;
 /** Fewer new frames than these say nothing: some may be under way. */
 const ENOUGH = 10;
-/** The share of them that must have come by: the last ones may be under way. */
-const MOST = 3 / 4;
 
 /** Frames that the worker had been given of a sender. */
 export interface Came {
@@ -34,9 +32,9 @@ export class SealGuard {
         if (encoded > 0 && given === 0) return false;
         const fresh = encoded - this.#encoded;
         if (fresh < ENOUGH) return true;
-        // From before the last count to after this one: more than what is fresh came by in that time, also where an answer that came
-        // late held frames beyond its count.
-        const followed = given - this.#before >= fresh * MOST;
+        // From before the last count to after this one: all that is fresh came by in that time, also where an answer that came late held
+        // frames beyond its count. That is about twice as long, so that half going past the worker is found, as it was before.
+        const followed = given - this.#before >= fresh;
         this.#encoded = encoded;
         this.#before = before;
         const holds = followed || !this.#lagged;
