@@ -26,7 +26,7 @@ from leeside_protocol.sealing.opening.boxes import box_info
 from leeside_protocol.sealing.opening.committer import Change, MadeCommit
 from leeside_protocol.sealing.opening.frames import FrameSender
 from leeside_protocol.sealing.opening.grants import grant_info, make_grant
-from leeside_protocol.sealing.opening.media import MediaKey, base_key, media_sender
+from leeside_protocol.sealing.opening.media import DUPLICATE_MS, MediaKey, base_key, media_sender
 from leeside_protocol.sealing.public.archive import Archive, encode_archive_label
 from leeside_protocol.sealing.public.boxes import Box, BoxList, box_list_input
 from leeside_protocol.sealing.public.commit import CommitReason
@@ -405,7 +405,7 @@ class _Members:
         }
 
     def _sealed_frames(self) -> list[Json]:
-        """One receiver is given them in this order."""
+        """One receiver is given them in this order, `after_ms` after the vectors' time."""
         secret, call, commit = self.dispatcher.secrets(1)[MEDIA], seed("call")[:16], self.second.commit
         audio, video = MediaKind.AUDIO, MediaKind.VIDEO
         opus, key_frame, delta = (
@@ -431,7 +431,7 @@ class _Members:
             ("another frame", video, sealed[2], delta),
             ("nothing", audio, sender.seal_frame(audio, b""), b""),
             ("two bytes of picture", video, sender.seal_frame(video, b"\x01\x02"), b"\x01\x02"),
-            ("again", audio, sealed[0], SealingCode.E_REPLAY),
+            ("again", audio, sealed[0], SealingCode.E_DUPLICATE),
             ("sound as picture", video, sender.seal_frame(audio, opus), SealingCode.E_AEAD),
             ("another clear byte", audio, b"\x79" + sender.seal_frame(audio, opus)[1:], SealingCode.E_AEAD),
             (
@@ -462,7 +462,14 @@ class _Members:
             ("a counter before the window", audio, sender.seal_frame(audio, opus), SealingCode.E_REPLAY)
         )
         sender.counter = 7
-        cases.append(("the oldest counter of the window", audio, sender.seal_frame(audio, opus), opus))
+        oldest = sender.seal_frame(audio, opus)
+        cases += [
+            ("the oldest counter of the window", audio, oldest, opus),
+            ("a counter of the window again", audio, oldest, SealingCode.E_DUPLICATE),
+        ]
+        later: list[tuple[str, MediaKind, bytes, bytes | SealingCode]] = [
+            ("a counter of the window long after", audio, oldest, SealingCode.E_REPLAY)
+        ]
         return [
             {
                 "name": name,
@@ -471,8 +478,10 @@ class _Members:
                 "frame": frame.hex(),
                 "plain": None if isinstance(result, SealingCode) else result.hex(),
                 "code": result.value if isinstance(result, SealingCode) else None,
+                "after_ms": after_ms,
             }
-            for name, media, frame, result in cases
+            for given, after_ms in ((cases, 0), (later, 3 * DUPLICATE_MS))
+            for name, media, frame, result in given
         ]
 
 

@@ -16,6 +16,7 @@ from leeside_protocol.ids import DeviceId
 from leeside_protocol.sealing.errors import SealingCode
 from leeside_protocol.sealing.opening.channel import SealedChannel
 from leeside_protocol.sealing.opening.committer import Change
+from leeside_protocol.sealing.opening.media import DUPLICATE_MS
 from leeside_protocol.sealing.public.commit import CommitReason
 from leeside_protocol.video.formats import MediaKind
 from tests.protocol.sealing.refusal import refused
@@ -112,14 +113,14 @@ def test_pictures_are_shown_and_what_was_swapped_replayed_or_altered_is_not(stag
     sealed = frames_of(staged.keys["unit"], 6)
     for frame in sealed[:3]:
         assert take(showing, device, VIDEO, frame, 0.0)
-    assert take(showing, device, VIDEO, sealed[1], 0.0), "a replay is missing to nobody"
+    assert take(showing, device, VIDEO, sealed[1], 0.0), "what came twice is missing to nobody"
     assert not take(showing, device, VIDEO, sealed[3][:-9] + bytes(9), 0.0)
     assert not take(showing, device, VIDEO, sealed[4], 0.0), "what it builds on is missing"
     assert not take(showing, staged.id("lead"), VIDEO, sealed[5], 0.0)
     seen = showing.seen[device]
     assert (seen.pictures_opened, seen.pictures_decoded, seen.waiting_for_key) == (4, 3, 1)
     assert seen.size == (320, 240)
-    assert dict(seen.dropped) == {SealingCode.E_REPLAY: 1, SealingCode.E_FORMAT: 1}
+    assert dict(seen.dropped) == {SealingCode.E_DUPLICATE: 1, SealingCode.E_FORMAT: 1}
     assert dict(showing.seen[staged.id("lead")].dropped) == {SealingCode.E_AUTHZ: 1}
 
 
@@ -155,6 +156,25 @@ def test_three_of_a_kind_within_ten_seconds_are_for_a_person_to_hear(staged: Sta
     for at_s, alarmed in ((0.0, False), (9.0, False), (10.5, False), (18.0, True)):
         take(showing, device, VIDEO, b"plain", at_s)
         assert (showing.seen[device].alarm is SealingCode.E_FORMAT) == alarmed
+
+
+@pytest.mark.parametrize(
+    ("later_ms", "code", "alarmed"),
+    [(0, SealingCode.E_DUPLICATE, False), (3 * DUPLICATE_MS, SealingCode.E_REPLAY, True)],
+)
+def test_what_came_before_is_for_a_person_to_hear_only_when_it_is_old(
+    staged: Staged, later_ms: int, code: SealingCode, alarmed: bool
+) -> None:
+    now_ms = NOW_MS
+    showing = Showing(staged.keys["dispatcher"], None, lambda: now_ms)
+    device = staged.id("unit")
+    sealed = frames_of(staged.keys["unit"], 1)[0]
+    assert take(showing, device, VIDEO, sealed, 0.0)
+    now_ms += later_ms
+    for _ in range(3):
+        assert take(showing, device, VIDEO, sealed, 0.0)
+    assert dict(showing.seen[device].dropped) == {code: 3}
+    assert (showing.seen[device].alarm is code) == alarmed
 
 
 def test_sound_is_heard_also_from_within_redundancy(staged: Staged) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from leeside_protocol.ids import DeviceId
 from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.sealing.opening.media import (
+    DUPLICATE_MS,
     PREVIOUS_EPOCH_MS,
     REPLAY_WINDOW,
     MediaKey,
@@ -97,8 +98,34 @@ def test_a_refusal_changes_nothing_and_a_frame_opens_once(staged: Staged) -> Non
     with refused(SealingCode.E_AUTHZ):
         receiver.open_frame(AUDIO, frame, other, NOW_MS)
     assert receiver.open_frame(AUDIO, frame, mine, NOW_MS) == b"\x78sound"
-    with refused(SealingCode.E_REPLAY):
+    with refused(SealingCode.E_DUPLICATE):
         receiver.open_frame(AUDIO, frame, mine, NOW_MS)
+    with refused(SealingCode.E_REPLAY):
+        receiver.open_frame(AUDIO, frame, mine, NOW_MS + 3 * DUPLICATE_MS)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5_000), min_size=1, max_size=40), st.integers(0, 20_000))
+def test_what_comes_again_is_a_duplicate_for_two_seconds_and_told_after_six(
+    staged: Staged, steps_ms: list[int], late_ms: int
+) -> None:
+    sender, receiver, device = staged.sender(), staged.receiver(), staged.devices[0]
+    now_ms = NOW_MS
+    sealed: list[tuple[int, bytes]] = []
+    for step_ms in steps_ms:
+        now_ms += step_ms
+        sealed.append((now_ms, sender.seal_frame(AUDIO, b"frame")))
+        receiver.open_frame(AUDIO, sealed[-1][1], device, now_ms)
+    now_ms += late_ms
+    for came_ms, frame in sealed:
+        with pytest.raises(SealingError) as caught:
+            receiver.open_frame(AUDIO, frame, device, now_ms)
+        if now_ms - came_ms < DUPLICATE_MS:
+            assert caught.value.code is SealingCode.E_DUPLICATE
+        elif now_ms - came_ms >= 3 * DUPLICATE_MS:
+            assert caught.value.code is SealingCode.E_REPLAY
+        else:
+            assert caught.value.code in {SealingCode.E_DUPLICATE, SealingCode.E_REPLAY}
 
 
 def test_a_place_that_the_roster_does_not_have_is_refused(staged: Staged) -> None:
@@ -133,7 +160,8 @@ def test_a_counter_is_taken_once_and_never_too_late(staged: Staged, counters: li
             assert receiver.open_frame(AUDIO, frame, device, NOW_MS) == b"frame"
             taken.add(counter)
             continue
-        with refused(SealingCode.E_REPLAY):
+        too_old = counter <= max(taken) - REPLAY_WINDOW
+        with refused(SealingCode.E_REPLAY if too_old else SealingCode.E_DUPLICATE):
             receiver.open_frame(AUDIO, frame, device, NOW_MS)
 
 

@@ -210,7 +210,8 @@ def test_sealed_frames() -> None:
         plain, error = None, None
         try:
             sender, media = DeviceId(un(frame["sender"])), MediaKind(frame["media"])
-            plain = receiver.open_frame(media, un(frame["frame"]), sender, VECTORS["now_ms"]).hex()
+            now_ms = VECTORS["now_ms"] + frame["after_ms"]
+            plain = receiver.open_frame(media, un(frame["frame"]), sender, now_ms).hex()
         except SealingError as caught:
             error = caught
         assert (frame["name"], plain, outcome(error)) == (frame["name"], frame["plain"], frame["code"])

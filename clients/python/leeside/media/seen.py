@@ -10,8 +10,8 @@ from leeside_protocol.sealing.errors import SealingCode
 
 ALARM_COUNT: Final = 3
 ALARM_S: Final = 10.0
-_HARMLESS: Final = SealingCode.E_UNKNOWN_EPOCH
-"""A commit is on its way."""
+_HARMLESS: Final = frozenset((SealingCode.E_UNKNOWN_EPOCH, SealingCode.E_DUPLICATE))
+"""A commit is on its way; a packet was repaired or doubled on its way."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Seen:
     def drop(self, code: SealingCode, now_s: float) -> None:
         """A frame did not open."""
         self.dropped[code] += 1
-        if code is _HARMLESS:
+        if code in _HARMLESS:
             return
         recent = self._recent.setdefault(code, deque(maxlen=ALARM_COUNT))
         recent.append(now_s)

@@ -23,6 +23,8 @@ from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.video.formats import MediaKind
 from leeside_protocol.video.frames import is_key_frame
 
+_SURPLUS: Final = frozenset((SealingCode.E_REPLAY, SealingCode.E_DUPLICATE))
+"""A frame that came before is missing to nobody."""
 WAITING: Final = 256
 """Opened frames that wait for the decoder; a machine that is slower than that leaves frames out."""
 
@@ -83,8 +85,7 @@ class Showing:
             plain = self._keys.open(frame.media, frame.data, device, self._now_ms())
         except SealingError as error:
             seen.drop(error.code, now_s)
-            # A picture that comes a second time is missing to nobody.
-            if frame.media is MediaKind.VIDEO and error.code is not SealingCode.E_REPLAY:
+            if frame.media is MediaKind.VIDEO and error.code not in _SURPLUS:
                 self._put(_Opened(device, frame.media))
             return
         if frame.media is MediaKind.AUDIO:

@@ -33,6 +33,9 @@ CIPHER_SUITE: Final = 0x0004
 PREVIOUS_EPOCH_MS: Final = 10_000
 MAX_MEDIA_KEYS: Final = 1024
 REPLAY_WINDOW: Final = 1024
+DUPLICATE_MS: Final = 2_000
+"""What came first so short a time ago comes again because packets were repaired or doubled on their way; three times as long
+ago it is told."""
 _U64: Final = 2**64
 _WINDOW_BITS: Final = 2**REPLAY_WINDOW - 1
 _TAG_BYTES: Final = 16
@@ -148,21 +151,38 @@ class _CallEpoch:
 class _Window:
     """Which of the last counters of one KID were there: bit n is the newest less n."""
 
-    __slots__ = ("_newest", "_seen")
+    __slots__ = ("_before", "_lately", "_newest", "_seen", "_turned_ms")
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: int) -> None:
         self._newest, self._seen = -1, 0
+        self._before = self._lately = -1
+        """The newest at the last two turns, which are `DUPLICATE_MS` apart at least."""
+        self._turned_ms = now_ms
 
-    def take(self, counter: int) -> None:
-        """`E_REPLAY` for one that was there, or is too old to say."""
+    def take(self, counter: int, now_ms: int) -> None:
+        """`E_REPLAY` for one that was there, or is too old to say; `E_DUPLICATE` where it was there a moment ago."""
+        self._turn(now_ms)
         ahead = counter - self._newest
         if ahead > 0:
             self._seen = (self._seen << min(ahead, REPLAY_WINDOW) | 1) & _WINDOW_BITS
             self._newest = counter
             return
-        if -ahead >= REPLAY_WINDOW or self._seen >> -ahead & 1:
-            raise SealingError(SealingCode.E_REPLAY, "a media frame that was there")
+        if -ahead >= REPLAY_WINDOW:
+            raise SealingError(SealingCode.E_REPLAY, "a media frame of long ago")
+        if self._seen >> -ahead & 1:
+            lately = counter > self._before
+            code = SealingCode.E_DUPLICATE if lately else SealingCode.E_REPLAY
+            raise SealingError(code, "a media frame that was there")
         self._seen |= 1 << -ahead
+
+    def _turn(self, now_ms: int) -> None:
+        passed_ms = now_ms - self._turned_ms
+        if passed_ms < DUPLICATE_MS:
+            return
+        # Where both turns are due nothing came meanwhile.
+        self._before = self._lately if passed_ms < 2 * DUPLICATE_MS else self._newest
+        self._lately = self._newest
+        self._turned_ms = now_ms
 
 
 _Opener = tuple[MediaKey, _Window]
@@ -191,7 +211,8 @@ class MediaReceiver:
         """The encoded frame that `sender`, whose m-line this came on, sealed; bytes as its codec made them.
 
         Raises `E_FORMAT`, `E_UNKNOWN_EPOCH` (fetch commits), `E_AEAD`, `E_AUTHZ` (the place in the roster
-        is another's: a swap), `E_REPLAY`.  The caller drops the frame and counts by code.
+        is another's: a swap), `E_REPLAY`, `E_DUPLICATE` (it came a moment ago: no alarm, and nothing is
+        missing).  The caller drops the frame and counts by code.
         """
         parts = frames.take_apart(media, frame)
         if parts is None:
@@ -203,12 +224,12 @@ class MediaReceiver:
         if index >= len(epoch.roster) or kid >> 56:
             raise SealingError(SealingCode.E_AUTHZ, "no such place in the roster")
         name = (epoch.epoch, kid)
-        opener = self._openers.get(name) or (MediaKey.derive(epoch.base, kid), _Window())
+        opener = self._openers.get(name) or (MediaKey.derive(epoch.base, kid), _Window(now_ms))
         plain = opener[0].decrypt(sframe, frames.metadata(media, clear))
         # Only now is it known who says all this: nothing before it may change what is held.
         if epoch.roster[index] != sender:
             raise SealingError(SealingCode.E_AUTHZ, "sealed by another than whose place this is")
-        opener[1].take(counter)
+        opener[1].take(counter, now_ms)
         # Only a key that opened something is kept: strangers cannot push out those in use.
         self._openers[name] = opener
         self._openers.move_to_end(name)

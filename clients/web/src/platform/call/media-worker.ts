@@ -7,13 +7,11 @@
 import { systemClock } from '~/platform/clock';
 import type { Bytes } from '~/protocol/bytes';
 import type { DeviceId } from '~/protocol/ids';
-import { MediaKind } from '~/protocol/video';
-import { isKeyFrame } from '~/protocol/video-frames';
+import type { MediaKind } from '~/protocol/video';
 import { CallKeys, FrameOpener, FrameSealer, type KeyedEpoch } from '~/sealing/opening/media-frames';
 import type { FromSealer, ToSealer, TransformId, TransformOptions } from './sealing-words';
 
 type EncodedFrame = RTCEncodedAudioFrame | RTCEncodedVideoFrame;
-const KEY_FRAME_EVERY_MS = 500;
 
 const keys = new CallKeys();
 /** Frames that each sender was given so far. */
@@ -83,10 +81,11 @@ function receive(transformer: RTCRtpScriptTransformer, id: TransformId, media: M
     const opener = new FrameOpener(keys, media, (alarm) => say({ kind: 'alarm', id, alarm }));
     opener.place(places.get(id) ?? null, nowMs());
     openers.set(id, opener);
-    const begin = media === MediaKind.video ? keyFrames(transformer) : () => undefined;
     const step = async (frame: Bytes): Promise<Bytes | null> => {
         const opened = await opener.open(frame, nowMs());
-        begin(opened);
+        // Refused where the line is gone meanwhile.
+        if (opened !== null && opener.wantsKey(nowMs()))
+            void transformer.sendKeyFrameRequest().catch(() => undefined);
         return opened;
     };
     runUntilEnd(
@@ -96,21 +95,6 @@ function receive(transformer: RTCRtpScriptTransformer, id: TransformId, media: M
             places.delete(id);
         },
     );
-}
-
-/** A picture that lost a frame shows nothing before its next key frame: it is asked for once frames open again. */
-function keyFrames(transformer: RTCRtpScriptTransformer): (opened: Bytes | null) => void {
-    let broken = false;
-    let askedMs = -KEY_FRAME_EVERY_MS;
-    return (opened) => {
-        if (opened === null) broken = true;
-        else if (isKeyFrame(opened)) broken = false;
-        else if (broken && nowMs() - askedMs >= KEY_FRAME_EVERY_MS) {
-            askedMs = nowMs();
-            // Refused where the line is gone meanwhile.
-            void transformer.sendKeyFrameRequest().catch(() => undefined);
-        }
-    };
 }
 
 self.addEventListener('rtctransform', (event) => {

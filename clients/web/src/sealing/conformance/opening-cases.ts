@@ -149,7 +149,8 @@ export async function sealedFrameOutcomes(vectors: Vectors): Promise<(string | n
     const outcomes: (string | null)[] = [];
     for (const given of media.sealed_frames) {
         const outcome = await codeOf(async () => {
-            const plain = await receiver.openFrame(given.media, un(given.frame), given.sender, nowMs);
+            const atMs = nowMs + given.after_ms;
+            const plain = await receiver.openFrame(given.media, un(given.frame), given.sender, atMs);
             must(hex(plain) === given.plain, given.name);
         });
         outcomes.push(outcome);

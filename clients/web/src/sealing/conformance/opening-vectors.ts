@@ -76,6 +76,8 @@ export interface SealedFrameVector {
     readonly media: MediaKind;
     readonly sender: DeviceId;
     readonly frame: string;
+    /** Behind the vectors' time. */
+    readonly after_ms: number;
     readonly plain: string | null;
     readonly code: string | null;
 }

@@ -3,7 +3,7 @@ import type { DeviceId } from '~/protocol/ids';
 import { MediaKind } from '~/protocol/video';
 import { FRAME_BYTES, isSealed } from '~/protocol/video-frames';
 import { type Bytes, type Hex, utf8 } from '../public/encoding';
-import { mediaEpoch } from './media';
+import { DUPLICATE_MS, mediaEpoch } from './media';
 import {
     ALARM_WINDOW_MS,
     CallKeys,
@@ -11,13 +11,16 @@ import {
     FrameSealer,
     type FrameTrouble,
     HANDOVER_MS,
+    KEY_FRAME_EVERY_MS,
     type KeyedEpoch,
     SWITCH_MS,
 } from './media-frames';
 
 const CALL = '0c'.repeat(16) as Hex;
 const [ANA, BEN] = ['0a'.repeat(16) as DeviceId, '0b'.repeat(16) as DeviceId];
-const { audio: AUDIO } = MediaKind;
+const { audio: AUDIO, video: VIDEO } = MediaKind;
+const KEY_PICTURE = Uint8Array.of(0x10, 2, 0, 0x9d, 1, 0x2a, 0x80, 2, 0x68, 1, 7, 7);
+const CHANGE = Uint8Array.of(0x11, 2, 0, 7, 7);
 const SOUND = utf8('sound of a second');
 
 let ana: CallKeys;
@@ -122,12 +125,50 @@ describe('what comes in', () => {
         expect(alarms).toEqual(['unopened']);
     });
 
-    it('that was there is told', async () => {
+    it('that was there long ago is told', async () => {
         await begin(1, 0);
         const frame = await sealed(0);
         expect(await opener.open(frame, 0)).toEqual(SOUND);
-        for (let n = 0; n < 3; n += 1) expect(await opener.open(frame, n)).toBeNull();
+        const laterMs = 3 * DUPLICATE_MS;
+        for (let n = 0; n < 3; n += 1) expect(await opener.open(frame, laterMs + n)).toBeNull();
         expect(alarms).toEqual(['replayed']);
+    });
+
+    it('that was repaired or doubled on its way is shown once, and nobody is alarmed', async () => {
+        await begin(1, 0);
+        for (let ms = 0; ms < 60_000; ms += 20) {
+            const frame = await sealed(ms);
+            expect(await opener.open(frame, ms)).toEqual(SOUND);
+            expect(await opener.open(frame, ms + 1_900)).toBeNull();
+        }
+        expect(alarms).toEqual([]);
+    });
+
+    it('wants a key frame where a picture misses one, and not for what came twice', async () => {
+        await begin(1, 0);
+        const pictures = new FrameSealer(ana, VIDEO);
+        opener = new FrameOpener(ben, VIDEO, (trouble) => alarms.push(trouble));
+        opener.place(ANA, -HANDOVER_MS);
+        const send = async (picture: Bytes): Promise<Bytes> => {
+            const frame = await pictures.seal(picture, 0);
+            if (frame === null) throw new Error('there is a key');
+            return frame;
+        };
+        const key = await send(KEY_PICTURE);
+        expect(await opener.open(key, 0)).toEqual(KEY_PICTURE);
+        expect(await opener.open(key, 0)).toBeNull();
+        expect(await opener.open(await send(CHANGE), 0)).toEqual(CHANGE);
+        expect(opener.wantsKey(0)).toBe(false);
+        expect(await opener.open(CHANGE, 100)).toBeNull();
+        expect(await opener.open(await send(CHANGE), 100)).toEqual(CHANGE);
+        expect([100, 101, 99 + KEY_FRAME_EVERY_MS].map((ms) => opener.wantsKey(ms))).toEqual([
+            true,
+            false,
+            false,
+        ]);
+        expect(opener.wantsKey(100 + KEY_FRAME_EVERY_MS)).toBe(true);
+        await opener.open(await send(KEY_PICTURE), 700);
+        expect(opener.wantsKey(10_000)).toBe(false);
     });
 
     it('of another than who has the place is told, but not what was under way when it changed hands', async () => {

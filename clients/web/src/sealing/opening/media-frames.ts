@@ -7,7 +7,8 @@
  * passed on as it is.
  */
 import type { DeviceId } from '~/protocol/ids';
-import type { MediaKind } from '~/protocol/video';
+import { MediaKind } from '~/protocol/video';
+import { isKeyFrame } from '~/protocol/video-frames';
 import { SealingError } from '../errors';
 import type { Bytes } from '../public/encoding';
 import { type MediaEpoch, type MediaKey, MediaReceiver, mediaSender } from './media';
@@ -19,6 +20,8 @@ export const ALARM_WINDOW_MS = 10_000;
 export const ALARM_FRAMES = 3;
 /** Frames of who had an m-line before may come for so long after it changed hands. */
 export const HANDOVER_MS = 2_000;
+/** A key frame is asked for this often, until it comes. */
+export const KEY_FRAME_EVERY_MS = 500;
 
 export type FrameTrouble = 'unopened' | 'swapped' | 'replayed';
 
@@ -82,6 +85,9 @@ export class FrameOpener {
     #device: DeviceId | null = null;
     #placedMs = -HANDOVER_MS;
     readonly #troubles = new Map<FrameTrouble, number[]>();
+    /** A picture that lost a frame shows nothing before its next key frame. */
+    #misses = false;
+    #askedMs = -KEY_FRAME_EVERY_MS;
 
     constructor(
         private readonly keys: CallKeys,
@@ -96,22 +102,37 @@ export class FrameOpener {
         this.#troubles.clear();
     }
 
-    /** The codec's frame; null: it does not hold, and is dropped. */
+    /** The codec's frame; null: it does not hold, or came before, and is dropped. */
     async open(frame: Bytes, nowMs: number): Promise<Bytes | null> {
         // Whose it should be is not said yet.
-        if (this.#device === null) return null;
+        if (this.#device === null) {
+            this.#misses = true;
+            return null;
+        }
         try {
-            return await this.keys.receiver.openFrame(this.media, frame, this.#device, nowMs);
+            const opened = await this.keys.receiver.openFrame(this.media, frame, this.#device, nowMs);
+            if (isKeyFrame(opened)) this.#misses = false;
+            return opened;
         } catch (error) {
             if (!(error instanceof SealingError)) throw error;
+            // What comes a second time is missing to nobody.
+            if (error.code !== 'E_REPLAY' && error.code !== 'E_DUPLICATE') this.#misses = true;
             this.#count(error.code, nowMs);
             return null;
         }
     }
 
+    /** Whether a key frame is to be asked for now: frames open (again), and build on one that did not. Ask after each. */
+    wantsKey(nowMs: number): boolean {
+        if (this.media !== MediaKind.video || !this.#misses) return false;
+        if (nowMs - this.#askedMs < KEY_FRAME_EVERY_MS) return false;
+        this.#askedMs = nowMs;
+        return true;
+    }
+
     #count(code: string, nowMs: number): void {
         const trouble = TROUBLES[code];
-        // Of an epoch whose commit is under way: no alarm.
+        // Of an epoch whose commit is under way, or doubled on its way: no alarm.
         if (trouble === undefined) return;
         if (trouble === 'swapped' && nowMs - this.#placedMs < HANDOVER_MS) return;
         const since = nowMs - ALARM_WINDOW_MS;

@@ -30,6 +30,8 @@ const CIPHER_SUITE = 0x0004;
 export const PREVIOUS_EPOCH_MS = 10_000;
 export const MAX_MEDIA_KEYS = 1024;
 export const REPLAY_WINDOW = 1024n;
+/** What came first so short a time ago was repaired or doubled on its way; three times as long ago it is told. */
+export const DUPLICATE_MS = 2_000;
 const WINDOW_BITS = 2n ** REPLAY_WINDOW - 1n;
 /** Of an SFrame header at its longest, a tag and the trailer. */
 const OVERHEAD_BYTES = 17 + 16 + TRAILER_BYTES;
@@ -182,9 +184,15 @@ export async function mediaSender(
 class ReplayWindow {
     #newest = -1n;
     #seen = 0n;
+    /** The newest at the last two turns, which are `DUPLICATE_MS` apart at least. */
+    #lately = -1n;
+    #before = -1n;
 
-    /** `E_REPLAY` for one that was there, or is too old to say. */
-    take(counter: bigint): void {
+    constructor(private turnedMs: number) {}
+
+    /** `E_REPLAY` for one that was there, or is too old to say; `E_DUPLICATE` where it was there a moment ago. */
+    take(counter: bigint, nowMs: number): void {
+        this.#turn(nowMs);
         const ahead = counter - this.#newest;
         if (ahead > 0n) {
             const shift = ahead < REPLAY_WINDOW ? ahead : REPLAY_WINDOW;
@@ -192,10 +200,20 @@ class ReplayWindow {
             this.#newest = counter;
             return;
         }
-        const bit = 1n << (ahead > -REPLAY_WINDOW ? -ahead : 0n);
-        if (ahead <= -REPLAY_WINDOW || (this.#seen & bit) !== 0n)
-            refuse('E_REPLAY', 'a media frame that was there');
+        if (ahead <= -REPLAY_WINDOW) refuse('E_REPLAY', 'a media frame of long ago');
+        const bit = 1n << -ahead;
+        if ((this.#seen & bit) !== 0n)
+            refuse(counter > this.#before ? 'E_DUPLICATE' : 'E_REPLAY', 'a media frame that was there');
         this.#seen |= bit;
+    }
+
+    #turn(nowMs: number): void {
+        const passedMs = nowMs - this.turnedMs;
+        if (passedMs < DUPLICATE_MS) return;
+        // Where both turns are due nothing came meanwhile.
+        this.#before = passedMs < 2 * DUPLICATE_MS ? this.#lately : this.#newest;
+        this.#lately = this.#newest;
+        this.turnedMs = nowMs;
     }
 }
 
@@ -226,7 +244,8 @@ export class MediaReceiver {
      * The encoded frame that `sender`, whose m-line this came on, sealed; bytes as its codec made them.
      *
      * Refused with `E_FORMAT`, `E_UNKNOWN_EPOCH` (fetch commits), `E_AEAD`, `E_AUTHZ` (the place in the roster is
-     * another's: a swap), `E_REPLAY`. The caller drops the frame and counts by code.
+     * another's: a swap), `E_REPLAY`, `E_DUPLICATE` (it came a moment ago: no alarm, and nothing is missing). The caller
+     * drops the frame and counts by code.
      */
     async openFrame(media: MediaKind, frame: Bytes, sender: DeviceId, nowMs: number): Promise<Bytes> {
         const { clear, sframe } = takeApart(media, frame) ?? refuse('E_FORMAT', 'not a sealed frame');
@@ -243,8 +262,8 @@ export class MediaReceiver {
             refuse('E_UNKNOWN_EPOCH', 'an epoch that ended meanwhile');
         }
         // Another frame of this key may have been first meanwhile: there is one window for both.
-        const opener = this.#openers.get(name) ?? { epoch, key, window: new ReplayWindow() };
-        opener.window.take(counter);
+        const opener = this.#openers.get(name) ?? { epoch, key, window: new ReplayWindow(nowMs) };
+        opener.window.take(counter, nowMs);
         this.#keep(name, opener);
         return concat([clear, plain]);
     }
