@@ -54,6 +54,8 @@ export class Attempt {
     waiting = false;
     /** Since when its path stands; null: it never did. */
     connectedMs: number | null = null;
+    /** Its path is gone for good. */
+    failed = false;
     #saidMs: number;
     #version = -1;
     /** The answer to `#version`, once there is one: said again when the offer is. */

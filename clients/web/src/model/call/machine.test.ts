@@ -132,6 +132,49 @@ describe('joining', () => {
         expect(done()).toEqual([]);
     });
 
+    it('begins anew where its path fails, with time for each to come about, and gives up all the same', () => {
+        machine.join(MINE, Part.responder, T0);
+        machine.hear(welcome(T0), T0);
+        machine.hear(offer(T0, 0), T0);
+        machine.failed(T0, T0 + 15_000);
+        expect(machine.phase).toBe('joining');
+        expect(done()).toEqual(['join 0', 'open 0', 'offer 0 v0', 'close 0', 'join 15000']);
+        machine.hear(welcome(T0 + 15_000), T0 + 15_050);
+        machine.hear(offer(T0 + 15_000, 0), T0 + 15_050);
+        for (let nowMs = T0 + 15_250; nowMs < T0 + JOIN_MS; nowMs += 250) machine.tick(nowMs);
+        expect(done()).toEqual(['open 15000', 'offer 15000 v0']);
+        machine.tick(T0 + JOIN_MS);
+        expect([machine.phase, machine.why]).toEqual(['failed', 'unavailable']);
+    });
+
+    it('does not hammer where each path fails at once, and comes in with the first that stands', () => {
+        machine.join(MINE, Part.responder, T0);
+        let joins = 0;
+        let newest = T0;
+        for (let nowMs = T0; nowMs < T0 + JOIN_MS - 250; nowMs += 250) {
+            machine.tick(nowMs);
+            for (const effect of machine.take()) {
+                if (effect.do !== 'signal' || effect.signal.kind !== 'join') continue;
+                joins += 1;
+                newest = effect.signal.generation;
+                machine.hear(welcome(newest), nowMs);
+                machine.hear(offer(newest, 0), nowMs);
+                machine.failed(newest, nowMs);
+            }
+        }
+        expect([joins, machine.phase]).toEqual([4, 'joining']);
+        machine.connected(newest, T0 + JOIN_MS - 100);
+        expect(machine.phase).toBe('live');
+    });
+
+    it('asks again at once where a seat in the waiting room is lost', () => {
+        machine.join(MINE, Part.supervisor, T0);
+        machine.hear(welcome(T0, { waiting: true }), T0);
+        machine.hear({ kind: 'gone', generation: T0, device: ME, why: GoneWhy.lost }, T0 + 60_000);
+        expect(machine.phase).toBe('waiting');
+        expect(done()).toEqual(['join 0', 'open 0', 'close 0', 'join 60000']);
+    });
+
     it('drops what speaks of another generation', () => {
         live();
         machine.hear(slot(T0 - 1, { ...lee, device: deviceId(3) }), T0);

@@ -41,7 +41,7 @@ export class CallMachine {
     #wants: readonly Wanted[] = [];
     #current: Attempt | null = null;
     #next: Attempt | null = null;
-    #nextTries = 0;
+    #tries = 0;
     #nextNotBeforeMs = 0;
     /** When all is said again, since the relay did not pass something on; null: it did. */
     #repeatMs: number | null = null;
@@ -93,7 +93,7 @@ export class CallMachine {
         if (this.goesOn) return;
         this.mine = mine;
         this.rights.begin(part);
-        this.#nextTries = 0;
+        this.#tries = 0;
         this.#restartMs = null;
         this.#repeatMs = null;
         this.#stand('joining', '', nowMs);
@@ -180,9 +180,12 @@ export class CallMachine {
     /** The transport is gone for good: another seat. */
     failed(generation: number, nowMs: number): void {
         if (this.#next?.generation === generation) this.#dropNext();
-        else if (this.#current?.generation === generation && this.phase !== 'waiting') {
-            this.#stand('reconnecting', '', nowMs);
-            this.#again(nowMs);
+        else if (this.#current?.generation === generation) {
+            const stood = this.#current.connectedMs !== null;
+            this.#current.failed = true;
+            // One that never stood is still joining, or waits: that gives up by itself.
+            if (stood) this.#stand('reconnecting', '', nowMs);
+            if (stood || !this.#hasTime(this.#current, nowMs)) this.#again(nowMs);
         }
     }
 
@@ -208,17 +211,22 @@ export class CallMachine {
             return;
         }
         if (this.#next !== null) {
-            const { connectedMs, beganMs } = this.#next;
-            const limitMs = Math.min(NEXT_MOST_MS, NEXT_MS * this.#nextTries);
+            const { connectedMs } = this.#next;
             if (connectedMs !== null && nowMs - connectedMs >= TAKE_OVER_MS) this.#takeOver(nowMs);
-            else if (connectedMs === null && nowMs - beganMs >= limitMs) {
+            else if (connectedMs === null && !this.#hasTime(this.#next, nowMs)) {
                 this.#dropNext();
                 this.#again(nowMs);
             }
-        } else if (this.phase === 'reconnecting') {
-            const restarting = this.#restartMs !== null && nowMs - this.#restartMs < RESTART_MS;
-            if (!restarting) this.#again(nowMs);
+        } else if (this.#current !== null && (this.phase === 'reconnecting' || this.#current.failed)) {
+            const isRestarting = this.#restartMs !== null && nowMs - this.#restartMs < RESTART_MS;
+            const stood = this.#current.connectedMs !== null;
+            if (stood ? !isRestarting : !this.#hasTime(this.#current, nowMs)) this.#again(nowMs);
         }
+    }
+
+    /** An attempt whose path does not stand yet has so long, and longer each time: asked anew too soon, none ever comes about. */
+    #hasTime({ beganMs }: Attempt, nowMs: number): boolean {
+        return nowMs - beganMs < Math.min(NEXT_MOST_MS, NEXT_MS * Math.max(1, this.#tries));
     }
 
     // ---- what the bridge and the relay say
@@ -387,13 +395,13 @@ export class CallMachine {
     /** Another seat, while the old one is still shown. */
     #again(nowMs: number): void {
         if (this.#next !== null || nowMs < this.#nextNotBeforeMs) return;
+        this.#tries += 1;
         if (this.#current?.connectedMs == null) {
             // There is nothing to show: it simply begins anew.
             this.#current?.close();
             this.#current = this.#begin(nowMs);
             return;
         }
-        this.#nextTries += 1;
         this.#next = this.#begin(nowMs);
     }
 
@@ -418,7 +426,7 @@ export class CallMachine {
 
     #alive(nowMs: number): void {
         this.#restartMs = null;
-        this.#nextTries = 0;
+        this.#tries = 0;
         if (this.phase === 'joining' || this.phase === 'waiting' || this.phase === 'reconnecting')
             this.#stand('live', '', nowMs);
     }
