@@ -66,6 +66,8 @@ class Ear:
     control: list[bytes] = field(default_factory=list[bytes])
     reports: list[TwccReport] = field(default_factory=list[TwccReport])
     sequence: int = 0
+    copies: int = 0
+    """Of `heard`: of which the receiver tells nothing."""
 
     def next_seq(self) -> int:
         self.sequence = self.sequence + 1 & 0xFFFF
@@ -75,6 +77,10 @@ class Ear:
         packet = read(bytes(self.out[:length]))
         assert packet.extensions[3] == struct.pack("!H", transport_seq)
         self.heard.append(packet)
+
+    def send_copy(self, length: int) -> None:
+        self.heard.append(read(bytes(self.out[:length])))
+        self.copies += 1
 
     def send_rtcp(self, packet: bytes) -> None:
         self.control.append(packet)

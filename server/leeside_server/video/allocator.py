@@ -194,10 +194,11 @@ class Allocator:
         *,
         proven: bool = True,
         sound_twice: bool = False,
+        repairs_late: bool = False,
     ) -> Allocation:
         """Share `budget_bps` among `audio_streams` of sound and these pictures. Not `proven`: the link was never seen to
         be full, and may well carry more. `sound_twice`: of what is left, sound is to have its part before pictures are sent
-        twice."""
+        twice. `repairs_late`: there is to be something left for that."""
         ordered = steps(self._priced(demands, now_s))
         sound_bps = AUDIO_BPS * audio_streams
         left_bps = budget_bps - sound_bps
@@ -222,7 +223,7 @@ class Allocator:
         return Allocation(
             lines,
             audio_only=bool(ordered) and not kept,
-            wanted_bps=sound_bps + AMPLE * _cost(ordered) if ordered else 0.0,
+            wanted_bps=_wanted(ordered, sound_bps, twice=repairs_late),
             sound_twice=sound_twice and left_bps - _cost(kept) >= MARGIN * sound_bps,
             twice=_twice(kept, left_bps - _cost(kept) - (sound_bps if sound_twice else 0.0)),
         )
@@ -310,6 +311,12 @@ def _twice(kept: Sequence[Step], spare_bps: float) -> tuple[str, ...]:
                 spare_bps -= bps
                 twice.append(smallest.mid)
     return tuple(twice)
+
+
+def _wanted(ordered: Sequence[Step], sound_bps: float, *, twice: bool) -> float:
+    if not ordered:
+        return 0.0
+    return (MARGIN + 1) * (sound_bps + _cost(ordered)) if twice else sound_bps + AMPLE * _cost(ordered)
 
 
 def _cost(steps_bought: Sequence[Step]) -> float:

@@ -173,14 +173,14 @@ class Bandwidth:
         """Whether the link loses what it cannot repair in time, though nothing queues: better send twice what there is room
         for."""
         least = LOSES_NO_MORE if self._repeats else LOSES
-        lately = self._losses.lately
-        self._repeats = lately >= LOSES_MUCH or (lately >= least and self.rtt_s >= LATE_REPAIRS_S)
+        late = self.rtt_s >= LATE_REPAIRS_S
+        self._repeats = self.loses_much or (late and self._losses.lately >= least)
         return self._repeats and self._delay.standing_s < self._calm_s
 
     @property
     def loses_much(self) -> bool:
         """Whether so much is lost that sound, with its own redundancy, is not whole."""
-        return self._losses.lately >= LOSES_MUCH
+        return max(self._losses.usual, self._losses.lately) >= LOSES_MUCH
 
     @property
     def queue_s(self) -> float:

@@ -58,8 +58,6 @@ class Layer:
         self.flowing: list[Slot] = []
         self.waiting: list[Slot] = []
         self.sender: rtcp.SenderInfo | None = None
-        self.loss = 0.0
-        """The share that did not come at once, by the newest report."""
         self.lost = self.recovered = self.asked = self.keys_asked = self.unsealed = 0
 
         self._video = track.kind is MediaKind.VIDEO
@@ -78,7 +76,7 @@ class Layer:
         self._fresh: deque[tuple[float, int]] = deque(maxlen=MISSING)
         self._again: deque[tuple[float, int]] = deque(maxlen=MISSING)
         """(when it is due, which packet), rising: who looks for what is due touches nothing else, however much is lost."""
-        self._received = self._octets = 0
+        self.came = self._octets = 0
         self._before = (0, 0)
         self._rated = (0, 0.0)
         self._jitter = 0.0
@@ -122,7 +120,7 @@ class Layer:
         self._octets += len(payload)
         self._heard_s = now_s
         if not repaired:
-            self._received += 1
+            self.came += 1
             if timestamp != self._timestamp:
                 self._measure(timestamp, now_s)
         packet = Packet(at, marker_type, timestamp, orientation, payload)
@@ -268,24 +266,28 @@ class Layer:
         """How unevenly its packets come."""
         return self._jitter / self.track.hz
 
+    @property
+    def expected(self) -> int:
+        """How many packets it should have had until now; `came`: how many there were at once, without repairs."""
+        return 0 if self._newest is None else self._newest - self._first + 1 - self._skipped
+
     def report(self, now_s: float) -> rtcp.ReportBlock | None:
         """How this stream arrives, since the report before (RFC 3550, A.3)."""
         if self._newest is None:
             return None
-        expected = self._newest - self._first + 1 - self._skipped
-        before_expected, before_received = self._before
-        self._before = (expected, self._received)
+        expected, came = self.expected, self.came
+        before_expected, before_came = self._before
+        self._before = (expected, came)
         interval = expected - before_expected
-        lost = interval - (self._received - before_received)
+        lost = interval - (came - before_came)
         fraction = min(255, (lost << 8) // interval) if interval > 0 and lost > 0 else 0
-        self.loss = fraction / 256
         last_report = delay = 0
         if self.sender is not None:
             last_report = rtcp.middle(self.sender.ntp)
             delay = round((now_s - self._sender_s) * 65_536)
         highest = self._newest - 0x1_0000
         return rtcp.ReportBlock(
-            self.ssrc, fraction, expected - self._received, highest, int(self._jitter), last_report, delay
+            self.ssrc, fraction, expected - came, highest, int(self._jitter), last_report, delay
         )
 
     def sender_report(self, info: rtcp.SenderInfo, now_s: float) -> None:

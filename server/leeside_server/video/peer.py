@@ -18,7 +18,7 @@ from leeside_server.video.forward import Allowance, Downlink, Uplink
 from leeside_server.video.life import Life, State
 from leeside_server.video.metrics import Counts
 from leeside_server.video.pacer import Pacer
-from leeside_server.video.quality import Grader, Link
+from leeside_server.video.quality import Grader, Link, Missing
 from leeside_server.video.receiver import Receiver
 from leeside_server.video.room import Member
 from leeside_server.video.sdp import SSRCS, Candidate, DownLine, Offer, write_offer
@@ -110,6 +110,7 @@ class Peer:
         self._dtls: Final = Dtls(certificate, buffers, self._send_plain, self._farewell)
         self._fingerprints: tuple[Fingerprint, ...] = ()
         self._up_grader = Grader()
+        self._up_missing = Missing()
         self._said: tuple[int, int, bool] | None = None
         self._second = 0
         self._taken = 0
@@ -281,6 +282,16 @@ class Peer:
             self._sent(transport_seq, closed, self._clock())
             path.send(self._outward[:closed])
 
+    def send_copy(self, length: int) -> None:
+        """Protect the packet in the outward buffer again, and send it outside the estimate."""
+        srtp, path = self._srtp, self._path
+        if srtp is None or path is None:
+            return
+        closed = srtp.close_rtp(length)
+        if closed >= 0:
+            self._counts.packets_out += 1
+            path.send(self._outward[:closed])
+
     def held(self) -> None:
         """A packet waits in the pacer."""
         self._owner.held(self)
@@ -306,11 +317,10 @@ class Peer:
     def grade(self, now_s: float) -> tuple[int, int, bool] | None:
         """How its link is, up and down, and whether no picture fits: when that changed."""
         silent_s = now_s - self.life.heard_s if self.life.state is State.STALE else 0.0
-        layers = [
-            layer for track in self.up.tracks.values() for layer in track.layers.values() if layer.alive
-        ]
-        loss = max((layer.loss for layer in layers), default=0.0)
-        jitter_s = max((layer.jitter_s for layer in layers), default=0.0)
+        layers = [layer for track in self.up.tracks.values() for layer in track.layers.values()]
+        expected = sum(layer.expected for layer in layers)
+        loss = self._up_missing.share(expected, sum(layer.came for layer in layers), now_s)
+        jitter_s = max((layer.jitter_s for layer in layers if layer.alive), default=0.0)
         up = self._up_grader.grade(Link(loss=loss, queue_s=jitter_s, silent_s=silent_s), now_s)
         said = up, self.receiver.grade(now_s), self.receiver.audio_only
         if said == self._said:

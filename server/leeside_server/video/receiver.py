@@ -103,6 +103,7 @@ class Receiver:
             now_s,
             proven=bandwidth.proven,
             sound_twice=bandwidth.loses_much,
+            repairs_late=bandwidth.repairs_late,
         )
         bandwidth.want(result.wanted_bps)
         self.audio_only = result.audio_only

@@ -72,6 +72,11 @@ class Outlet(Protocol):
         """Protect and send what stands in the shared out buffer; remember its size and time for the estimate."""
         ...
 
+    def send_copy(self, length: int) -> None:
+        """Protect and send what stands in the shared out buffer, and expect no word of it: SRTP lets a packet that the
+        receiver has already go no further, and so it is never reported."""
+        ...
+
     def send_rtcp(self, packet: bytes) -> None:
         """Protect and send a compound."""
         ...
@@ -372,8 +377,8 @@ class Slot:
         else:
             self._hold(pacer, size, Held(self, packet, number, timestamp, repairs=False), now_s)
 
-    def send(self, packet: Packet, number: int, timestamp: int) -> None:
-        """Write a packet with this (unwrapped) number and timestamp, and let it go."""
+    def send(self, packet: Packet, number: int, timestamp: int, *, copy: bool = False) -> None:
+        """Write a packet with this (unwrapped) number and timestamp, and let it go. `copy`: it was sent before, as it is."""
         if number > self._sent:  # noqa: PLR1730 - `max` would be a call for every packet
             self._sent = number
         out = self._out
@@ -404,6 +409,9 @@ class Slot:
                     _pack_number(out, HEAD_BYTES + picture_at, 0x8000 | picture + self._pictures & 0x7FFF)
                 if level_at:
                     out[HEAD_BYTES + level_at] = level + self._levels & 0xFF
+        if copy:
+            self._outlet.send_copy(end)
+            return
         self.packets += 1
         self.octets += end - _OVERHEAD_BYTES
         self._send_rtp(end, transport_seq)
@@ -426,7 +434,7 @@ class Slot:
         if self.kind is MediaKind.AUDIO:
             if pacer is not None:
                 pacer.passes(Urgency.AUDIO, size, now_s)
-            self.send(packet, at, timestamp)
+            self.send(packet, at, timestamp, copy=True)
         elif pacer is None or pacer.passes(Urgency.REPAIR, size, now_s):
             self.send_repair(packet, at, timestamp)
         elif period is not self._history[-1]:

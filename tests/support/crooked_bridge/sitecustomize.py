@@ -52,7 +52,7 @@ class Crook:
 if "CROOKED_BRIDGE" in os.environ:
     _crook: Final = Crook(Path(os.environ["CROOKED_BRIDGE"]))
 
-    def _send(self: Slot, packet: Packet, number: int, timestamp: int) -> None:
-        _crook.send(self, _crook.instead(self, packet), number, timestamp)
+    def _send(self: Slot, packet: Packet, number: int, timestamp: int, *, copy: bool = False) -> None:
+        _crook.send(self, _crook.instead(self, packet), number, timestamp, copy=copy)
 
     Slot.send = _send  # type: ignore[method-assign]

@@ -1,8 +1,10 @@
 """The four words for a link."""
 
+import random
+
 import pytest
 
-from leeside_server.video.quality import FAIR, GOOD, LOST, POOR, Grader, Link, grade
+from leeside_server.video.quality import FAIR, GOOD, LOST, POOR, Grader, Link, Missing, grade
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,32 @@ def test_it_falls_only_as_far_as_was_so_for_a_second() -> None:
 def test_a_lost_link_is_told_at_once() -> None:
     grader = Grader()
     assert grader.grade(Link(silent_s=3.0), 0.0) == LOST
+
+
+def test_what_does_not_come_is_counted_over_all_streams_and_two_seconds() -> None:
+    missing = Missing()
+    shares = [missing.share(30 * look, 30 * look - look, look / 2) for look in range(10)]
+    assert shares[0] == 0
+    assert shares[1:] == pytest.approx([1 / 30] * 9)
+    # One of few says nothing, and what begins anew has lost nothing yet.
+    assert missing.share(280, 270, 5.0) == pytest.approx(0.1, abs=0.08)
+    assert missing.share(20, 10, 5.5) == 0
+    assert missing.share(40, 20, 6.0) == 0
+    assert missing.share(60, 30, 6.5) == pytest.approx(0.5)
+    assert missing.share(160, 130, 9.0) == 0
+    assert missing.share(260, 230, 9.5) == 0
+
+
+@pytest.mark.parametrize(("loss", "longest_looks"), [(0.05, 0), (0.1, 16)])
+def test_loss_that_repairs_hide_is_no_poor_link(loss: float, longest_looks: int) -> None:
+    """Sound and two pictures of fifteen frames: a few packets a second of each. A client gives the picture up after eight
+    seconds of a poor link."""
+    for seed in range(20):
+        chance, missing, grader = random.Random(seed), Missing(), Grader()
+        expected = came = poor = 0
+        for look in range(600):
+            expected += 55
+            came += sum(chance.random() >= loss for _ in range(55))
+            word = grader.grade(Link(loss=missing.share(expected, came, look / 2)), look / 2)
+            poor = poor + 1 if word < FAIR else 0
+            assert poor <= longest_looks

@@ -219,6 +219,7 @@ class TestDownstream:
         first, _, again = plane.ear.of(plane.sound)
         assert (again.sequence, again.timestamp, again.payload) == (1, first.timestamp, first.payload)
         assert again.extensions[3] != first.extensions[3], "the transport counts it anew"
+        assert plane.ear.copies == 1, "and nothing is expected of it"
 
     def test_what_was_never_sent_or_is_not_kept_is_not_sent(self) -> None:
         plane = Plane()
