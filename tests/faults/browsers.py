@@ -243,7 +243,13 @@ async def _lossy(findings: Findings, plan: Plan, scene: Scene) -> None:
         await asyncio.sleep(3)
         found, busy = await _looked_at(people, plan.lossy_s)
         lost = relay.upward.lost + relay.downward.lost - lost_before
+        alarmed = sum([await one.alarmed() for one in people])
     findings.injected += lost
+    findings.judge(
+        "5 % loss each way: nobody is told that something does not hold",
+        not alarmed,
+        f"{alarmed} of {len(people)} were",
+    )
     figure = f"{found}; {busy}; the worse of both, {lost} packets lost. Without loss: {without}; {idle}"
     holds = found.holds or (not findings.full and found.pictures > 0)
     findings.judge("5 % loss each way: pictures go on, sound is whole", holds, figure)

@@ -26,8 +26,8 @@ Address = tuple[str, int]
 
 HELD_PACKETS: Final = 4_096
 """What a direction holds at once."""
-CLIENTS: Final = 64
-"""A browser that joins anew, or restarts ICE, is another one."""
+CLIENTS: Final = 128
+"""A browser that joins anew, or restarts ICE, is one or two more: each of its ports."""
 SOONEST_S: Final = 0.0005
 """Nearer than that is now: a timer of the loop is no finer."""
 BUFFER_BYTES: Final = 1 << 20

@@ -114,6 +114,10 @@ class Caller:
         """A control of the call."""
         await self.screen.page.get_by_role("button", name=words(name), exact=True).click()
 
+    async def alarmed(self) -> bool:
+        """Whether it says of somebody that what comes from them does not hold: so in the last twenty seconds."""
+        return await self.screen.page.get_by_text(words("seat.alarm"), exact=True).count() > 0
+
     async def told(self, tag: int) -> None:
         """Until the bridge said something with this tag."""
         await self.engine.until("video", f"({{body}}) => body[1] === {tag}")
