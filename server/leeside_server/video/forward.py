@@ -305,7 +305,7 @@ class Downlink:
     @property
     def waits(self) -> bool:
         """Whether packets wait for `due`."""
-        return self._pacer is not None and self._pacer.held_bytes > 0
+        return self._pacer is not None and self._pacer.waits
 
     @property
     def dropped(self) -> int:

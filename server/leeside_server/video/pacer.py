@@ -21,6 +21,9 @@ LEAST_BURST_BYTES: Final = 3_000
 HELD_BYTES: Final = 256 * 1024
 VIDEO_WAITS_S: Final = 0.8
 REPAIR_WAITS_S: Final = 0.25
+COPY_WAITS_S: Final = 0.1
+"""What is sent twice is of use for so long: then the receiver asks by itself."""
+COPIES: Final = 256
 CROWDED_S: Final = 0.25
 """What waits longer than this to leave makes a picture late."""
 
@@ -31,6 +34,8 @@ class Urgency(IntEnum):
     AUDIO = 0
     REPAIR = 1
     VIDEO = 2
+    COPY = 3
+    """It was sent a moment ago, and nobody missed it yet: it waits for all others."""
 
 
 class Pacer(Generic[T]):
@@ -43,8 +48,10 @@ class Pacer(Generic[T]):
         self._filled_s = 0.0
         self._repairs: deque[tuple[float, int, T]] = deque()
         self._video: deque[tuple[float, int, T]] = deque()
+        self._copies: deque[tuple[float, int, T]] = deque(maxlen=COPIES)
         self._repairs_turn = True
         self.held_bytes = 0
+        """Of repairs and pictures; copies hold up nobody."""
         self.dropped = 0
         """Packets that were too many or too old, since the beginning."""
 
@@ -60,7 +67,7 @@ class Pacer(Generic[T]):
         if room > self._most:  # noqa: PLR1730
             room = self._most
         self._filled_s = now_s
-        behind = self.held_bytes and (self._repairs or urgency is Urgency.VIDEO)
+        behind = self.held_bytes and (self._repairs or urgency >= Urgency.VIDEO)
         if (room <= 0 or behind) and urgency is not Urgency.AUDIO:
             self._room = room
             return False
@@ -68,7 +75,13 @@ class Pacer(Generic[T]):
         return True
 
     def hold(self, urgency: Urgency, size: int, item: T, now_s: float) -> bool:
-        """Keep a packet for later; False: there is no room, and it is lost."""
+        """Keep a packet for later; False: there is no room, and it is lost. A repair that waits already is not kept twice: a
+        receiver asks again long before its turn comes."""
+        if urgency is Urgency.COPY:
+            self._copies.append((now_s, size, item))
+            return True
+        if urgency is Urgency.REPAIR and any(waits == item for _, _, waits in self._repairs):
+            return True
         if self.held_bytes + size > HELD_BYTES:
             self.dropped += 1
             return False
@@ -94,12 +107,24 @@ class Pacer(Generic[T]):
             self.held_bytes -= size
             self._room -= size
             yield item
+        copies = self._copies
+        while copies and not repairs and not video and self._room > 0:
+            _, size, item = copies.popleft()
+            self._room -= size
+            yield item
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything is held."""
+        return self.held_bytes > 0 or bool(self._copies)
 
     def _drop_old(self, now_s: float) -> None:
         for waiting, longest_s in ((self._repairs, REPAIR_WAITS_S), (self._video, VIDEO_WAITS_S)):
             while waiting and now_s - waiting[0][0] > longest_s:
                 self.held_bytes -= waiting.popleft()[1]
                 self.dropped += 1
+        while self._copies and now_s - self._copies[0][0] > COPY_WAITS_S:
+            self._copies.popleft()
 
     def discard(self, which: Callable[[T], bool]) -> list[T]:
         """Drop what waits and is not wanted any more; what that was, in order."""
@@ -114,12 +139,14 @@ class Pacer(Generic[T]):
                     kept.append(each)
             waiting.clear()
             waiting.extend(kept)
+        self._copies.clear()
         return discarded
 
     def clear(self) -> None:
         """Nothing that waits is wanted any more: the receiver went, or its path did."""
         self._repairs.clear()
         self._video.clear()
+        self._copies.clear()
         self.held_bytes = 0
 
     def _fill(self, now_s: float) -> None:

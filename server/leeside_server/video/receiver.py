@@ -76,7 +76,7 @@ class Receiver:
             slot = self._down.slots[mid]
             newest = slot.sent_to
             for number in range(max(before, newest - REPEATED_PACKETS) + 1, newest + 1):
-                slot.resend(number & 0xFFFF, now_s)
+                slot.resend(number & 0xFFFF, now_s, asked=False)
             self._twice[mid] = newest
 
     def share(self, member: Member, others: Mapping[DeviceId, Member], most_lines: int, now_s: float) -> None:

@@ -159,7 +159,9 @@ class Slot:
         self._send_rtp = outlet.send_rtp
         self._out = out
         self._pacer = pacer
-        self._urgency = Urgency.AUDIO if kind is MediaKind.AUDIO else Urgency.VIDEO
+        self._repairs = kind is MediaKind.VIDEO
+        """It has a repair stream (RFC 4588); sound is sent again as it was."""
+        self._urgency = Urgency.VIDEO if self._repairs else Urgency.AUDIO
         self._cname = cname
         self._hz = VIDEO_HZ if kind is MediaKind.VIDEO else AUDIO_HZ
         self._prefix = struct.pack("!HHBBB", 0xBEDE, 2, EXT_MID << 4, ord(mid), EXT_TRANSPORT_SEQ << 4 | 1)
@@ -364,12 +366,16 @@ class Slot:
         number = at + self._shift
         timestamp = packet.timestamp + self._timestamp_shift & 0xFFFF_FFFF
         before = self._timestamp
+        pacer = self._pacer
+        size = HEAD_BYTES + len(packet.body)
         if number > self._newest:
             self._newest = number
             self._timestamp = timestamp
             self._sent_s = now_s
-        pacer = self._pacer
-        size = HEAD_BYTES + len(packet.body)
+        elif number < self._sent and self._repairs and packet.first == PLAIN:
+            # It was lost on its way here. As late as an original, it would teach browsers to wait before they ask for others.
+            self._repair(packet, number, timestamp, now_s, Urgency.REPAIR)
+            return
         if pacer is None or pacer.passes(self._urgency, size, now_s):
             self.send(packet, number, timestamp)
         elif timestamp != before and at != self._began and pacer.crowded:
@@ -416,10 +422,10 @@ class Slot:
         self.octets += end - _OVERHEAD_BYTES
         self._send_rtp(end, transport_seq)
 
-    def resend(self, number: int, now_s: float) -> bool:
+    def resend(self, number: int, now_s: float, *, asked: bool = True) -> bool:
         """Send a packet again that the receiver asked for (16 bits), if it is kept: a picture's on the repair stream
         (RFC 4588), sound as it was. What is from before a picture's newest beginning is not waited for: nothing that came
-        since needs it."""
+        since needs it. Not `asked`: it lets all others go first."""
         at = self._newest + ahead16(number, self._newest)
         period = next((period for period in reversed(self._history) if at >= period.first), None)
         if period is None or at > self._newest:
@@ -429,19 +435,34 @@ class Slot:
             return False
         timestamp = packet.timestamp + period.timestamp_shift & 0xFFFF_FFFF
         self.resent += 1
+        if self._repairs:
+            urgency = Urgency.REPAIR if asked else Urgency.COPY
+            return self._repair(packet, at, timestamp, now_s, urgency, wait=period is self._history[-1])
+        if self._pacer is not None:
+            self._pacer.passes(Urgency.AUDIO, HEAD_BYTES + len(packet.body), now_s)
+        self.send(packet, at, timestamp, copy=True)
+        return True
+
+    def _repair(
+        self,
+        packet: Packet,
+        number: int,
+        timestamp: int,
+        now_s: float,
+        urgency: Urgency,
+        *,
+        wait: bool = True,
+    ) -> bool:
+        """Send it on the repair stream, now or, where it may `wait`, with its turn; whether that comes."""
         pacer = self._pacer
         size = HEAD_BYTES + 2 + len(packet.body)
-        if self.kind is MediaKind.AUDIO:
-            if pacer is not None:
-                pacer.passes(Urgency.AUDIO, size, now_s)
-            self.send(packet, at, timestamp, copy=True)
-        elif pacer is None or pacer.passes(Urgency.REPAIR, size, now_s):
-            self.send_repair(packet, at, timestamp)
-        elif period is not self._history[-1]:
+        if pacer is None or pacer.passes(urgency, size, now_s):
+            self.send_repair(packet, number, timestamp)
+            return True
+        if not wait:
             return False
-        else:
-            return self._hold(pacer, size, Held(self, packet, at, timestamp, repairs=True), now_s)
-        return True
+        self._outlet.held()
+        return pacer.hold(urgency, size, Held(self, packet, number, timestamp, repairs=True), now_s)
 
     def _hold(self, pacer: Pacer[Held], size: int, held: Held, now_s: float) -> bool:
         self._outlet.held()

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from leeside_server.video.pacer import (
     BURST_S,
+    COPY_WAITS_S,
     HELD_BYTES,
     LEAST_BURST_BYTES,
     VIDEO_WAITS_S,
@@ -94,11 +95,42 @@ def test_what_is_not_wanted_any_more_is_taken_out() -> None:
     assert list(pacer.due(0.2)) == ["video 3", "video 5"]
 
 
+def test_a_repair_that_is_asked_for_again_while_it_waits_leaves_once() -> None:
+    pacer: Pacer[str] = Pacer(800_000)
+    assert pacer.passes(Urgency.AUDIO, 5_000, 0.0)
+    for _ in range(9):
+        assert not pacer.passes(Urgency.REPAIR, SIZE, 0.0)
+        assert pacer.hold(Urgency.REPAIR, SIZE, "asked for", 0.0)
+    assert pacer.held_bytes == SIZE
+    assert list(pacer.due(0.1)) == ["asked for"]
+    assert pacer.hold(Urgency.REPAIR, SIZE, "asked for", 0.2)
+    assert list(pacer.due(0.2)) == ["asked for"], "that one was lost as well"
+
+
+def test_what_is_sent_twice_lets_all_others_go_first_and_holds_up_nobody() -> None:
+    pacer: Pacer[str] = Pacer(800_000)
+    assert pacer.passes(Urgency.AUDIO, 4_000, 0.0)
+    pacer.hold(Urgency.COPY, SIZE, "copy", 0.0)
+    assert (pacer.held_bytes, pacer.waits, pacer.crowded) == (0, True, False)
+    pacer.hold(Urgency.VIDEO, SIZE, "video", 0.005)
+    pacer.hold(Urgency.REPAIR, SIZE, "repair", 0.006)
+    assert not pacer.passes(Urgency.COPY, SIZE, 0.04), "others wait"
+    assert list(pacer.due(0.04)) == ["repair", "video", "copy"]
+    assert not pacer.waits
+    pacer.hold(Urgency.COPY, SIZE, "copy", 0.05)
+    assert pacer.passes(Urgency.VIDEO, SIZE, 0.08), "a copy that waits is before nobody"
+    pacer.hold(Urgency.COPY, SIZE, "too late", 0.1)
+    assert list(pacer.due(0.1 + 2 * COPY_WAITS_S)) == []
+    assert not pacer.waits
+
+
 @given(
     bps=st.floats(40_000, 10_000_000),
     offers=st.lists(
         st.tuples(
-            st.sampled_from([Urgency.REPAIR, Urgency.VIDEO]), st.integers(40, 1_400), st.floats(0, 0.03)
+            st.sampled_from([Urgency.REPAIR, Urgency.VIDEO, Urgency.COPY]),
+            st.integers(40, 1_400),
+            st.floats(0, 0.03),
         ),
         max_size=200,
     ),

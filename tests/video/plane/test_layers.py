@@ -267,13 +267,14 @@ def test_a_sender_that_begins_anew_under_another_number_is_followed() -> None:
     fresh.send(fresh.frame(key=True), 2.55)
     fresh.send(fresh.frame(), 2.6)
     assert len(plane.ear.frames(plane.picture)) == 3
+    whole_and_rising(plane)
     lost = fresh.frame()
     fresh.send([lost[0], lost[2]], 2.7)
     plane.uplink.due(2.72)
     (nack,) = plane.asked(205, 1)
     fresh.send(fresh.resent(nack), 2.75)
     assert len(plane.ear.frames(plane.picture)) == 4
-    whole_and_rising(plane)
+    assert plane.ear.missing(plane.picture) == []
     plane.sane()
 
 
