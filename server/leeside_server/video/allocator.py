@@ -114,8 +114,9 @@ def useful(demand: Demand) -> tuple[Layer, ...]:
     return demand.layers[:enough]
 
 
-def steps(demands: Sequence[Demand]) -> list[Step]:
-    """What can be bought, in the one order in which it is."""
+def steps(demands: Sequence[Demand], *, doubled: bool = False) -> list[Step]:
+    """What can be bought, in the one order in which it is. `doubled`: a picture beyond its smallest size has the price of sending it
+    twice, because a smaller one that moves is worth more than a larger one that stands still with each packet lost."""
     ranked: list[tuple[tuple[int, bool, bool, Part, str], Step]] = []
     for demand in demands:
         before_bps = 0.0
@@ -123,12 +124,13 @@ def steps(demands: Sequence[Demand]) -> list[Step]:
         lowest = _lowest_level(demand, layers[0]) if layers else 0
         for rung, layer in enumerate(layers):
             level = lowest + rung
-            step = Step(demand.mid, layer.lines, max(0.0, price(layer) - before_bps), level, first=not rung)
+            whole_bps = price(layer) * (2 if doubled and rung else 1)
+            step = Step(demand.mid, layer.lines, max(0.0, whole_bps - before_bps), level, first=not rung)
             # The smallest picture of an interpreter who signs is bought before all others, and so is never the first to
             # go. Larger pictures are for the person first.
             signs = demand.signs and not level
             ranked.append(((level, not signs, not demand.person, demand.part, demand.mid), step))
-            before_bps = price(layer)
+            before_bps = whole_bps
     return [step for _, step in sorted(ranked, key=lambda pair: pair[0])]
 
 
@@ -194,12 +196,13 @@ class Allocator:
         *,
         proven: bool = True,
         sound_twice: bool = False,
+        repeats: bool = False,
         repairs_late: bool = False,
     ) -> Allocation:
         """Share `budget_bps` among `audio_streams` of sound and these pictures. Not `proven`: the link was never seen to
         be full, and may well carry more. `sound_twice`: of what is left, sound is to have its part before pictures are sent
-        twice. `repairs_late`: there is to be something left for that."""
-        ordered = steps(self._priced(demands, now_s))
+        twice. `repeats`: there is to be something left for that; `repairs_late`: rather a smaller picture, sent twice."""
+        ordered = steps(self._priced(demands, now_s), doubled=repairs_late)
         sound_bps = AUDIO_BPS * audio_streams
         left_bps = budget_bps - sound_bps
         if self._asked_for_more(demands):
@@ -223,9 +226,11 @@ class Allocator:
         return Allocation(
             lines,
             audio_only=bool(ordered) and not kept,
-            wanted_bps=_wanted(ordered, sound_bps, twice=repairs_late),
+            wanted_bps=_wanted(ordered, sound_bps, repeats=repeats, doubled=repairs_late),
             sound_twice=sound_twice and left_bps - _cost(kept) >= MARGIN * sound_bps,
-            twice=_twice(kept, left_bps - _cost(kept) - (sound_bps if sound_twice else 0.0)),
+            twice=_twice(
+                kept, left_bps - _cost(kept) - (sound_bps if sound_twice else 0.0), doubled=repairs_late
+            ),
         )
 
     def forget(self, mid: str) -> None:
@@ -301,22 +306,30 @@ class Allocator:
         return affordable
 
 
-def _twice(kept: Sequence[Step], spare_bps: float) -> tuple[str, ...]:
+def _twice(kept: Sequence[Step], spare_bps: float, *, doubled: bool) -> tuple[str, ...]:
     """The pictures, in their order, that what is left pays once more."""
     twice: list[str] = []
-    for smallest in kept:
-        if smallest.first:
-            bps = MARGIN * sum(step.bps for step in kept if step.mid == smallest.mid)
-            if bps <= spare_bps:
-                spare_bps -= bps
-                twice.append(smallest.mid)
+    for mid, bps in _again(kept, doubled=doubled).items():
+        if MARGIN * bps <= spare_bps:
+            spare_bps -= MARGIN * bps
+            twice.append(mid)
     return tuple(twice)
 
 
-def _wanted(ordered: Sequence[Step], sound_bps: float, *, twice: bool) -> float:
+def _again(steps_bought: Sequence[Step], *, doubled: bool) -> dict[str, float]:
+    """What it takes to send each picture once more, in the order of the pictures. `doubled`: beyond its smallest size that is paid."""
+    prices: dict[str, list[float]] = {}
+    for step in steps_bought:
+        prices.setdefault(step.mid, []).append(step.bps)
+    return {mid: 0.0 if doubled and len(each) > 1 else sum(each) for mid, each in prices.items()}
+
+
+def _wanted(ordered: Sequence[Step], sound_bps: float, *, repeats: bool, doubled: bool) -> float:
     if not ordered:
         return 0.0
-    return (MARGIN + 1) * (sound_bps + _cost(ordered)) if twice else sound_bps + AMPLE * _cost(ordered)
+    if not repeats:
+        return sound_bps + AMPLE * _cost(ordered)
+    return MARGIN * (2 * sound_bps + _cost(ordered) + sum(_again(ordered, doubled=doubled).values()))
 
 
 def _cost(steps_bought: Sequence[Step]) -> float:

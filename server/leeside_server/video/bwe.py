@@ -137,7 +137,7 @@ class Bandwidth:
         self._decreased_s = float("-inf")
         self._grace_until_s = float("-inf")
         self._returned = False
-        self._repeats = False
+        self._late = False
         self._reported_s: float | None = None
 
     # ---- what the link is
@@ -170,12 +170,17 @@ class Bandwidth:
 
     @property
     def repairs_late(self) -> bool:
-        """Whether the link loses what it cannot repair in time, though nothing queues: better send twice what there is room
-        for."""
-        least = LOSES_NO_MORE if self._repeats else LOSES
-        late = self.rtt_s >= LATE_REPAIRS_S
-        self._repeats = self.loses_much or (late and self._losses.lately >= least)
-        return self._repeats and self._delay.standing_s < self._calm_s
+        """Whether the link loses anything that is repaired too late for a picture that moves."""
+        least = LOSES_NO_MORE if self._late else LOSES
+        self._late = self.rtt_s >= LATE_REPAIRS_S and self._losses.lately >= least
+        return self._late
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the link loses what it does not repair in time, though nothing queues: better send twice what there is
+        room for."""
+        late = self.repairs_late
+        return (late or self.loses_much) and self._delay.standing_s < self._calm_s
 
     @property
     def loses_much(self) -> bool:

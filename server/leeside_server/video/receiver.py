@@ -103,6 +103,7 @@ class Receiver:
             now_s,
             proven=bandwidth.proven,
             sound_twice=bandwidth.loses_much,
+            repeats=bandwidth.repeats,
             repairs_late=bandwidth.repairs_late,
         )
         bandwidth.want(result.wanted_bps)
@@ -140,7 +141,7 @@ class Receiver:
     def _choose_twice(self, result: Allocation, sounds: Sequence[str]) -> None:
         bandwidth = self.bandwidth
         chosen: list[str] = []
-        if bandwidth.repairs_late:
+        if bandwidth.repeats:
             chosen += sounds if result.sound_twice else ()
             chosen += result.twice
         slots, before = self._down.slots, self._twice

@@ -4,6 +4,7 @@ import itertools
 import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -198,6 +199,23 @@ def test_what_is_left_bears_sound_twice_then_pictures_in_their_order() -> None:
         assert (both.sound_twice, both.twice) == with_sound
         pictures = allocator.allocate(budget + 1, 1, small, 0.1)
         assert (pictures.sound_twice, pictures.twice) == (False, alone)
+
+
+def test_where_repairs_come_late_a_smaller_picture_is_sent_twice_rather_than_a_larger_one_once() -> None:
+    allocator = Allocator()
+    for second in range(5):
+        once = allocator.allocate(450_000, 1, [PERSON], float(second))
+    assert once.lines == {"b": 360}
+    late = allocator.allocate(450_000, 1, [PERSON], 5.0, repeats=True, repairs_late=True)
+    assert (late.lines, late.twice) == ({"b": 180}, ("b",))
+    assert late.wanted_bps == pytest.approx(MARGIN * (2 * AUDIO_BPS + 2 * 1_000_000))
+    room = AUDIO_BPS + 100_000 + MARGIN * 500_000
+    for second in range(6, 40):
+        late = allocator.allocate(room, 1, [PERSON], float(second), repeats=True, repairs_late=True)
+    assert (late.lines, late.twice) == ({"b": 360}, ("b",)), "what it takes is in its price"
+    # The smallest is kept also where it cannot be sent twice.
+    least = allocator.allocate(AUDIO_BPS + 110_000, 1, [PERSON], 42.0, repeats=True, repairs_late=True)
+    assert (least.lines, least.twice) == ({"b": 180}, ())
 
 
 def test_a_step_up_wants_room_beside_it() -> None:
