@@ -203,9 +203,8 @@ def test_what_is_left_bears_sound_twice_then_pictures_in_their_order() -> None:
 
 def test_where_repairs_come_late_a_smaller_picture_is_sent_twice_rather_than_a_larger_one_once() -> None:
     allocator = Allocator()
-    for second in range(5):
-        once = allocator.allocate(450_000, 1, [PERSON], float(second))
-    assert once.lines == {"b": 360}
+    once = [allocator.allocate(450_000, 1, [PERSON], float(second)) for second in range(5)]
+    assert once[-1].lines == {"b": 360}
     late = allocator.allocate(450_000, 1, [PERSON], 5.0, repeats=True, repairs_late=True)
     assert (late.lines, late.twice) == ({"b": 180}, ("b",))
     assert late.wanted_bps == pytest.approx(MARGIN * (2 * AUDIO_BPS + 2 * 1_000_000))
