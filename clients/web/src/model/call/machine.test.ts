@@ -330,6 +330,19 @@ describe('a path', () => {
         expect(done()).toEqual(['join 6100']);
     });
 
+    it('that stands again after it failed is asked for no other', () => {
+        live();
+        machine.failed(T0, T0 + 1_000);
+        machine.hear(
+            { kind: 'denied', generation: T0 + 1_000, error: WireError.busy, retryMs: 0 },
+            T0 + 1_100,
+        );
+        machine.connected(T0, T0 + 1_200);
+        machine.take();
+        for (let nowMs = T0 + 1_250; nowMs < T0 + 60_000; nowMs += 250) machine.tick(nowMs);
+        expect([machine.phase, done()]).toEqual(['live', []]);
+    });
+
     it('restarts when the device moves, without a word to the person', () => {
         live();
         machine.moved(T0, T0 + 1_000);

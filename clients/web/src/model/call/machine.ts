@@ -217,11 +217,14 @@ export class CallMachine {
                 this.#dropNext();
                 this.#again(nowMs);
             }
-        } else if (this.#current !== null && (this.phase === 'reconnecting' || this.#current.failed)) {
-            const isRestarting = this.#restartMs !== null && nowMs - this.#restartMs < RESTART_MS;
-            const stood = this.#current.connectedMs !== null;
-            if (stood ? !isRestarting : !this.#hasTime(this.#current, nowMs)) this.#again(nowMs);
-        }
+        } else if (this.#current !== null && this.#isLost(this.#current, nowMs)) this.#again(nowMs);
+    }
+
+    /** Nothing is to be hoped for of this attempt any more. A path that stood once may stand again, whatever it was meanwhile. */
+    #isLost(attempt: Attempt, nowMs: number): boolean {
+        if (attempt.connectedMs === null) return attempt.failed && !this.#hasTime(attempt, nowMs);
+        const isRestarting = this.#restartMs !== null && nowMs - this.#restartMs < RESTART_MS;
+        return this.phase === 'reconnecting' && !isRestarting;
     }
 
     /** An attempt whose path does not stand yet has so long, and longer each time: asked anew too soon, none ever comes about. */

@@ -136,10 +136,14 @@ describe('what comes in', () => {
 
     it('that was repaired or doubled on its way is shown once, and nobody is alarmed', async () => {
         await begin(1, 0);
-        for (let ms = 0; ms < 60_000; ms += 20) {
+        const frames: Bytes[] = [];
+        for (let ms = 0; ms < 20_000; ms += 20) {
             const frame = await sealed(ms);
             expect(await opener.open(frame, ms)).toEqual(SOUND);
-            expect(await opener.open(frame, ms + 1_900)).toBeNull();
+            frames.push(frame);
+            // The newest, and one of almost two seconds ago.
+            for (const again of [frames.at(-1), frames.at(-DUPLICATE_MS / 20)])
+                if (again !== undefined) expect(await opener.open(again, ms)).toBeNull();
         }
         expect(alarms).toEqual([]);
     });
