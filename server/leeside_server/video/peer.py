@@ -271,7 +271,7 @@ class Peer:
 
     # ---- what the plane sends
 
-    def send_rtp(self, length: int, transport_seq: int) -> None:
+    def send_rtp(self, length: int, transport_seq: int | None) -> None:
         """Protect the packet in the outward buffer, and send it."""
         srtp, path = self._srtp, self._path
         if srtp is None or path is None:
@@ -279,17 +279,8 @@ class Peer:
         closed = srtp.close_rtp(length)
         if closed >= 0:
             self._counts.packets_out += 1
-            self._sent(transport_seq, closed, self._clock())
-            path.send(self._outward[:closed])
-
-    def send_copy(self, length: int) -> None:
-        """Protect the packet in the outward buffer again, and send it outside the estimate."""
-        srtp, path = self._srtp, self._path
-        if srtp is None or path is None:
-            return
-        closed = srtp.close_rtp(length)
-        if closed >= 0:
-            self._counts.packets_out += 1
+            if transport_seq is not None:
+                self._sent(transport_seq, closed, self._clock())
             path.send(self._outward[:closed])
 
     def held(self) -> None:

@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from leeside_server.video.losses import LEAST_PACKETS, WINDOW_S
+
 LOST: Final = 0
 POOR: Final = 1
 FAIR: Final = 2
@@ -21,9 +23,6 @@ SILENT_S: Final = 3.0
 """Nothing heard for so long: the link is lost, whatever it was before."""
 WORSE_AFTER_S: Final = 1.0
 BETTER_AFTER_S: Final = 4.0
-COUNTED_S: Final = 2.0
-LEAST_PACKETS: Final = 25
-"""Fewer say nothing: one in ten of them may be one."""
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -50,8 +49,8 @@ class _Bounds(msgspec.Struct, frozen=True):
 
 
 # Loss that repair hides (of a picture up to a tenth, measured over two seconds with what chance adds; sound is whole there),
-# delay at which people do not yet talk over each other (ITU-T G.114: 150 ms one way good, 400 ms
-# the most), and room for a picture of 360 lines, of 180 lines.
+# delay at which people do not yet talk over each other (ITU-T G.114: 150 ms one way good, 400 ms the most), and room for a
+# picture of 360 lines, of 180 lines.
 _GRADES: Final = (
     _Bounds(GOOD, loss=0.03, queue_s=0.08, rtt_s=0.3, bps=350_000),
     _Bounds(FAIR, loss=0.15, queue_s=0.2, rtt_s=0.6, bps=150_000),
@@ -86,7 +85,7 @@ class Missing:
         if counts and expected < counts[-1][1]:
             counts.clear()
         counts.append((now_s, expected, came))
-        while now_s - counts[0][0] > COUNTED_S:
+        while now_s - counts[0][0] > WINDOW_S:
             counts.popleft()
         wanted = expected - counts[0][1]
         return 0.0 if wanted < LEAST_PACKETS else max(0.0, 1 - (came - counts[0][2]) / wanted)

@@ -68,13 +68,9 @@ class Outlet(Protocol):
         """The next number (16 bits) of this peer's transport; a packet follows with it."""
         ...
 
-    def send_rtp(self, length: int, transport_seq: int) -> None:
-        """Protect and send what stands in the shared out buffer; remember its size and time for the estimate."""
-        ...
-
-    def send_copy(self, length: int) -> None:
-        """Protect and send what stands in the shared out buffer, and expect no word of it: SRTP lets a packet that the
-        receiver has already go no further, and so it is never reported."""
+    def send_rtp(self, length: int, transport_seq: int | None) -> None:
+        """Protect and send what stands in the shared out buffer; remember its size and time for the estimate. None: no word of
+        it is to be expected, since SRTP lets a packet that the receiver has already go no further."""
         ...
 
     def send_rtcp(self, packet: bytes) -> None:
@@ -381,7 +377,8 @@ class Slot:
         elif timestamp != before and at != self._began and pacer.crowded:
             self._since = NEVER
         else:
-            self._hold(pacer, size, Held(self, packet, number, timestamp, repairs=False), now_s)
+            held = Held(self, packet, number, timestamp, repairs=False)
+            self._hold(pacer, self._urgency, size, held, now_s)
 
     def send(self, packet: Packet, number: int, timestamp: int, *, copy: bool = False) -> None:
         """Write a packet with this (unwrapped) number and timestamp, and let it go. `copy`: it was sent before, as it is."""
@@ -415,12 +412,9 @@ class Slot:
                     _pack_number(out, HEAD_BYTES + picture_at, 0x8000 | picture + self._pictures & 0x7FFF)
                 if level_at:
                     out[HEAD_BYTES + level_at] = level + self._levels & 0xFF
-        if copy:
-            self._outlet.send_copy(end)
-            return
         self.packets += 1
         self.octets += end - _OVERHEAD_BYTES
-        self._send_rtp(end, transport_seq)
+        self._send_rtp(end, None if copy else transport_seq)
 
     def resend(self, number: int, now_s: float, *, asked: bool = True) -> bool:
         """Send a packet again that the receiver asked for (16 bits), if it is kept: a picture's on the repair stream
@@ -461,12 +455,12 @@ class Slot:
             return True
         if not wait:
             return False
-        self._outlet.held()
-        return pacer.hold(urgency, size, Held(self, packet, number, timestamp, repairs=True), now_s)
+        held = Held(self, packet, number, timestamp, repairs=True)
+        return self._hold(pacer, urgency, size, held, now_s)
 
-    def _hold(self, pacer: Pacer[Held], size: int, held: Held, now_s: float) -> bool:
+    def _hold(self, pacer: Pacer[Held], urgency: Urgency, size: int, held: Held, now_s: float) -> bool:
         self._outlet.held()
-        return pacer.hold(Urgency.REPAIR if held.repairs else self._urgency, size, held, now_s)
+        return pacer.hold(urgency, size, held, now_s)
 
     def send_repair(self, packet: Packet, number: int, timestamp: int) -> None:
         """Write a packet that was sent before, on the repair stream (RFC 4588): its number, then what it carried."""

@@ -6,6 +6,9 @@ import pytest
 
 from leeside_server.video.quality import FAIR, GOOD, LOST, POOR, Grader, Link, Missing, grade
 
+GIVES_UP_S = 8.0
+"""A client goes to sound alone after so long on a poor link (`ladder.ts`: twice `DOWN_MS`)."""
+
 
 @pytest.mark.parametrize(
     ("link", "word"),
@@ -74,7 +77,7 @@ def test_what_does_not_come_is_counted_over_all_streams_and_two_seconds() -> Non
     assert shares[0] == 0
     assert shares[1:] == pytest.approx([1 / 30] * 9)
     # One of few says nothing, and what begins anew has lost nothing yet.
-    assert missing.share(280, 270, 5.0) == pytest.approx(0.1, abs=0.08)
+    assert missing.share(280, 270, 5.0) == pytest.approx(1 - 96 / 100)
     assert missing.share(20, 10, 5.5) == 0
     assert missing.share(40, 20, 6.0) == 0
     assert missing.share(60, 30, 6.5) == pytest.approx(0.5)
@@ -82,10 +85,9 @@ def test_what_does_not_come_is_counted_over_all_streams_and_two_seconds() -> Non
     assert missing.share(260, 230, 9.5) == 0
 
 
-@pytest.mark.parametrize(("loss", "longest_looks"), [(0.05, 0), (0.1, 16)])
-def test_loss_that_repairs_hide_is_no_poor_link(loss: float, longest_looks: int) -> None:
-    """Sound and two pictures of fifteen frames: a few packets a second of each. A client gives the picture up after eight
-    seconds of a poor link."""
+@pytest.mark.parametrize(("loss", "longest_s"), [(0.05, 0.0), (0.1, GIVES_UP_S)])
+def test_loss_that_repairs_hide_takes_no_picture_away(loss: float, longest_s: float) -> None:
+    """Sound and two pictures of fifteen frames: a few packets a second of each."""
     for seed in range(20):
         chance, missing, grader = random.Random(seed), Missing(), Grader()
         expected = came = poor = 0
@@ -94,4 +96,4 @@ def test_loss_that_repairs_hide_is_no_poor_link(loss: float, longest_looks: int)
             came += sum(chance.random() >= loss for _ in range(55))
             word = grader.grade(Link(loss=missing.share(expected, came, look / 2)), look / 2)
             poor = poor + 1 if word < FAIR else 0
-            assert poor <= longest_looks
+            assert poor == 0 or poor / 2 < longest_s

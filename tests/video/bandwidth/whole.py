@@ -62,15 +62,11 @@ class _Far:
     def next_seq(self) -> int:
         return 0 if self.call is None else self.call.bandwidth.next_seq()
 
-    def send_rtp(self, length: int, transport_seq: int) -> None:
+    def send_rtp(self, length: int, transport_seq: int | None) -> None:
         call = self.call
         assert call is not None
-        call.bandwidth.sent(transport_seq, length + SRTP_BYTES, call.world.now_s)
-        call.carry(bytes(self.out[:length]))
-
-    def send_copy(self, length: int) -> None:
-        call = self.call
-        assert call is not None
+        if transport_seq is not None:
+            call.bandwidth.sent(transport_seq, length + SRTP_BYTES, call.world.now_s)
         call.carry(bytes(self.out[:length]))
 
     def held(self) -> None:

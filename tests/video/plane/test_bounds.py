@@ -147,7 +147,7 @@ class TestFaults:
         class Breaking(Ear):
             breaks = False
 
-            def send_rtp(self, length: int, transport_seq: int) -> None:
+            def send_rtp(self, length: int, transport_seq: int | None) -> None:
                 if self.breaks:
                     raise OSError
                 super().send_rtp(length, transport_seq)
@@ -266,7 +266,7 @@ def test_every_number_wraps_without_a_step() -> None:
     """More packets than 16 bits count, and timestamps around their 32 bits some sixteen times."""
 
     class Counting(Ear):
-        def send_rtp(self, length: int, transport_seq: int) -> None:
+        def send_rtp(self, length: int, transport_seq: int | None) -> None:
             seen.append(struct.unpack_from("!H", self.out, 2)[0])
 
     seen: list[int] = []

@@ -19,7 +19,7 @@ class Watch(Ear):
         super().__init__()
         self.came: list[tuple[float, Heard]] = []
 
-    def send_rtp(self, length: int, transport_seq: int) -> None:
+    def send_rtp(self, length: int, transport_seq: int | None) -> None:
         super().send_rtp(length, transport_seq)
         self.came.append((self.now_s, self.heard[-1]))
 
