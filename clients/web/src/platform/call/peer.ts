@@ -20,8 +20,8 @@ const LOOK_MS = 500;
 /** Looks while something is about to happen: a first frame, a track that was just let in, a path that may have died. */
 const CLOSE_LOOK_MS = 100;
 const CLOSE_MS = 3_000;
-/** Nothing came for so long, while somebody is there: the path is dead. */
-const SILENT_MS = 1_200;
+/** Nothing came for so long, while somebody is there: the path is dead. Half of what a change of path may take in all. */
+const SILENT_MS = 1_000;
 /** And while nobody is: only the path's own checks come, every few seconds. */
 const ALONE_SILENT_MS = 8_000;
 const STATS_MS = 1_000;
