@@ -14,6 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deploy import native
 from deploy.devtool.place import BYTECODE, OWN, ROOT, VENV, VENV_BIN, run, say, stop
 
 LOCK = ROOT / "requirements.lock"
@@ -55,30 +56,56 @@ def alone(name: str) -> Generator[None]:
 
 
 def install() -> None:
-    """Bring .venv to what the lock says; does nothing when it is there already. Stops with the fix when it cannot."""
+    """Bring .venv to what the lock says, and the parts in C to their sources; does nothing when that is so already. Stops with
+    the fix when it cannot."""
+    with alone("install"):
+        _install_packages()
+        _build_native()
+
+
+def _build_native() -> None:
+    if not native.wanted():
+        return
+    if native.compiler() is None:
+        from deploy.devtool.services import install_with_apt  # it stands on this file
+
+        install_with_apt(native.PACKAGES)
+    found = native.compiler()
+    if found is None:
+        say(
+            "no C compiler: video packets take the plain way. Debian/Ubuntu: sudo apt install",
+            *native.PACKAGES,
+        )
+        return
+    try:
+        native.build(found, native.LIBRARY, "-Werror")
+    except native.BuildFailed as problem:
+        stop(f"{native.LIBRARY.name} could not be built:", *str(problem).splitlines()[:10])
+
+
+def _install_packages() -> None:
     # Inside an activated .venv, sys.executable would be the very environment that is to be made.
     python = str(getattr(sys, "_base_executable", sys.executable))
     version = ".".join(map(str, sys.version_info[:2]))
     wanted = fingerprint(f"{version} {ROOT}", LOCK, ROOT / "pyproject.toml")
-    with alone("install"):
-        if STAMP.exists() and STAMP.read_text() == f"{version} {wanted}" and (VENV_BIN / "python").exists():
-            return
-        started_s = time.monotonic()
-        say("installing Python packages into .venv/ …")
-        other = STAMP.exists() and STAMP.read_text().split(" ")[0] != version
-        STAMP.unlink(missing_ok=True)
-        shutil.rmtree(BYTECODE, ignore_errors=True)  # it belongs to the packages of before
-        pip = (uv(), "pip", "install", "-q", "--python", VENV_BIN / "python")
-        for step in (
-            (uv(), "venv", "-q", "--clear" if other else "--allow-existing", "--python", python, VENV),
-            (*pip, "--require-hashes", "-r", LOCK),
-            (*pip, "--no-deps", "-e", "."),
-        ):
-            # Installed in place, the package needs no built web client: ./dev builds it when somebody wants it.
-            if run(step, {"LEESIDE_BUILD_WITHOUT_WEB": "1"}):
-                stop("the Python packages could not be installed.", *INDEX_FIXES)
-        STAMP.write_text(f"{version} {wanted}")
-        say(f"Python packages ready ({time.monotonic() - started_s:.1f} s)")
+    if STAMP.exists() and STAMP.read_text() == f"{version} {wanted}" and (VENV_BIN / "python").exists():
+        return
+    started_s = time.monotonic()
+    say("installing Python packages into .venv/ …")
+    other = STAMP.exists() and STAMP.read_text().split(" ")[0] != version
+    STAMP.unlink(missing_ok=True)
+    shutil.rmtree(BYTECODE, ignore_errors=True)  # it belongs to the packages of before
+    pip = (uv(), "pip", "install", "-q", "--python", VENV_BIN / "python")
+    for step in (
+        (uv(), "venv", "-q", "--clear" if other else "--allow-existing", "--python", python, VENV),
+        (*pip, "--require-hashes", "-r", LOCK),
+        (*pip, "--no-deps", "-e", "."),
+    ):
+        # Installed in place, the package needs no built web client: ./dev builds it when somebody wants it.
+        if run(step, {"LEESIDE_BUILD_WITHOUT_WEB": "1"}):
+            stop("the Python packages could not be installed.", *INDEX_FIXES)
+    STAMP.write_text(f"{version} {wanted}")
+    say(f"Python packages ready ({time.monotonic() - started_s:.1f} s)")
 
 
 def lock(*, upgrade: bool) -> int:

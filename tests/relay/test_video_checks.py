@@ -11,6 +11,7 @@ import pytest
 from leeside_server import video_checks
 from leeside_server.config import Config, ServerSection, TurnSection, VideoSection
 from leeside_server.findings import Finding, Verdict
+from leeside_server.video import fastfan
 from tests.support.services import free_ports
 
 WELL, WARNING, BAD = Verdict.WELL, Verdict.WARNING, Verdict.BAD
@@ -51,6 +52,12 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked(VideoSection(port=0))["video"].verdict is WELL
     monkeypatch.setattr(importlib.util, "find_spec", nothing)
     assert asked(VideoSection(port=0))["video"].verdict is BAD
+
+
+def test_without_the_parts_in_c_a_core_carries_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(VideoSection(port=0))["video_fast_way"].verdict is WELL
+    monkeypatch.setattr(fastfan, "load", lambda: None)
+    assert asked(VideoSection(port=0))["video_fast_way"].verdict is WARNING
 
 
 class TestAddresses:

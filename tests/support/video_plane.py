@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from leeside_protocol.video.formats import OPUS, VP8, VP8_RTX, MediaKind
 from leeside_protocol.video.rtp import split_vp8, write_rtp
 from leeside_protocol.video.twcc import TwccReport
+from leeside_server.video.fan import LinkState
 from leeside_server.video.forward import Downlink, Uplink
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer
 from leeside_server.video.slot import Held, Slot
+from tests.support.fast_way import link, ways
 
 SEALED = b"\x0aLS\x01"
 AUDIO_SSRC, VIDEO_SSRC, REPAIR_SSRC = 1_111, 2_222, 3_333
@@ -65,21 +67,25 @@ class Ear:
     heard: list[Heard] = field(default_factory=list[Heard])
     control: list[bytes] = field(default_factory=list[bytes])
     reports: list[TwccReport] = field(default_factory=list[TwccReport])
-    sequence: int = 0
     copies: int = 0
     """Of `heard`: of which the receiver tells nothing."""
+    link: LinkState = field(default_factory=LinkState)
 
     def next_seq(self) -> int:
-        self.sequence = self.sequence + 1 & 0xFFFF
-        return self.sequence
+        self.link.seq = self.link.seq + 1 & 0xFFFF
+        return self.link.seq
 
     def send_rtp(self, length: int, transport_seq: int | None) -> None:
-        packet = read(bytes(self.out[:length]))
+        packet = bytes(self.out[:length])
         if transport_seq is None:
             self.copies += 1
         else:
-            assert packet.extensions[3] == struct.pack("!H", transport_seq)
-        self.heard.append(packet)
+            assert read(packet).extensions[3] == struct.pack("!H", transport_seq)
+        self.hear(packet)
+
+    def hear(self, packet: bytes) -> None:
+        """A packet leaves, by either way."""
+        self.heard.append(read(packet))
 
     def send_rtcp(self, packet: bytes) -> None:
         self.control.append(packet)
@@ -228,7 +234,7 @@ class Plane:
         self.publisher = Ear()
         self.layers: list[tuple[str, bool]] = []
         self.unsealed: list[MediaKind] = []
-        self.uplink = Uplink(self.publisher, self._layer, self._unsealed)
+        self.uplink = Uplink(self.publisher, self._layer, self._unsealed, ways())
         self.camera = Camera(self.uplink)
         self.ear = Ear()
         self.downlink = self.receiver(self.ear, pacer)
@@ -236,9 +242,10 @@ class Plane:
         self.picture = self.downlink.slots["b"]
 
     def receiver(self, ear: Ear, pacer: Pacer[Held] | None = None) -> Downlink:
-        return Downlink(
-            ear, ear.out, range(10_001, 10_100), lambda report, _: ear.reports.append(report), pacer
-        )
+        ear.link = link(ear.hear, pacer)
+        reported = ear.reports.append
+        names = range(10_001, 10_100)
+        return Downlink(ear, ear.out, names, lambda report, _: reported(report), pacer, ear.link, ways())
 
     def attach(self, now_s: float = 0.0) -> None:
         self.sound.attach(self.uplink.tracks["0"], now_s)

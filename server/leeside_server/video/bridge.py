@@ -19,6 +19,8 @@ from leeside_server.core.video import Closed, Expelled, Heard, Spoken
 from leeside_server.log import get_logger
 from leeside_server.video import room as r
 from leeside_server.video.dtls import Buffers, Certificate
+from leeside_server.video.fan import PLAIN
+from leeside_server.video.fastfan import FastWays
 from leeside_server.video.forward import Downlink, Uplink
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.life import State
@@ -71,7 +73,8 @@ class Hall:
 
 class Bridge:
     """All rooms of a worker. `say` hands a word to the supervisor; `spawn` runs what awaits; `clock` gives seconds that only
-    go forward, `wall` the time of day in milliseconds."""
+    go forward, `wall` the time of day in milliseconds. `fast`: the fast way of packets, where there is one (its clock is the
+    system's, `time.monotonic`)."""
 
     def __init__(
         self,
@@ -81,10 +84,13 @@ class Bridge:
         later: Callable[[float, Callable[[], None]], object],
         clock: Callable[[], float],
         wall: Callable[[], int],
+        fast: FastWays | None = None,
     ) -> None:
         self.counts: Final = Counts()
         self.buffers: Final = Buffers()
-        self.port: Final = Port(self.buffers, self.counts, clock)
+        self._fast: Final = fast
+        self._ways: Final = fast or PLAIN
+        self.port: Final = Port(self.buffers, self.counts, clock, self._flush)
         self.halls: dict[bytes, Hall] = {}
         self.draining = False
         self.shedding = False
@@ -169,6 +175,8 @@ class Bridge:
 
     def load(self, cpu: float, lag_ms: int) -> Load:
         """How much there is to do, and what was counted."""
+        if self._fast is not None:
+            self._fast.count(self.counts)
         peers = self.peers
         share = max(peers / self._settings.peers, cpu)
         return Load(
@@ -236,6 +244,7 @@ class Bridge:
             self.counts,
             self,
             self._clock,
+            self._fast,
         )
 
         def paused(publisher: DeviceId, why: PausedWhy, lines: int) -> None:
@@ -246,8 +255,11 @@ class Bridge:
             # The plane must not be changed while it speaks.
             self._later(0, lambda: self._perform(hall, hall.room.violated(device, track.kind, self._clock())))
 
-        down = Downlink(peer, self.buffers.outward, _ssrcs(), peer.bandwidth.feedback, peer.pacer)
-        peer.join(Uplink(peer, _nothing, unsealed), down, Receiver(peer.bandwidth, down, paused))
+        bandwidth, ways = peer.bandwidth, self._ways
+        down = Downlink(
+            peer, self.buffers.outward, _ssrcs(), bandwidth.feedback, peer.pacer, bandwidth.link, ways
+        )
+        peer.join(Uplink(peer, _nothing, unsealed, ways), down, Receiver(bandwidth, down, paused))
         known_bps = hall.links.pop(device, None)
         if known_bps is not None:
             peer.bandwidth.resume(known_bps)
@@ -396,6 +408,12 @@ class Bridge:
                 _log.error("packet_failed", exc_info=True)
             if peer.ready and peer.down.waits:
                 self.held(peer)
+        self._flush()
+
+    def _flush(self) -> None:
+        """What was sent by the fast way leaves now."""
+        if self._fast is not None:
+            self._fast.flush()
 
     # ---- time
 
@@ -410,6 +428,7 @@ class Bridge:
             except Exception:  # noqa: BLE001 - a room's fault must not be the others'
                 self.counts.faulty += 1
                 _log.error("room_failed", exc_info=True)
+        self._flush()
 
     def _pass(self, hall: Hall, now_s: float, *, share: bool, grade: bool) -> None:
         for peer in list(hall.peers.values()):

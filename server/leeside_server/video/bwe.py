@@ -17,11 +17,13 @@ seconds, and what was lost meanwhile is no sign of anything.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
 from leeside_server.video.delay import QueueDelay
+from leeside_server.video.fan import NOTHING, PLAIN, RING, Ways
 from leeside_server.video.losses import CALM, Losses
 from leeside_server.video.probing import Prober
 
@@ -32,8 +34,6 @@ RESUMED_MOST_BPS: Final = 1_500_000.0
 LEAST_BPS: Final = 40_000.0
 MOST_BPS: Final = 10_000_000.0
 
-RING: Final = 4_096
-"""Packets remembered: three seconds of a link of `MOST_BPS`. A power of two below the numbers' own wrap."""
 TOO_OLD_S: Final = 10.0
 CLOCK_WRAP_US: Final = (1 << 24) * 64_000
 """Reports give the receiver's time in 24 bits of 64 ms."""
@@ -91,15 +91,13 @@ LOSES_MUCH: Final = 0.02
 REPAIRS_MOST: Final = 0.3
 """The largest share of the estimate that is kept for repairs."""
 
-_Sent = tuple[int, float, int]
-"""(number, when, size); a negative size: counted as lost."""
-
 
 class Bandwidth:
     """The estimate of one link. The caller numbers its packets with `next_seq`, tells `sent` and `feedback`, asks
-    `probe_due` every 10 to 20 ms, and gives `budget_bps` to the allocator and `pace_bps` to the pacer."""
+    `probe_due` every 10 to 20 ms, and gives `budget_bps` to the allocator and `pace_bps` to the pacer. `ways` may number and
+    tell by itself: what stands in `link` and in the rings is all there is to know of what was sent."""
 
-    def __init__(self, start_bps: float = START_BPS) -> None:
+    def __init__(self, start_bps: float = START_BPS, ways: Ways = PLAIN) -> None:
         self.estimate_bps = start_bps
         self.proven = False
         """Whether this path was seen to carry no more: packets queued, or were lost. Until then the estimate is a hope, and
@@ -107,9 +105,11 @@ class Bandwidth:
         self.acked_bps = 0.0
         """What arrives, over half a second."""
         self.rtt_s = 0.0
-        self.sent_bytes = 0
-        self._seq = 0
-        self._ring: list[_Sent | None] = [None] * RING
+        self._numbers = array("i", [NOTHING] * RING)
+        self._times = array("d", [0.0] * RING)
+        self._sizes = array("i", [0] * RING)
+        """Of the packets sent last: number, when, size; a negative size: counted as lost."""
+        self.link: Final = ways.link(self._numbers, self._times, self._sizes)
         self._delay = QueueDelay()
         self._losses = Losses()
         self._prober = Prober()
@@ -129,8 +129,6 @@ class Bandwidth:
         """The receiver's time of the newest report: as it was given, and without wraps."""
         self._next_reported: int | None = None
         self._told_s: float | None = None
-        self._owed_since_s: float | None = None
-        """When the first packet was sent that no report speaks of yet."""
         self._lasting_bps: float | None = None
         """The estimate after the newest report."""
         self._halved_s = 0.0
@@ -198,23 +196,31 @@ class Bandwidth:
         estimate, and says little of the link after it.)"""
         return self._lasting_bps
 
+    @property
+    def sent_bytes(self) -> int:
+        """All that left, since the beginning."""
+        return self.link.sent_bytes
+
     def silent_s(self, now_s: float) -> float:
         """For how long reports are overdue."""
-        return 0.0 if self._owed_since_s is None else max(0.0, now_s - self._owed_since_s)
+        owed_since_s = self.link.owed_since_s
+        return 0.0 if owed_since_s < 0 else max(0.0, now_s - owed_since_s)
 
     # ---- what the caller does
 
     def next_seq(self) -> int:
         """The transport-wide number of the next packet."""
-        self._seq = (self._seq + 1) & 0xFFFF
-        return self._seq
+        link = self.link
+        seq = link.seq = (link.seq + 1) & 0xFFFF
+        return seq
 
     def sent(self, seq: int, size: int, now_s: float) -> None:
         """A packet of `size` bytes left with this number."""
-        self._ring[seq & (RING - 1)] = (seq, now_s, size)
-        self.sent_bytes += size
-        if self._owed_since_s is None:
-            self._owed_since_s = now_s
+        place, link = seq & (RING - 1), self.link
+        self._numbers[place], self._times[place], self._sizes[place] = seq, now_s, size
+        link.sent_bytes += size
+        if link.owed_since_s < 0:
+            link.owed_since_s = now_s
 
     def want(self, bps: float) -> None:
         """So much could be used for media: probe for it while `budget_bps` is less. 0: nothing more is wanted."""
@@ -287,26 +293,28 @@ class Bandwidth:
         lost = acked_bytes = 0
         delays_s: list[float] = []
         newest_s = newest_sent_s = float("-inf")
-        ring, mask, half_us = self._ring, RING - 1, CLOCK_WRAP_US // 2
+        numbers, times, sizes, mask = self._numbers, self._times, self._sizes, RING - 1
+        half_us = CLOCK_WRAP_US // 2
         probed = self._prober.arrived if self._prober.running else None
         oldest_s = now_s - TOO_OLD_S
         clock_us, clock_s = self._clock_us, self._clock_s
         # Every packet that was ever sent to anybody passes here: a comparison, where `max` would be a call.
         for seq, arrival_us in packets:
-            entry = ring[seq & mask]
-            if entry is None:
+            place = seq & mask
+            if numbers[place] != seq:
                 continue
-            number, sent_s, size = entry
-            if number != seq or sent_s < oldest_s:
+            sent_s = times[place]
+            if sent_s < oldest_s:
                 continue
+            size = sizes[place]
             if arrival_us is None:
                 if size > 0:
                     lost += 1
-                    ring[seq & mask] = (seq, sent_s, -size)
+                    sizes[place] = -size
                 continue
             if size < 0:
                 size, lost = -size, lost - 1
-            ring[seq & mask] = None
+            numbers[place] = NOTHING
             if clock_us is not None:
                 clock_s += ((arrival_us - clock_us + half_us) % CLOCK_WRAP_US - half_us) / 1e6
             clock_us = arrival_us
@@ -327,7 +335,7 @@ class Bandwidth:
             self._delay.forget()
             self._arrivals.clear()
         self._told_s = now_s
-        self._owed_since_s = None
+        self.link.owed_since_s = NOTHING
         self._measure_rate(newest_s, newest_sent_s, acked_bytes + credited)
         if self._delay.told(min(delays_s), now_s):
             self._prober.encourage(now_s)
@@ -358,10 +366,10 @@ class Bandwidth:
         found = 0
         for number in range(gap):
             seq = (expected + number) & 0xFFFF
-            entry = self._ring[seq & (RING - 1)]
-            if entry is not None and entry[0] == seq and entry[2] > 0:
-                found += entry[2]
-                self._ring[seq & (RING - 1)] = None
+            place = seq & (RING - 1)
+            if self._numbers[place] == seq and self._sizes[place] > 0:
+                found += self._sizes[place]
+                self._numbers[place] = NOTHING
         return int(found * (1 - self._losses.usual))
 
     def _measure_rate(self, newest_s: float, newest_sent_s: float, acked_bytes: int) -> None:

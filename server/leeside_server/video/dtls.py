@@ -66,6 +66,11 @@ class Buffers:
         self.length: Final[Any] = _binding.ffi.new("int *")
 
 
+def protect_rtp_address() -> int:
+    """Where libsrtp's `srtp_protect` is: `int (void *context, void *packet, int *length)`, 0 when it was done."""
+    return int(_binding.ffi.cast("uintptr_t", _binding.ffi.addressof(_binding.lib, "srtp_protect")))
+
+
 class Srtp:
     """Both directions of one transport. Each function works in place, and returns the new length, or -1: not genuine,
     repeated, or not possible."""
@@ -78,6 +83,11 @@ class Srtp:
         self._inward_at: Any = buffers.inward_at
         self._outward_at: Any = buffers.outward_at
         self._length: Any = buffers.length
+
+    @property
+    def outward_address(self) -> int:
+        """Where the context is that packets are protected with: for `srtp_protect`, while this object lives."""
+        return int(_binding.ffi.cast("uintptr_t", self._outward))
 
     def open_rtp(self, length: int) -> int:
         """The packet in `inward`, opened."""

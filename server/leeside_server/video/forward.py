@@ -24,6 +24,7 @@ from leeside_protocol.video.formats import (
 )
 from leeside_protocol.video.rtp import RtpHeader
 from leeside_protocol.video.twcc import Arrivals, TwccReport, read_twcc
+from leeside_server.video.fan import PLAIN, LinkState, Ways
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer
 from leeside_server.video.slot import Held, Outlet, Slot
@@ -87,10 +88,11 @@ class Uplink:
         outlet: Outlet,
         on_layer: Callable[[Track, Layer], None],
         on_unsealed: Callable[[Track], None],
+        ways: Ways = PLAIN,
     ) -> None:
         self.tracks = {
-            UP_AUDIO_MID: Track(MediaKind.AUDIO, UP_AUDIO_MID, outlet.send_rtcp, on_layer, on_unsealed),
-            UP_VIDEO_MID: Track(MediaKind.VIDEO, UP_VIDEO_MID, outlet.send_rtcp, on_layer, on_unsealed),
+            mid: Track(kind, mid, outlet.send_rtcp, on_layer, on_unsealed, ways)
+            for kind, mid in ((MediaKind.AUDIO, UP_AUDIO_MID), (MediaKind.VIDEO, UP_VIDEO_MID))
         }
         self.packets = self.refused = self.over = self.faults = 0
         """Received; not read or of no stream; beyond the bounds; and lost to a fault of ours (which has to be 0)."""
@@ -251,7 +253,7 @@ class Uplink:
 class Downlink:
     """What one peer is sent: its slots, by mid. `on_twcc(report, now_s)`: its receiver's report for the estimate.
 
-    `pacer`: spreads bursts of pictures; without one everything leaves at once.
+    `pacer`: spreads bursts of pictures; without one everything leaves at once. `link`: the state of its link (`Bandwidth.link`).
 
     `ssrcs`: two for each of `DOWN_MIDS`, in order (the second of a picture repairs it); chosen at random by the worker,
     and written into the offer.
@@ -264,13 +266,17 @@ class Downlink:
         ssrcs: Iterable[int],
         on_twcc: Callable[[TwccReport, float], None],
         pacer: Pacer[Held] | None = None,
+        link: LinkState | None = None,
+        ways: Ways = PLAIN,
     ) -> None:
         numbers = iter(ssrcs)
         self.slots: dict[str, Slot] = {}
         for place, mid in enumerate(DOWN_MIDS):
             kind = MediaKind(place % 2)
             cname = f"seat{place // 2}".encode()
-            self.slots[mid] = Slot(outlet, out, kind, mid, next(numbers), next(numbers), cname, pacer)
+            self.slots[mid] = Slot(
+                outlet, out, kind, mid, next(numbers), next(numbers), cname, pacer, link, ways
+            )
         self.refused = self.over = self.faults = 0
         self._by_ssrc = {slot.ssrc: slot for slot in self.slots.values()}
         self._on_twcc = on_twcc

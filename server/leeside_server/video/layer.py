@@ -15,6 +15,8 @@ from leeside_protocol.video import rtcp
 from leeside_protocol.video.formats import AUDIO_HZ, LAYERS, OPUS, RED, VIDEO_HZ, VP8, MediaKind
 from leeside_protocol.video.frames import is_sealed
 from leeside_protocol.video.rtp import ahead16, begins_key_frame
+from leeside_server.video.fan import PLAIN as PLAIN_WAYS
+from leeside_server.video.fan import Ways
 from leeside_server.video.seal import MISSES, PLAIN, TURN_BYTES, Packet, SealGate
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class Layer:
         self.alive = False
         self.bps = 0.0
         """What arrives of it, smoothed; 0 when it is not sent."""
-        self.flowing: list[Slot] = []
+        self.flowing: Final = track.ways.flow()
         self.waiting: list[Slot] = []
         self.sender: rtcp.SenderInfo | None = None
         self.lost = self.recovered = self.asked = self.keys_asked = self.unsealed = 0
@@ -145,7 +147,7 @@ class Layer:
                 self._violate(gate.misses, now_s)
 
     def _forward(self, packet: Packet, now_s: float) -> None:
-        if not self.flowing and not self.waiting:
+        if not self.flowing.slots and not self.waiting:
             return  # Nobody sees it, so nobody can have lost it.
         self._ring[packet.at & self._mask] = packet
         started: list[Slot] | None = None
@@ -154,8 +156,7 @@ class Layer:
             self._key_wanted = False
             for slot in started:
                 slot.start(self, packet, now_s)
-        for slot in self.flowing:
-            slot.forward(packet, now_s)
+        self.flowing.forward(packet, now_s)
         if started is not None:
             self._catch_up(started, packet.at + 1, now_s)
 
@@ -185,7 +186,7 @@ class Layer:
             self._missing.clear()
             self._fresh.clear()
             self._again.clear()
-            if self._video and self.flowing:
+            if self._video and self.flowing.slots:
                 self.ask_key(now_s)
             return
         missing = self._missing
@@ -220,7 +221,7 @@ class Layer:
                     del missing[at]
                     self.lost += 1
                     given_up = True
-        if given_up and self._video and self.flowing:
+        if given_up and self._video and self.flowing.slots:
             self.ask_key(now_s)
         self.asked += len(due)
         due.sort()
@@ -242,7 +243,7 @@ class Layer:
         """Ask again for the key frame that somebody waits for; notice that the stream stopped or began."""
         if self._key_wanted or (self._video and self.waiting and now_s - self._key_asked_s >= KEY_REPEAT_S):
             self.ask_key(now_s)
-        if self.flowing or self.waiting:
+        if self.flowing.slots or self.waiting:
             self._seen_s = now_s
         elif self._seen_s > 0 and now_s - self._seen_s > FORGET_S:
             self._seen_s = 0.0
@@ -294,7 +295,7 @@ class Layer:
         """The publisher's clock: passed on to everybody who sees this layer."""
         self.sender = info
         self._sender_s = now_s
-        for slot in self.flowing:
+        for slot in self.flowing.slots:
             slot.report(info, now_s)
 
     def _measure(self, timestamp: int, now_s: float) -> None:
@@ -317,10 +318,10 @@ class Layer:
         """A frame was not sealed, and was dropped. The pictures after it need a key frame, sealed again."""
         self.unsealed += 1
         if self._video:
-            for slot in self.flowing:
+            stopped = self.flowing.clear()
+            for slot in stopped:
                 slot.lose_key()
-            self.waiting += self.flowing
-            self.flowing = []
+            self.waiting += stopped
         if misses >= MISSES and now_s - self._told_s >= VIOLATION_REPEAT_S:
             self._told_s = now_s
             self.track.on_unsealed(self.track)
@@ -336,6 +337,7 @@ class Track:
         send_rtcp: Callable[[bytes], None],
         on_layer: Callable[[Track, Layer], None],
         on_unsealed: Callable[[Track], None],
+        ways: Ways = PLAIN_WAYS,
     ) -> None:
         self.kind = kind
         self.mid = mid
@@ -343,6 +345,7 @@ class Track:
         self.hz = VIDEO_HZ if kind is MediaKind.VIDEO else AUDIO_HZ
         self.send_rtcp = send_rtcp
         self.on_unsealed = on_unsealed
+        self.ways = ways
         self.layers: dict[str, Layer] = {}
         """By simulcast name; "" for a stream without one."""
         self.slots: dict[Slot, None] = {}

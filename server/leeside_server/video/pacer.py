@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Final, Generic, TypeVar
 
+from leeside_server.video.fan import LinkState
+
 T = TypeVar("T")
 
 BURST_S: Final = 0.04
@@ -40,38 +42,45 @@ class Urgency(IntEnum):
 
 class Pacer(Generic[T]):
     """The packets of one receiver that wait. `T` is what the caller needs to build the packet when it leaves, because a
-    packet's transport sequence number and send time are those of the moment of sending."""
+    packet's transport sequence number and send time are those of the moment of sending. `link` holds what the receiver may be
+    sent now: a packet that takes the fast way is paid for there."""
 
-    def __init__(self, bps: float) -> None:
+    def __init__(self, bps: float, link: LinkState | None = None) -> None:
+        self.link = LinkState() if link is None else link
         self.rate(bps)
-        self._room = float(LEAST_BURST_BYTES)
-        self._filled_s = 0.0
+        self.link.room = float(LEAST_BURST_BYTES)
+        self.link.filled_s = 0.0
         self._repairs: deque[tuple[float, int, T]] = deque()
         self._video: deque[tuple[float, int, T]] = deque()
         self._copies: deque[tuple[float, int, T]] = deque(maxlen=COPIES)
         self._repairs_turn = True
-        self.held_bytes = 0
-        """Of repairs and pictures; copies hold up nobody."""
         self.dropped = 0
         """Packets that were too many or too old, since the beginning."""
 
+    @property
+    def held_bytes(self) -> int:
+        """Of repairs and pictures; copies hold up nobody."""
+        return self.link.held_bytes
+
     def rate(self, bps: float) -> None:
         """The link bears another pace (`Bandwidth.pace_bps`)."""
-        self._bytes_per_s = bps / 8
-        self._most = max(float(LEAST_BURST_BYTES), self._bytes_per_s * BURST_S)
+        link = self.link
+        link.bytes_per_s = bps / 8
+        link.most = max(float(LEAST_BURST_BYTES), link.bytes_per_s * BURST_S)
 
     def passes(self, urgency: Urgency, size: int, now_s: float) -> bool:
         """Whether a packet may leave at once; it is then paid for. Sound always may. False: `hold` it."""
         # As `_fill`, without another call for every packet.
-        room = self._room + (now_s - self._filled_s) * self._bytes_per_s
-        if room > self._most:  # noqa: PLR1730
-            room = self._most
-        self._filled_s = now_s
-        behind = self.held_bytes and (self._repairs or urgency >= Urgency.VIDEO)
+        link = self.link
+        room = link.room + (now_s - link.filled_s) * link.bytes_per_s
+        if room > link.most:  # noqa: PLR1730
+            room = link.most
+        link.filled_s = now_s
+        behind = link.held_bytes and (self._repairs or urgency >= Urgency.VIDEO)
         if (room <= 0 or behind) and urgency is not Urgency.AUDIO:
-            self._room = room
+            link.room = room
             return False
-        self._room = room - size
+        link.room = room - size
         return True
 
     def hold(self, urgency: Urgency, size: int, item: T, now_s: float) -> bool:
@@ -86,31 +95,31 @@ class Pacer(Generic[T]):
             self.dropped += 1
             return False
         (self._repairs if urgency is Urgency.REPAIR else self._video).append((now_s, size, item))
-        self.held_bytes += size
+        self.link.held_bytes += size
         return True
 
     @property
     def crowded(self) -> bool:
         """Whether what comes now would leave too late to be worth it."""
-        return self.held_bytes > self._bytes_per_s * CROWDED_S
+        return self.held_bytes > self.link.bytes_per_s * CROWDED_S
 
     def due(self, now_s: float) -> Iterator[T]:
         """What may leave now, in order. Call every few milliseconds while anything is held."""
         self._fill(now_s)
         self._drop_old(now_s)
         repairs, video = self._repairs, self._video
-        while (repairs or video) and self._room > 0:
+        while (repairs or video) and self.link.room > 0:
             # By turns where both wait: a row of repairs must not keep away what makes them needless, a key frame.
             waiting = repairs if repairs and (self._repairs_turn or not video) else video
             self._repairs_turn = waiting is video
             _, size, item = waiting.popleft()
-            self.held_bytes -= size
-            self._room -= size
+            self.link.held_bytes -= size
+            self.link.room -= size
             yield item
         copies = self._copies
-        while copies and not repairs and not video and self._room > 0:
+        while copies and not repairs and not video and self.link.room > 0:
             _, size, item = copies.popleft()
-            self._room -= size
+            self.link.room -= size
             yield item
 
     @property
@@ -121,7 +130,7 @@ class Pacer(Generic[T]):
     def _drop_old(self, now_s: float) -> None:
         for waiting, longest_s in ((self._repairs, REPAIR_WAITS_S), (self._video, VIDEO_WAITS_S)):
             while waiting and now_s - waiting[0][0] > longest_s:
-                self.held_bytes -= waiting.popleft()[1]
+                self.link.held_bytes -= waiting.popleft()[1]
                 self.dropped += 1
         while self._copies and now_s - self._copies[0][0] > COPY_WAITS_S:
             self._copies.popleft()
@@ -133,7 +142,7 @@ class Pacer(Generic[T]):
             kept = deque[tuple[float, int, T]]()
             for each in waiting:
                 if which(each[2]):
-                    self.held_bytes -= each[1]
+                    self.link.held_bytes -= each[1]
                     discarded.append(each[2])
                 else:
                     kept.append(each)
@@ -147,8 +156,9 @@ class Pacer(Generic[T]):
         self._repairs.clear()
         self._video.clear()
         self._copies.clear()
-        self.held_bytes = 0
+        self.link.held_bytes = 0
 
     def _fill(self, now_s: float) -> None:
-        self._room = min(self._most, self._room + (now_s - self._filled_s) * self._bytes_per_s)
-        self._filled_s = now_s
+        link = self.link
+        link.room = min(link.most, link.room + (now_s - link.filled_s) * link.bytes_per_s)
+        link.filled_s = now_s

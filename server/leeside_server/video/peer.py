@@ -14,6 +14,8 @@ from typing import Any, Final, Protocol
 from leeside_protocol.ids import DeviceId
 from leeside_server.video.bwe import START_BPS, Bandwidth
 from leeside_server.video.dtls import Buffers, Certificate, Dtls, Fingerprint, HandshakeFailed, Srtp
+from leeside_server.video.fan import PLAIN
+from leeside_server.video.fastfan import FastWays
 from leeside_server.video.forward import Allowance, Downlink, Uplink
 from leeside_server.video.life import Life, State
 from leeside_server.video.metrics import Counts
@@ -70,6 +72,7 @@ class Peer:
         counts: Counts,
         owner: Owner,
         clock: Callable[[], float],
+        fast: FastWays | None = None,
     ) -> None:
         self.device: Final = device
         self.generation: Final = generation
@@ -85,17 +88,19 @@ class Peer:
         self.version = 1
         self.answered_version = 0
         """Of the newest offer that was answered."""
-        self.bandwidth: Final = Bandwidth()
-        self.pacer: Final[Pacer[Held]] = Pacer(START_BPS)
+        self.bandwidth: Final = Bandwidth(ways=fast or PLAIN)
+        self.pacer: Final[Pacer[Held]] = Pacer(START_BPS, self.bandwidth.link)
         self.next_seq: Final = self.bandwidth.next_seq
         """The next number of this transport, for every packet that leaves."""
         self._sent: Final = self.bandwidth.sent
         self.up: Uplink
         self.down: Downlink
         self.receiver: Receiver
+        self._fast: Final = fast
         self._port = port
         self._inward = buffers.inward
-        self._outward = buffers.outward_view
+        self._outward = buffers.outward
+        self._outward_view = buffers.outward_view
         self._certificate = certificate
         self._counts = counts
         self._owner = owner
@@ -199,8 +204,10 @@ class Peer:
         current = request.ufrag == self._ufrag
         if self._path is None:
             self._path = path
+            self._aim()
         elif request.nominates and current and path is not self._path:
             self._path = path
+            self._aim()
             self.bandwidth.path_changed(now_s)
         if current and request.nominates and self._before is not None:
             self._port.unname(self._before[0])
@@ -273,15 +280,18 @@ class Peer:
 
     def send_rtp(self, length: int, transport_seq: int | None) -> None:
         """Protect the packet in the outward buffer, and send it."""
-        srtp, path = self._srtp, self._path
+        srtp, path, fast = self._srtp, self._path, self._fast
         if srtp is None or path is None:
+            return
+        if fast is not None:
+            fast.send(self.bandwidth.link, self._outward, length, transport_seq)
             return
         closed = srtp.close_rtp(length)
         if closed >= 0:
             self._counts.packets_out += 1
             if transport_seq is not None:
                 self._sent(transport_seq, closed, self._clock())
-            path.send(self._outward[:closed])
+            path.send(self._outward_view[:closed])
 
     def held(self) -> None:
         """A packet waits in the pacer."""
@@ -296,7 +306,7 @@ class Peer:
         self._outward[:length] = packet
         closed = srtp.close_rtcp(length)
         if closed >= 0:
-            path.send(self._outward[:closed])
+            path.send(self._outward_view[:closed])
 
     def share(self, member: Member, others: Mapping[DeviceId, Member], most_lines: int, now_s: float) -> None:
         """Share its link out among what it is shown."""
@@ -329,6 +339,8 @@ class Peer:
     async def close(self) -> None:
         """Be known no more, and say goodbye."""
         self.ready = False
+        if self._fast is not None:
+            self._fast.aim(self.bandwidth.link, None, None)
         self._port.unname(self._ufrag)
         if self._before is not None:
             self._port.unname(self._before[0])
@@ -344,10 +356,16 @@ class Peer:
             self._counts.handshakes_failed += 1
             self.life.failed(self._clock())
             return
+        self._aim()
         self.life.secured(self._clock())
         if self.life.state is State.LIVE:
             self.ready = True
             self._owner.live(self)
+
+    def _aim(self) -> None:
+        """Keys or the path changed: the fast way must know."""
+        if self._fast is not None:
+            self._fast.aim(self.bandwidth.link, self._srtp, self._path)
 
     def _send_plain(self, data: bytes) -> None:
         if self._path is not None:

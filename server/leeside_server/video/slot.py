@@ -23,6 +23,8 @@ from leeside_protocol.video.formats import (
 )
 from leeside_protocol.video.rtp import ahead16, ahead32
 from leeside_protocol.video.signalling import PausedWhy
+from leeside_server.video.fan import PLAIN as PLAIN_WAYS
+from leeside_server.video.fan import LinkState, Ways
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer, Urgency
 from leeside_server.video.pictures import (
@@ -134,6 +136,8 @@ class Slot:
         repair_ssrc: int,
         cname: bytes,
         pacer: Pacer[Held] | None = None,
+        link: LinkState | None = None,
+        ways: Ways = PLAIN_WAYS,
     ) -> None:
         self.kind = kind
         self.mid = mid
@@ -145,7 +149,7 @@ class Slot:
         self.pending: Layer | None = None
         self.lines = ALL_LINES
         self.why = PausedWhy.FLOWING
-        self.packets = self.octets = self.resent = self.keys_asked = 0
+        self.resent = self.keys_asked = 0
         self.rtt_s: float | None = None
         self.loss = 0.0
         """Of what was sent, by the receiver's last report: 0 to 1."""
@@ -161,22 +165,13 @@ class Slot:
         self._cname = cname
         self._hz = VIDEO_HZ if kind is MediaKind.VIDEO else AUDIO_HZ
         self._prefix = struct.pack("!HHBBB", 0xBEDE, 2, EXT_MID << 4, ord(mid), EXT_TRANSPORT_SEQ << 4 | 1)
-        self._since = 0
-        self._began = 0
-        self._shift = 0
-        self._timestamp_shift = 0
         # A stream that begins at a small number cannot wrap before the receiver's SRTP has heard of it.
-        self._newest = 0
-        self._sent = 0
-        """The highest number given, and the highest that left: what is between waits in the pacer."""
-        self._timestamp = 0
-        self._sent_s: float | None = None
+        self.line: Final = ways.line(link or LinkState(), ssrc, self._prefix, paced=self._repairs)
+        self._began = 0
         self._repair_newest = 0
         self._history: deque[Period] = deque(maxlen=HISTORY)
         self._numbers = NO_NUMBERS
         """Of the picture sent last, before the layer that sent it was left."""
-        self._pictures = self._levels = 0
-        self._renumbers = False
         self._reports: dict[int, float] = {}
 
     @property
@@ -250,7 +245,7 @@ class Slot:
     def _leave(self) -> None:
         self._discard_held()
         self._remember()
-        if self.layer is not None and self in self.layer.flowing:
+        if self.layer is not None:
             self.layer.flowing.remove(self)
         if self.pending is not None and self in self.pending.waiting:
             self.pending.waiting.remove(self)
@@ -266,7 +261,7 @@ class Slot:
     @property
     def stalled(self) -> bool:
         """Whether pictures are left out until `begin_anew`: they would come too late. What waits already still leaves."""
-        return self._since == NEVER and self.layer is not None
+        return self.line.since == NEVER and self.layer is not None
 
     def lose_key(self) -> None:
         """The layer shown goes on only with its next key frame. The layer moves the slot from `flowing` to `waiting`."""
@@ -281,17 +276,17 @@ class Slot:
         shift = self._clock_shift(layer, packet.timestamp, now_s)
         self._discard_held()
         self._remember()
-        if self.layer is not None and self in self.layer.flowing:
+        if self.layer is not None:
             self.layer.flowing.remove(self)
         self.layer = layer
         self.pending = None
-        layer.flowing.append(self)
-        self._since = self._began = packet.at
-        self._shift = self._newest + 1 - packet.at
-        self._timestamp_shift = shift
-        self._pictures, self._levels = pictures, levels = self._picture_shifts(packet)
-        self._renumbers = pictures != 0 or levels != 0
-        self._history.append(Period(self._newest + 1, self._shift, shift, layer, pictures, levels))
+        layer.flowing.add(self)
+        line = self.line
+        line.since = self._began = packet.at
+        line.shift = line.newest + 1 - packet.at
+        line.timestamp_shift = shift
+        line.pictures, line.levels = pictures, levels = self._picture_shifts(packet)
+        self._history.append(Period(line.newest + 1, line.shift, shift, layer, pictures, levels))
         if layer.sender is not None:
             self.report(layer.sender, now_s)
 
@@ -300,7 +295,8 @@ class Slot:
         if not self._history or self.kind is not MediaKind.VIDEO:
             return
         period = self._history[-1]
-        for at in range(self._sent, max(period.first, self._sent - LOOK_BACK) - 1, -1):
+        sent = self.line.sent
+        for at in range(sent, max(period.first, sent - LOOK_BACK) - 1, -1):
             packet = period.layer.kept(at - period.shift)
             if packet is not None and packet.first == PLAIN:
                 picture, level = read_numbers(packet.body, TURN_BYTES)
@@ -334,56 +330,60 @@ class Slot:
         sent may be: SRTP would make two packets of one keystream."""
         if self._pacer is not None and self.kind is MediaKind.VIDEO:
             self._pacer.discard(lambda held: held.slot is self)
-            self._newest = self._sent
+            self.line.newest = self.line.sent
 
     def _clock_shift(self, layer: Layer, timestamp: int, now_s: float) -> int:
-        """What is added to the layer's timestamps: by the publisher's clock between two layers of one picture, else by
-        the time that passed here."""
-        if self._sent_s is None:
-            return -timestamp
+        """What is added to the layer's timestamps (32 bits): by the publisher's clock between two layers of one picture, else
+        by the time that passed here."""
+        line = self.line
+        if line.sent_s < 0:
+            return -timestamp & 0xFFFF_FFFF
         before = self.layer
         if before is not None and before.track is layer.track and before.sender and layer.sender:
             old, new = before.sender, layer.sender
             between = ((new.ntp - old.ntp) * self._hz) >> 32
-            shift = self._timestamp_shift + old.rtp - new.rtp + between
-            step = ahead32(timestamp + shift, self._timestamp)
+            shift = line.timestamp_shift + old.rtp - new.rtp + between
+            step = ahead32(timestamp + shift, line.timestamp)
             if abs(step) < STEP_S * self._hz:
-                return shift + max(0, 1 - step)
-        step = max(1, round((now_s - self._sent_s) * self._hz))
-        return self._timestamp + step - timestamp
+                return shift + max(0, 1 - step) & 0xFFFF_FFFF
+        step = max(1, round((now_s - line.sent_s) * self._hz))
+        return line.timestamp + step - timestamp & 0xFFFF_FFFF
 
     # ---- what it sends
 
     def forward(self, packet: Packet, now_s: float) -> None:
-        """Send a packet of the layer shown. This is the path that every packet takes to every receiver."""
+        """Send a packet of the layer shown. This is the path that every packet takes to every receiver, but where the fast way
+        takes it (`fan.c`): what is changed here is to be changed there."""
+        line = self.line
         at = packet.at
-        if at < self._since:
+        if at < line.since:
             return
-        number = at + self._shift
-        timestamp = packet.timestamp + self._timestamp_shift & 0xFFFF_FFFF
-        before = self._timestamp
+        number = at + line.shift
+        timestamp = packet.timestamp + line.timestamp_shift & 0xFFFF_FFFF
+        before = line.timestamp
         pacer = self._pacer
         size = HEAD_BYTES + len(packet.body)
-        if number > self._newest:
-            self._newest = number
-            self._timestamp = timestamp
-            self._sent_s = now_s
-        elif number < self._sent and self._repairs and packet.first == PLAIN:
+        if number > line.newest:
+            line.newest = number
+            line.timestamp = timestamp
+            line.sent_s = now_s
+        elif number < line.sent and self._repairs and packet.first == PLAIN:
             # It was lost on its way here. As late as an original, it would teach browsers to wait before they ask for others.
             self._repair(packet, number, timestamp, now_s, Urgency.REPAIR)
             return
         if pacer is None or pacer.passes(self._urgency, size, now_s):
             self.send(packet, number, timestamp)
         elif timestamp != before and at != self._began and pacer.crowded:
-            self._since = NEVER
+            line.since = NEVER
         else:
             held = Held(self, packet, number, timestamp, repairs=False)
             self._hold(pacer, self._urgency, size, held, now_s)
 
     def send(self, packet: Packet, number: int, timestamp: int, *, copy: bool = False) -> None:
         """Write a packet with this (unwrapped) number and timestamp, and let it go. `copy`: it was sent before, as it is."""
-        if number > self._sent:  # noqa: PLR1730 - `max` would be a call for every packet
-            self._sent = number
+        line = self.line
+        if number > line.sent:  # noqa: PLR1730 - `max` would be a call for every packet
+            line.sent = number
         out = self._out
         body = packet.body
         transport_seq = self._next_seq()
@@ -400,29 +400,30 @@ class Slot:
         )
         end = HEAD_BYTES + len(body)
         out[HEAD_BYTES:end] = body
-        if self._renumbers:
+        if line.pictures or line.levels:
             placed = packet.placed
             if placed is None:
                 placed = packet.placed = place_numbers(body, TURN_BYTES)
             if placed is None:
-                shift_numbers(out, HEAD_BYTES + TURN_BYTES, end, self._pictures, self._levels)
+                shift_numbers(out, HEAD_BYTES + TURN_BYTES, end, line.pictures, line.levels)
             else:
                 picture_at, picture, level_at, level = placed
                 if picture_at:
-                    _pack_number(out, HEAD_BYTES + picture_at, 0x8000 | picture + self._pictures & 0x7FFF)
+                    _pack_number(out, HEAD_BYTES + picture_at, 0x8000 | picture + line.pictures & 0x7FFF)
                 if level_at:
-                    out[HEAD_BYTES + level_at] = level + self._levels & 0xFF
-        self.packets += 1
-        self.octets += end - _OVERHEAD_BYTES
+                    out[HEAD_BYTES + level_at] = level + line.levels & 0xFF
+        line.packets += 1
+        line.octets += end - _OVERHEAD_BYTES
         self._send_rtp(end, None if copy else transport_seq)
 
     def resend(self, number: int, now_s: float, *, asked: bool = True) -> bool:
         """Send a packet again that the receiver asked for (16 bits), if it is kept: a picture's on the repair stream
         (RFC 4588), sound as it was. What is from before a picture's newest beginning is not waited for: nothing that came
         since needs it. Not `asked`: it lets all others go first."""
-        at = self._newest + ahead16(number, self._newest)
+        newest = self.line.newest
+        at = newest + ahead16(number, newest)
         period = next((period for period in reversed(self._history) if at >= period.first), None)
-        if period is None or at > self._newest:
+        if period is None or at > newest:
             return False
         packet = period.layer.kept(at - period.shift)
         if packet is None or packet.first != PLAIN:
@@ -483,7 +484,7 @@ class Slot:
             return 0
         end = HEAD_BYTES + len(_PADDING)
         self._out[HEAD_BYTES:end] = _PADDING
-        self._write_repair(PADDED, VP8_RTX, self._timestamp, end)
+        self._write_repair(PADDED, VP8_RTX, self.line.timestamp, end)
         return end
 
     def _write_repair(self, first: int, marker_type: int, timestamp: int, end: int) -> None:
@@ -512,8 +513,9 @@ class Slot:
         reports[rtcp.middle(info.ntp)] = now_s
         if len(reports) > REPORTS:
             del reports[next(iter(reports))]
-        shifted = rtcp.SenderInfo(self.ssrc, info.ntp, info.rtp + self._timestamp_shift)
-        self._outlet.send_rtcp(rtcp.write_sender_report(shifted, self.packets, self.octets, self._cname))
+        line = self.line
+        shifted = rtcp.SenderInfo(self.ssrc, info.ntp, info.rtp + line.timestamp_shift)
+        self._outlet.send_rtcp(rtcp.write_sender_report(shifted, line.packets, line.octets, self._cname))
 
     def received(self, block: rtcp.ReportBlock, now_s: float) -> None:
         """What the receiver reports of this slot: its loss, and how long a packet takes there and back."""
@@ -525,7 +527,7 @@ class Slot:
     @property
     def sent_to(self) -> int:
         """The highest number that left; `resend` takes its lower 16 bits."""
-        return self._sent
+        return self.line.sent
 
     def ask_key(self, now_s: float) -> None:
         """The receiver wants a key frame of what it sees."""

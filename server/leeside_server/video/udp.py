@@ -81,12 +81,20 @@ class Face:
 
 
 class Port:
-    """The sockets of a worker. `clock` gives seconds that only go forward."""
+    """The sockets of a worker. `clock` gives seconds that only go forward; `flush` is called when a row of datagrams was dealt
+    with, and what they led to may leave."""
 
-    def __init__(self, buffers: Buffers, counts: Counts, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        buffers: Buffers,
+        counts: Counts,
+        clock: Callable[[], float],
+        flush: Callable[[], None] = lambda: None,
+    ) -> None:
         self._buffers = buffers
         self._counts = counts
         self._clock = clock
+        self._flush = flush
         self.faces: Final[list[Face]] = []
         self.named: Final[dict[bytes, Endpoint]] = {}
         """By the user names of binding requests."""
@@ -143,12 +151,13 @@ class Port:
             try:
                 length, address = receive(inward)
             except BlockingIOError:
-                return
+                break
             except OSError:
                 # What an earlier datagram of ours met on its way; it says nothing of the next one.
                 continue
             # The estimate of a link rests on when each packet came.
             self.taken(face, length, address, clock())
+        self._flush()
 
     def taken(self, face: Face, length: int, address: Address, now_s: float) -> None:
         """Deal with the datagram in the inward buffer, which came from there. Never raises."""

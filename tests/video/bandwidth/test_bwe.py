@@ -11,10 +11,10 @@ from leeside_server.video.bwe import (
     LEAST_BPS,
     MOST_BPS,
     RESUMED_MOST_BPS,
-    RING,
     START_BPS,
     Bandwidth,
 )
+from leeside_server.video.fan import RING
 
 EVERY_S = 0.01
 SIZE = 250

@@ -100,8 +100,8 @@ def test_nothing_is_sent_twice_on_a_link_that_loses_nothing_or_has_no_room() -> 
         call = a_call(1, SIMULCAST, bps=bps, delay_s=0.06, loss=loss)
         call.world.run(20.0)
         picture = call.downlink.slots["b"]
-        assert picture.packets > 200
-        assert picture.resent <= 10 * loss * picture.packets
+        assert picture.line.packets > 200
+        assert picture.resent <= 10 * loss * picture.line.packets
 
 
 @pytest.mark.parametrize("seed", SEEDS)

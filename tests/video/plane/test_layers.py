@@ -376,7 +376,7 @@ def test_whatever_is_done_a_receiver_sees_one_unbroken_stream(
             picture.detach()
         call.step(key=key)
         placed = [
-            layer for layer in call.plane.uplink.tracks["1"].layers.values() if picture in layer.flowing
+            layer for layer in call.plane.uplink.tracks["1"].layers.values() if picture in layer.flowing.slots
         ]
         waits = [layer for layer in call.plane.uplink.tracks["1"].layers.values() if picture in layer.waiting]
         assert placed == ([picture.layer] if picture.layer else [])

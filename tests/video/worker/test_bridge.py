@@ -5,7 +5,7 @@ import contextlib
 import gc
 import random
 import tracemalloc
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,22 @@ from leeside_server.video.life import State
 from leeside_server.video.peer import BINDINGS_A_SECOND, HANDSHAKES_A_SECOND, PACKETS_A_SECOND, Peer
 from leeside_server.video.slot import Slot
 from leeside_server.video.words import Configure
+from tests.support.fast_way import WAYS
 from tests.support.patience import PATIENCE_S
+from tests.video.worker import world
 from tests.video.worker.light_client import LightClient
 from tests.video.worker.world import ROOM, World, bridge, until
 
 ANA = b"a" * 16
 BEN = b"b" * 16
+
+
+@pytest.fixture(autouse=True, params=WAYS, scope="module")
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways that packets can take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "FAST", request.param == "fast")
+        yield
 
 
 async def test_two_clients_join_and_hear_each_other() -> None:

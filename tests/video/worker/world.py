@@ -10,6 +10,7 @@ from leeside_protocol.ids import DeviceId
 from leeside_protocol.video import signalling as s
 from leeside_protocol.video.signalling import Part
 from leeside_server.core.video import ADMITS, NEVER_RESTRICTED, Spoken, Ticket
+from leeside_server.video import fastfan
 from leeside_server.video.bridge import Bridge
 from leeside_server.video.words import Configure, FromWorker, Told
 from tests.support.patience import PATIENCE_S
@@ -18,6 +19,8 @@ from tests.video.worker.light_client import LightClient
 ROOM = b"r" * 16
 NODE = b"n" * 8
 FAR_MS = 1 << 45
+FAST = True
+"""Which way packets take, where the settings do not say it."""
 
 
 def ticket(
@@ -53,7 +56,8 @@ class World:
         self.everyone: list[Client] = []
         self.group = group
         loop = asyncio.get_running_loop()
-        self.bridge = Bridge(settings, self._hear, self._spawn, loop.call_later, loop.time, _wall_ms)
+        fast = fastfan.load() if settings.fast else None
+        self.bridge = Bridge(settings, self._hear, self._spawn, loop.call_later, loop.time, _wall_ms, fast)
         self.bridge.port.open(settings.hosts, settings.port)
         self.bridge.port.listen(loop)
 
@@ -90,7 +94,7 @@ class World:
 async def bridge(settings: Configure | None = None) -> AsyncGenerator[World]:
     """A bridge that ticks, until the block ends."""
     async with asyncio.TaskGroup() as group:
-        world = World(settings or Configure(("127.0.0.1",), 0), group)
+        world = World(settings or Configure(("127.0.0.1",), 0, fast=FAST), group)
 
         async def tick() -> None:
             while True:

@@ -1,0 +1,255 @@
+"""The fast way does what the slots do: the same calls both ways, every byte that leaves and all that is kept compared."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deploy import native
+from leeside_protocol.video.signalling import PausedWhy
+from leeside_server.video import fastfan
+from leeside_server.video.fan import LineState
+from leeside_server.video.pacer import Pacer
+from leeside_server.video.seal import Packet
+from leeside_server.video.slot import Held, Slot
+from tests.support.fast_way import SANITIZED, WAYS, both_ways, taken
+from tests.support.video_plane import Ear, Plane
+
+LINE = tuple(LineState.__dataclass_fields__)
+LINK = ("seq", "room", "filled_s", "bytes_per_s", "most", "held_bytes")
+
+
+@dataclass
+class Keeping(Ear):
+    """Keeps the bytes as they are."""
+
+    bytes_heard: list[bytes] = field(default_factory=list[bytes])
+
+    def hear(self, packet: bytes) -> None:
+        self.bytes_heard.append(packet)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def way() -> str:
+    """Each test here takes both."""
+    return "both"
+
+
+class Call:
+    """A camera that three receivers see: one without a pacer, one with room, one with too little."""
+
+    def __init__(self) -> None:
+        self.plane = Plane()
+        self.ears = [Keeping() for _ in range(3)]
+        pacers: tuple[Pacer[Held] | None, ...] = (None, Pacer(3_000_000), Pacer(150_000))
+        self.downlinks = [
+            self.plane.receiver(ear, pacer) for ear, pacer in zip(self.ears, pacers, strict=True)
+        ]
+        self.now_s = 1.0
+
+    @property
+    def slots(self) -> list[Slot]:
+        return [downlink.slots[mid] for downlink in self.downlinks for mid in "ab"]
+
+    def do(self, move: str, who: int, chance: random.Random) -> None:
+        plane, slot = self.plane, self.slots[who % len(self.slots)]
+        self.now_s += chance.choice((0.001, 0.01, 0.05))
+        match move:
+            case "attach":
+                slot.attach(plane.uplink.tracks["1" if slot.mid == "b" else "0"], self.now_s)
+            case "detach":
+                slot.detach()
+            case "pause" if slot.track is not None:
+                slot.pause(PausedWhy.BANDWIDTH)
+            case "resume":
+                slot.resume(self.now_s)
+            case "shift":
+                slot.line.pictures, slot.line.levels = (
+                    chance.randrange(-40_000, 40_000),
+                    chance.randrange(256),
+                )
+            case "resend":
+                slot.resend(slot.line.newest - chance.randrange(4) & 0xFFFF, self.now_s)
+            case "empty":
+                plane.camera.send(plane.camera.packet(b"", marker=False), self.now_s)
+            case "sound":
+                plane.camera.send(plane.camera.sound(), self.now_s)
+            case _:
+                packets = plane.camera.frame(key=move == "key", size=chance.choice((40, 900, 6_000)))
+                if move == "mixed":
+                    chance.shuffle(packets)
+                elif move == "lossy":
+                    packets = packets[1:] + packets[:1]
+                plane.camera.send(packets, self.now_s)
+        for downlink in self.downlinks:
+            downlink.due(self.now_s)
+
+    def kept(self) -> list[Any]:
+        lines = [[getattr(slot.line, name) for name in LINE] for slot in self.slots]
+        # Without a pacer the slots ask for no room, and say nothing of it.
+        links = [[ear.link.seq] for ear in self.ears[:1]]
+        links += [[getattr(ear.link, name) for name in LINK] for ear in self.ears[1:]]
+        return [lines, links, [slot.stalled for slot in self.slots]]
+
+
+MOVES = (
+    "attach",
+    "detach",
+    "pause",
+    "resume",
+    "shift",
+    "resend",
+    "empty",
+    "sound",
+    "key",
+    "mixed",
+    "lossy",
+    "frame",
+)
+
+
+@settings(max_examples=120)
+@given(
+    st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 5)), max_size=60),
+    st.integers(0, 1 << 32),
+)
+def test_both_ways_send_the_same_bytes_and_keep_the_same(moves: list[tuple[str, int]], seed: int) -> None:
+    told: list[list[Any]] = []
+    for way in WAYS:
+        with both_ways(way):
+            call, chance = Call(), random.Random(seed)
+            for who in range(6):
+                call.do("attach", who, chance)
+            states: list[Any] = []
+            for move, who in [("key", 0), ("sound", 0), *moves]:
+                call.do(move, who, chance)
+                states.append(call.kept())
+            call.plane.sane()
+            told.append([[ear.bytes_heard for ear in call.ears], states])
+            if way == "fast":
+                assert taken() > 0
+    assert told[0] == told[1]
+
+
+@settings(max_examples=300)
+@given(
+    st.binary(max_size=12),
+    st.integers(-40_000, 40_000),
+    st.integers(-300, 300),
+    st.sampled_from((-1, 0, 3, 255)),
+)
+def test_whatever_a_picture_says_of_itself_both_ways_read_it_the_same(
+    descriptor: bytes, pictures: int, levels: int, orientation: int
+) -> None:
+    heard: list[list[bytes]] = []
+    for way in WAYS:
+        with both_ways(way):
+            call = Call()
+            for who in range(6):
+                call.do("attach", who, random.Random(0))
+            call.do("key", 0, random.Random(0))
+            for slot in call.slots:
+                slot.line.pictures, slot.line.levels = pictures, levels
+            (layer,) = call.plane.uplink.tracks["1"].layers.values()
+            at = 0x1_0000 + 100 + call.plane.camera.sequence
+            layer.flowing.forward(Packet(at, 0x60, 7, orientation, descriptor), 2.0)
+            heard.append([packet for ear in call.ears for packet in ear.bytes_heard])
+    assert heard[0] == heard[1]
+
+
+def test_what_does_not_fit_a_packet_is_left_to_the_slots() -> None:
+    with both_ways("fast"):
+        call = Call()
+        for who in range(6):
+            call.do("attach", who, random.Random(0))
+        call.do("key", 0, random.Random(0))
+        (layer,) = call.plane.uplink.tracks["1"].layers.values()
+        before = taken()
+        layer.flowing.forward(Packet(0x2_0000, 0x60, 7, -1, bytes(1_700)), 2.0)
+        assert taken() == before
+        assert call.ears[0].bytes_heard[-1][24:] == bytes(1_700)
+
+
+def test_what_was_built_from_other_sources_or_is_no_library_is_not_used(tmp_path: Path) -> None:
+    compiler = native.compiler()
+    assert compiler is not None
+    other = tmp_path / "other.so"
+    native.build(compiler, other)
+    assert fastfan.load(other) is not None
+    told = other.read_bytes()
+    other.unlink()  # A library that is loaded must not change under it.
+    stale = tmp_path / "stale.so"
+    stale.write_bytes(told.replace(native.sources().encode(), b"0" * 64))
+    assert fastfan.load(stale) is None
+    (tmp_path / "none.so").write_bytes(b"no library")
+    assert fastfan.load(tmp_path / "none.so") is None
+    assert fastfan.load(tmp_path / "missing.so") is None
+    assert native.sources() == fastfan.sources()
+
+
+def test_a_compiler_that_refuses_is_told_of(tmp_path: Path) -> None:
+    compiler = native.compiler()
+    assert compiler is not None
+    with pytest.raises(native.BuildFailed):
+        native.build(compiler, tmp_path / "lib.so", "-no-such-flag")
+    with pytest.raises(native.BuildFailed):
+        native.build(["no-such-compiler"], tmp_path / "lib.so")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", [("192.0.2.7", 4_242), ("2001:db8::7", 4_242, 9, 0), ("::1", 7)])
+def test_an_address_is_written_as_the_system_reads_it(address: Any) -> None:
+    """libc's own connect reads it: a socket that took it says where it goes."""
+    import ctypes
+
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    written = fastfan.socket_address(family, address)
+    with socket.socket(family, socket.SOCK_DGRAM) as some:
+        peer: Any = address
+        if family == socket.AF_INET6 and address[0] != "::1":
+            packed = written
+            assert packed[2:4] == (4_242).to_bytes(2, "big")
+            assert packed[8:24] == socket.inet_pton(socket.AF_INET6, address[0])
+            assert len(packed) == 28
+            return
+        assert ctypes.CDLL(None).connect(some.fileno(), written, len(written)) == 0
+        assert some.getpeername()[:2] == peer[:2]
+
+
+@pytest.mark.slow
+def test_no_byte_is_read_or_written_that_is_not_its_own(tmp_path: Path) -> None:
+    """The tests of both ways once more, with a library that checks every access (gcc's sanitizers)."""
+    compiler = native.compiler()
+    assert compiler is not None
+    library = tmp_path / "checked.so"
+    native.build(compiler, library, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+    preload = subprocess.run(
+        [*compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    tests = [f"{__file__}::{name}" for name in (
+        test_both_ways_send_the_same_bytes_and_keep_the_same.__name__,
+        test_whatever_a_picture_says_of_itself_both_ways_read_it_the_same.__name__,
+        test_what_does_not_fit_a_packet_is_left_to_the_slots.__name__,
+    )]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "LD_PRELOAD": preload,
+            "ASAN_OPTIONS": "detect_leaks=0",
+            SANITIZED: str(library),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
