@@ -45,6 +45,8 @@ SHED_LINES: Final = 360
 BUSY_RETRY_MS: Final = 5_000
 AGAIN_MS: Final = 500
 """Who comes to a worker that drains was sent a moment before the nodes knew."""
+BEHIND_S: Final = 0.5
+"""For so long behind packets that came and were not read, nothing is asked for, tried out or sent twice."""
 KEPT_ROOMS: Final = 256
 KEPT_LINKS: Final = 32
 
@@ -106,6 +108,7 @@ class Bridge:
         self._waiting: dict[Peer, None] = {}
         """Whose packets wait for their time."""
         self._ticks = self._rooms = 0
+        self._behind_until_s = float("-inf")
 
     @property
     def peers(self) -> int:
@@ -421,6 +424,9 @@ class Bridge:
         """Let time pass; every 20 ms. What fails costs the room it fails in, this once."""
         now_s = self._clock()
         self._ticks += 1
+        if overrun := self.port.overrun():
+            self.counts.overrun += overrun
+            self._behind_until_s = now_s + BEHIND_S
         for hall in list(self.halls.values()):
             turn = self._ticks + hall.number
             try:
@@ -444,9 +450,12 @@ class Bridge:
                 self._offer(hall, peer)
             if not peer.ready:
                 continue
-            peer.up.due(now_s)
-            peer.receiver.probe(now_s)
-            peer.receiver.repeat(now_s)
+            behind = now_s < self._behind_until_s
+            peer.up.due(now_s, behind=behind)
+            if not behind and not self.shedding:
+                peer.receiver.probe(now_s)
+            if not behind:
+                peer.receiver.repeat(now_s)
             member = hall.room.members.get(peer.device)
             if member is not None and (share or peer.receiver.awaits):
                 most = SHED_LINES if self.shedding else ALL_LINES

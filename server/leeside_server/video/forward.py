@@ -221,13 +221,16 @@ class Uplink:
         except Exception:  # noqa: BLE001 - one packet must not cost a call
             self.faults += 1
 
-    def due(self, now_s: float) -> None:
-        """What is to be said to the publisher now: call it every 20 ms while the peer is ready."""
+    def due(self, now_s: float, *, behind: bool = False) -> None:
+        """What is to be said to the publisher now: call it every 20 ms while the peer is ready. `behind`: packets are lost here,
+        not on their way; asking for each of them ten times would be work for who has too much."""
         outlet = self._outlet
         layers = [layer for track in self.tracks.values() for layer in track.layers.values()]
         for layer in layers:
             layer.due(now_s)
-            if layer.misses:
+            if behind:
+                layer.give_up(now_s)
+            elif layer.misses:
                 lost = layer.asks(now_s, self._asked_left.room(now_s))
                 self._asked_left.take(now_s, len(lost))
                 for nack in rtcp.write_nacks(layer.ssrc, lost):

@@ -227,6 +227,17 @@ class Layer:
         due.sort()
         return due
 
+    def give_up(self, now_s: float) -> None:
+        """Ask for nothing of what is lost: it came here, and nobody had time to read it."""
+        if not self._missing:
+            return
+        self.lost += len(self._missing)
+        self._missing.clear()
+        self._fresh.clear()
+        self._again.clear()
+        if self._video and self.flowing.slots:
+            self.ask_key(now_s)
+
     def ask_key(self, now_s: float) -> None:
         """A key frame, please: at once, or when the throttle of 300 ms allows it."""
         if now_s - self._key_asked_s < KEY_THROTTLE_S:

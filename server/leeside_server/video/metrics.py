@@ -29,6 +29,8 @@ class Counts(msgspec.Struct):
     """Dropped: more than a peer may send, or of more streams."""
     unsent: int = 0
     """Dropped: the system took no more."""
+    overrun: int = 0
+    """Dropped by the system: nobody read them in time."""
     faulty: int = 0
     """Dropped: an exception of ours. Anything but 0 is a fault."""
     unsealed: int = 0
@@ -43,7 +45,7 @@ class Counts(msgspec.Struct):
     """Peers that went silent and never came back."""
 
 
-WHY_DROPPED: Final = ("strange", "refused", "flooded", "unsent", "faulty", "unsealed")
+WHY_DROPPED: Final = ("strange", "refused", "flooded", "unsent", "overrun", "faulty", "unsealed")
 
 
 class Figures(Collector):

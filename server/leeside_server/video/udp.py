@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
@@ -26,6 +27,10 @@ BATCH: Final = 64
 SOCKET_BYTES: Final = 2 << 20
 """What may wait in the system for a worker that is behind: about a tenth of a second of all that it can carry. More would only
 come later."""
+SO_MEMINFO: Final = 55
+"""What the system keeps of a socket, as numbers of 32 bits (Linux; Python has no name for it)."""
+_DROPS: Final = 8
+"""The one that counts datagrams for which there was no room."""
 PATHS: Final = 8
 """Addresses that one peer may be known by; the oldest that is not in use goes."""
 
@@ -78,6 +83,19 @@ class Face:
         self.socket = bound
         self.counts = counts
         self.known: dict[Address, Endpoint] = {}
+        self._dropped = 0
+
+    def overrun(self) -> int:
+        """How many datagrams the system dropped since this was asked last, because nobody read them in time. 0 where the system
+        does not tell."""
+        try:
+            told = self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 4 * (_DROPS + 1))
+        except OSError:
+            return 0
+        if len(told) <= 4 * _DROPS:
+            return 0
+        before, self._dropped = self._dropped, int.from_bytes(told[4 * _DROPS :], sys.byteorder)
+        return self._dropped - before & 0xFFFF_FFFF
 
 
 class Port:
@@ -119,6 +137,10 @@ class Port:
         self._loop = loop
         for face in self.faces:
             loop.add_reader(face.socket.fileno(), self.readable, face)
+
+    def overrun(self) -> int:
+        """How many datagrams came since this was asked last and were dropped before they could be read: the worker is behind."""
+        return sum(face.overrun() for face in self.faces)
 
     def close(self) -> None:
         """Close the sockets."""

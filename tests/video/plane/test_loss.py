@@ -31,6 +31,23 @@ def ask_for(plane: Plane, ssrc: int, numbers: list[int], now_s: float) -> None:
 
 
 class TestUpstream:
+    def test_what_was_lost_here_is_not_asked_for_and_a_key_frame_goes_on(self) -> None:
+        plane = Plane()
+        plane.attach()
+        plane.camera.send(plane.camera.frame(key=True), 1.0)
+        first, _, last = plane.camera.frame()
+        plane.camera.send([first, last], 1.5)
+        plane.asked(206, 1)
+        plane.uplink.due(1.6, behind=True)
+        assert len(plane.asked(206, 1)) == 1
+        for tick in range(50):
+            plane.uplink.due(1.62 + tick / 50)
+        assert plane.asked(205, 1) == []
+        (layer,) = plane.uplink.tracks["1"].layers.values()
+        assert layer.lost == 1
+        plane.camera.send(plane.camera.frame(key=True), 2.7)
+        assert plane.ear.frames(plane.picture)[-1][1] == plane.camera.frames[-1]
+
     def test_a_lost_packet_is_asked_for_and_comes_on_the_repair_stream(self) -> None:
         plane = Plane()
         plane.attach()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import socket
 import tracemalloc
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -20,9 +21,11 @@ from leeside_protocol.video.signalling import Part
 from leeside_server.video import bridge as bridging
 from leeside_server.video.bridge import AGAIN_MS
 from leeside_server.video.dtls import Dtls, Srtp
+from leeside_server.video.forward import Uplink
 from leeside_server.video.layer import Track
 from leeside_server.video.life import State
 from leeside_server.video.peer import BINDINGS_A_SECOND, HANDSHAKES_A_SECOND, PACKETS_A_SECOND, Peer
+from leeside_server.video.receiver import Receiver
 from leeside_server.video.slot import Slot
 from leeside_server.video.words import Configure
 from tests.support.fast_way import WAYS
@@ -420,6 +423,31 @@ async def test_a_hundred_thousand_datagrams_of_strangers_change_nothing() -> Non
         assert world.bridge.counts.faulty == 0
         assert world.bridge.counts.strange >= 110_000
         await heard(ana, ben)
+
+
+async def test_who_is_behind_counts_what_was_not_read_and_asks_for_none_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bridge() as there:
+        await there.joined(ANA)
+        (face,) = there.bridge.port.faces
+        face.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        asked: list[bool] = []
+        probed: list[float] = []
+        monkeypatch.setattr(Uplink, "due", lambda _up, _now_s, *, behind: asked.append(behind))
+        monkeypatch.setattr(Receiver, "probe", lambda _receiver, now_s: probed.append(now_s))
+        there.bridge.tick()
+        assert (asked, len(probed)) == ([False], 1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            # Nothing is read in between: this is the loop that reads.
+            for _ in range(200):
+                stranger.sendto(bytes(1_000), ("127.0.0.1", there.bridge.port.number))
+        there.bridge.tick()
+        assert (asked, len(probed)) == ([False, True], 1)
+        overrun = there.bridge.counts.overrun
+        assert 100 < overrun < 200
+        await until(lambda: asked[-1] is False)
+        assert there.bridge.counts.overrun == overrun
 
 
 async def test_joins_and_leaves_leave_nothing_behind() -> None:
