@@ -434,8 +434,15 @@ async def test_who_is_behind_counts_what_was_not_read_and_asks_for_none_of_it(
         face.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         asked: list[bool] = []
         probed: list[float] = []
-        monkeypatch.setattr(Uplink, "due", lambda _up, _now_s, *, behind: asked.append(behind))
-        monkeypatch.setattr(Receiver, "probe", lambda _receiver, now_s: probed.append(now_s))
+
+        def due(_up: Uplink, _now_s: float, *, behind: bool) -> None:
+            asked.append(behind)
+
+        def probe(_receiver: Receiver, now_s: float) -> None:
+            probed.append(now_s)
+
+        monkeypatch.setattr(Uplink, "due", due)
+        monkeypatch.setattr(Receiver, "probe", probe)
         there.bridge.tick()
         assert (asked, len(probed)) == ([False], 1)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
