@@ -52,6 +52,7 @@ export class BrowserPeer implements MediaPeer {
     #statsMs = 0;
     #statsFrom: Counters | null = null;
     #cameMs = performance.now();
+    #lookedMs = this.#cameMs;
     /** Nothing came between the last two looks, while somebody is there. */
     #still = false;
     #silent = false;
@@ -228,11 +229,14 @@ export class BrowserPeer implements MediaPeer {
             this.#tell({ kind: 'frame' });
         }
         if (counters.received !== this.#last?.received) {
-            this.#cameMs = nowMs;
+            // Between two looks half a second may pass: what stops just after one would seem to have come until the next.
+            this.#cameMs = Math.max(this.#lookedMs, nowMs - counters.agoMs);
+            this.#lookedMs = nowMs;
             if (this.#silent) this.#tell({ kind: 'heard' });
             this.#still = this.#silent = false;
             return;
         }
+        this.#lookedMs = nowMs;
         const patienceMs = this.#places.length > 0 ? SILENT_MS : ALONE_SILENT_MS;
         this.#still = this.#places.length > 0 && !this.#silent;
         if (this.#silent || !this.#connected || nowMs - this.#cameMs < patienceMs) return;

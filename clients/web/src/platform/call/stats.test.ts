@@ -20,6 +20,17 @@ describe('what a path counts', () => {
         ]);
     });
 
+    test('says how long ago the newest packet came, and believes no clock but the one it is told by', () => {
+        const at = (timestamp: number, lastPacketReceivedTimestamp: number) => ({
+            ...received,
+            timestamp,
+            lastPacketReceivedTimestamp,
+        });
+        expect(countersOf([at(5_000, 4_300), at(5_000, 4_800)]).agoMs).toBe(200);
+        expect(countersOf([at(5_000, 5_001), at(90_000, 1)]).agoMs).toBe(0);
+        expect(countersOf([{ ...received, timestamp: 5_000 }]).agoMs).toBe(0);
+    });
+
     test('counts what was encoded once, however often it was sent', () => {
         const counters = countersOf([
             { type: 'outbound-rtp', kind: 'video', framesEncoded: 40, packetsSent: 400 },

@@ -3,6 +3,8 @@
 export interface Counters {
     /** Everything that came, of media and of the path itself. */
     readonly received: number;
+    /** How long ago the newest packet came, where the browser says it; else 0. */
+    readonly agoMs: number;
     /** Frames of pictures and packets of sound that were decoded or played. */
     readonly heard: number;
     readonly packetsReceived: number;
@@ -17,9 +19,14 @@ export interface Counters {
     readonly availableUpBps: number;
 }
 
+/** A packet said to be from longer ago, or from later than now, is by another clock. */
+const MOST_AGO_MS = 60_000;
+
 /** One entry, as far as it is read; browsers leave out what they do not have. */
 interface Entry {
     readonly type: string;
+    readonly timestamp?: number;
+    readonly lastPacketReceivedTimestamp?: number;
     readonly kind?: string;
     readonly mid?: string;
     readonly state?: string;
@@ -40,6 +47,7 @@ interface Entry {
 export function countersOf(report: { forEach(each: (entry: Entry) => void): void }): Counters {
     const sum = {
         received: 0,
+        agoMs: Number.POSITIVE_INFINITY,
         heard: 0,
         packetsReceived: 0,
         packetsLost: 0,
@@ -51,6 +59,9 @@ export function countersOf(report: { forEach(each: (entry: Entry) => void): void
         availableUpBps: 0,
     };
     report.forEach((entry) => {
+        const agoMs = (entry.timestamp ?? 0) - (entry.lastPacketReceivedTimestamp ?? 0);
+        if (entry.lastPacketReceivedTimestamp !== undefined && agoMs >= 0 && agoMs < MOST_AGO_MS)
+            sum.agoMs = Math.min(sum.agoMs, agoMs);
         switch (entry.type) {
             case 'inbound-rtp':
                 sum.received += entry.bytesReceived ?? 0;
@@ -81,7 +92,7 @@ export function countersOf(report: { forEach(each: (entry: Entry) => void): void
                 break;
         }
     });
-    return sum;
+    return { ...sum, agoMs: Number.isFinite(sum.agoMs) ? sum.agoMs : 0 };
 }
 
 /** The share of packets that were lost between two counts, 0 to 1. */
