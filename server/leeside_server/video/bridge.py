@@ -7,7 +7,7 @@ one place where they meet. Nothing here awaits: whatever does is a task that the
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, assert_never
 
 from leeside_protocol.errors import ProtocolError, WireError
@@ -422,19 +422,27 @@ class Bridge:
 
     def tick(self) -> None:
         """Let time pass; every 20 ms. What fails costs the room it fails in, this once."""
-        now_s = self._clock()
+        for _ in self.turns():
+            pass
+
+    def turns(self) -> Iterator[None]:
+        """A tick, room by room: between two rooms, packets that came may have their turn."""
         self._ticks += 1
         if overrun := self.port.overrun():
             self.counts.overrun += overrun
-            self._behind_until_s = now_s + BEHIND_S
+            self._behind_until_s = self._clock() + BEHIND_S
         for hall in list(self.halls.values()):
+            if self.halls.get(hall.name) is not hall:
+                continue
             turn = self._ticks + hall.number
+            share, grade = turn % SHARE_TICKS == 0, turn % GRADE_TICKS == 0
             try:
-                self._pass(hall, now_s, share=turn % SHARE_TICKS == 0, grade=turn % GRADE_TICKS == 0)
+                self._pass(hall, self._clock(), share=share, grade=grade)
             except Exception:  # noqa: BLE001 - a room's fault must not be the others'
                 self.counts.faulty += 1
                 _log.error("room_failed", exc_info=True)
-        self._flush()
+            self._flush()
+            yield
 
     def _pass(self, hall: Hall, now_s: float, *, share: bool, grade: bool) -> None:
         for peer in list(hall.peers.values()):

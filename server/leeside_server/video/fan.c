@@ -23,7 +23,7 @@
 #endif
 
 enum {
-    BATCH = 64,       /* packets that leave with one call of the system */
+    BATCH = 16,       /* packets that leave with one call of the system: more would gain nothing, and wait longer */
     ROOM_BYTES = 2048 /* a packet, and what protection adds to it */
 };
 

@@ -77,6 +77,19 @@ def test_each_room_has_its_turn_and_no_tick_has_all_of_them() -> None:
     assert set(graded.values()) == {1}
 
 
+def test_between_two_rooms_others_have_their_turn_and_one_that_ended_has_none() -> None:
+    bridge = Still()
+    for number in range(3):
+        bridge.spoken(Spoken(1, ticket(b"a" * 16, room=bytes([number]) * 16), s.encode_signal(s.Join(1))))
+    seen: list[int] = []
+    for turn, _ in enumerate(bridge.turns()):
+        seen.append(len(bridge.passed))
+        if turn == 0:
+            del bridge.halls[bytes([1]) * 16]
+    assert seen == [1, 2]
+    assert [name for name, _, _ in bridge.passed] == [bytes(16), bytes([2]) * 16]
+
+
 def test_what_waits_is_looked_at_until_nothing_does() -> None:
     bridge = Still()
     few, more = Waiting(1), Waiting(3)
