@@ -46,7 +46,7 @@ BUSY_RETRY_MS: Final = 5_000
 AGAIN_MS: Final = 500
 """Who comes to a worker that drains was sent a moment before the nodes knew."""
 BEHIND_S: Final = 0.5
-"""For so long behind packets that came and were not read, nothing is asked for, tried out or sent twice."""
+"""For so long behind packets that came and were not read, nothing is asked for again or sent twice."""
 KEPT_ROOMS: Final = 256
 KEPT_LINKS: Final = 32
 
@@ -460,8 +460,8 @@ class Bridge:
                 continue
             behind = now_s < self._behind_until_s
             peer.up.due(now_s, behind=behind)
-            if not behind and not self.shedding:
-                peer.receiver.probe(now_s)
+            # Not left out: a link that is thought to carry less than it does has packets wait, and those are the most to do.
+            peer.receiver.probe(now_s)
             if not behind:
                 peer.receiver.repeat(now_s)
             member = hall.room.members.get(peer.device)

@@ -433,24 +433,24 @@ async def test_who_is_behind_counts_what_was_not_read_and_asks_for_none_of_it(
         (face,) = there.bridge.port.faces
         face.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         asked: list[bool] = []
-        probed: list[float] = []
+        repeated: list[float] = []
 
         def due(_up: Uplink, _now_s: float, *, behind: bool) -> None:
             asked.append(behind)
 
-        def probe(_receiver: Receiver, now_s: float) -> None:
-            probed.append(now_s)
+        def repeat(_receiver: Receiver, now_s: float) -> None:
+            repeated.append(now_s)
 
         monkeypatch.setattr(Uplink, "due", due)
-        monkeypatch.setattr(Receiver, "probe", probe)
+        monkeypatch.setattr(Receiver, "repeat", repeat)
         there.bridge.tick()
-        assert (asked, len(probed)) == ([False], 1)
+        assert (asked, len(repeated)) == ([False], 1)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             # Nothing is read in between: this is the loop that reads.
             for _ in range(200):
                 stranger.sendto(bytes(1_000), ("127.0.0.1", there.bridge.port.number))
         there.bridge.tick()
-        assert (asked, len(probed)) == ([False, True], 1)
+        assert (asked, len(repeated)) == ([False, True], 1)
         overrun = there.bridge.counts.overrun
         assert 100 < overrun < 200
         await until(lambda: asked[-1] is False)
