@@ -55,6 +55,7 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_parts_in_c_a_core_carries_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastfan, "load", object)
     assert asked(VideoSection(port=0))["video_fast_way"].verdict is WELL
     monkeypatch.setattr(fastfan, "load", lambda: None)
     assert asked(VideoSection(port=0))["video_fast_way"].verdict is WARNING

@@ -24,6 +24,10 @@ from leeside_server.video.slot import Held, Slot
 from tests.support.fast_way import SANITIZED, WAYS, both_ways, taken
 from tests.support.video_plane import Ear, Plane
 
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the fast way makes Linux's system calls"
+)
+
 LINE = tuple(LineState.__dataclass_fields__)
 LINK = ("seq", "room", "filled_s", "bytes_per_s", "most", "held_bytes")
 
@@ -246,6 +250,7 @@ def test_no_byte_is_read_or_written_that_is_not_its_own(tmp_path: Path) -> None:
             "PATH": "/usr/bin:/bin",
             "LD_PRELOAD": preload,
             "ASAN_OPTIONS": "detect_leaks=0",
+            "PYTHONMALLOC": "malloc",
             SANITIZED: str(library),
         },
         capture_output=True,
