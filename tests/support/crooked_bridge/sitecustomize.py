@@ -62,4 +62,4 @@ if "CROOKED_BRIDGE" in os.environ:
 
     Slot.send = _send  # type: ignore[method-assign]
     # It lies in Python: packets must pass the slots.
-    fastfan.load = _no_library
+    fastfan.load = _no_library  # type: ignore[assignment]
