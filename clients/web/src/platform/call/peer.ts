@@ -20,7 +20,7 @@ const LOOK_MS = 500;
 /** Looks while something is about to happen: a first frame, a track that was just let in, a path that may have died. */
 const CLOSE_LOOK_MS = 100;
 const CLOSE_MS = 3_000;
-/** Nothing came for so long, while somebody is there: the path is dead. Half of what a change of path may take in all. */
+/** Nothing came for so long, while somebody is there: the path is dead. A change of path may take 2.5 s in all. */
 const SILENT_MS = 1_000;
 /** And while nobody is: only the path's own checks come, every few seconds. */
 const ALONE_SILENT_MS = 8_000;
@@ -224,19 +224,19 @@ export class BrowserPeer implements MediaPeer {
 
     #watchPath(counters: Counters): void {
         const nowMs = performance.now();
+        const lookedMs = this.#lookedMs;
+        this.#lookedMs = nowMs;
         if (!this.#framed && counters.heard > 0) {
             this.#framed = true;
             this.#tell({ kind: 'frame' });
         }
         if (counters.received !== this.#last?.received) {
             // Between two looks half a second may pass: what stops just after one would seem to have come until the next.
-            this.#cameMs = Math.max(this.#lookedMs, nowMs - counters.agoMs);
-            this.#lookedMs = nowMs;
+            this.#cameMs = Math.max(lookedMs, nowMs - counters.agoMs);
             if (this.#silent) this.#tell({ kind: 'heard' });
             this.#still = this.#silent = false;
             return;
         }
-        this.#lookedMs = nowMs;
         const patienceMs = this.#places.length > 0 ? SILENT_MS : ALONE_SILENT_MS;
         this.#still = this.#places.length > 0 && !this.#silent;
         if (this.#silent || !this.#connected || nowMs - this.#cameMs < patienceMs) return;
