@@ -29,13 +29,12 @@ _length: Final = struct.Struct("!I")
 
 class Configure(msgspec.Struct, frozen=True, array_like=True, tag=17):
     """To the worker, first: where to listen (one UDP port on each host), and what clients know those hosts as (the public
-    addresses of a 1:1 NAT; none: the hosts themselves). `peers`: how many it takes. `fast`: packets may take the fast way."""
+    addresses of a 1:1 NAT; none: the hosts themselves). `peers`: how many it takes."""
 
     hosts: tuple[str, ...]
     port: int
     public: tuple[str, ...] = ()
     peers: int = 96
-    fast: bool = True
 
 
 class Drain(msgspec.Struct, frozen=True, array_like=True, tag=19):

@@ -74,7 +74,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         async with self._group:
             # Not the loop's own time: that counts milliseconds, and what a link carries is told by parts of them.
-            fast = fastfan.load() if settings.fast else None
+            fast = fastfan.load()
             bridge = Bridge(settings, self._say, self._spawn, loop.call_later, time.monotonic, _wall_ms, fast)
             bridge.port.open(settings.hosts, settings.port)
             try:

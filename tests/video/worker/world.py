@@ -20,7 +20,7 @@ ROOM = b"r" * 16
 NODE = b"n" * 8
 FAR_MS = 1 << 45
 FAST = True
-"""Which way packets take, where the settings do not say it."""
+"""Whether packets take the fast way."""
 
 
 def ticket(
@@ -56,7 +56,7 @@ class World:
         self.everyone: list[Client] = []
         self.group = group
         loop = asyncio.get_running_loop()
-        fast = fastfan.load() if settings.fast else None
+        fast = fastfan.load() if FAST else None
         self.bridge = Bridge(settings, self._hear, self._spawn, loop.call_later, loop.time, _wall_ms, fast)
         self.bridge.port.open(settings.hosts, settings.port)
         self.bridge.port.listen(loop)
@@ -94,7 +94,7 @@ class World:
 async def bridge(settings: Configure | None = None) -> AsyncGenerator[World]:
     """A bridge that ticks, until the block ends."""
     async with asyncio.TaskGroup() as group:
-        world = World(settings or Configure(("127.0.0.1",), 0, fast=FAST), group)
+        world = World(settings or Configure(("127.0.0.1",), 0), group)
 
         async def tick() -> None:
             while True:
