@@ -10,7 +10,7 @@ from deploy.devtool.doctor import doctor
 from deploy.devtool.packages import install, lock
 from deploy.devtool.place import OWN, ROOT, VENV_BIN, keep_bytecode, run, say
 from deploy.devtool.sections import LEFT_OUT, run_pytest, run_sections, run_vitest, tell
-from deploy.devtool.services import CHROMIUM, POSTGRES, REDIS, provide
+from deploy.devtool.services import CHROMIUM, POSTGRES, REDIS, provide, provide_compiler
 from deploy.devtool.web import WEB, build, environment, install_modules, lock_modules, node_folder
 
 HELP = """\
@@ -73,6 +73,8 @@ def test(arguments: Sequence[str]) -> int:
     options = [word for word in arguments if word not in ("--fast", "--")]
     ours, theirs = named(options, "tests/"), named(options, f"{OF_WEB}/")
     started_s = time.monotonic()
+    if not fast and not theirs:
+        provide_compiler()
     install()
     if not fast and not theirs:
         os.environ.update(provide())

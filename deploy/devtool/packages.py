@@ -66,10 +66,6 @@ def install() -> None:
 def _build_native() -> None:
     if not native.wanted():
         return
-    if native.compiler() is None:
-        from deploy.devtool.services import install_with_apt  # it stands on this file
-
-        install_with_apt(native.PACKAGES)
     found = native.compiler()
     if found is None:
         say(
@@ -80,7 +76,9 @@ def _build_native() -> None:
     try:
         native.build(found, native.LIBRARY, "-Werror")
     except native.BuildFailed as problem:
-        stop(f"{native.LIBRARY.name} could not be built:", *str(problem).splitlines()[:10])
+        # It is optional, and a demo goes on without it; the tests do not.
+        first = (str(problem).splitlines() or ["no reason given"])[0]
+        say(f"{native.LIBRARY.name} could not be built, and video packets take the plain way:", first)
 
 
 def _install_packages() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy import native
 from deploy.devtool.packages import SERVICES_LOCK, alone, entry, uv
 from deploy.devtool.place import OWN, VENV_BIN, run, say, stop
 
@@ -234,6 +235,13 @@ def install_with_apt(names: Sequence[str]) -> bool:
     if done.returncode:
         say("apt could not:", (done.stderr.strip().splitlines() or ["no reason given"])[-1])
     return done.returncode == 0
+
+
+def provide_compiler() -> None:
+    """Install a C compiler where there is none: the tests take both ways that packets can. (Nothing else needs one, and a demo
+    changes nothing outside its folder.)"""
+    if native.wanted() and native.compiler() is None:
+        install_with_apt(native.PACKAGES)
 
 
 def install_otherwise(program: Program) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from array import array
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from deploy import native
 from leeside_server.video.fan import NOTHING, PLAIN, RING, LinkState, Ways
 from leeside_server.video.fastfan import LIBRARY, FastWays, load
 from leeside_server.video.pacer import Pacer
@@ -52,6 +54,13 @@ class Tapped(FastWays):
 
 
 _now: list[Tapped | None] = [None]
+
+
+def missing() -> str:
+    """Why there is no fast way to test here; "": there is. `./dev test` installs a compiler."""
+    if not sys.platform.startswith("linux"):
+        return "the fast way makes Linux's system calls"
+    return "" if LIBRARY.exists() or native.compiler() else "no C compiler"
 
 
 def taken() -> int:

@@ -1,16 +1,15 @@
 """Every test of the plane is run both ways a packet can take to its receivers."""
 
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.fast_way import WAYS, both_ways
+from tests.support.fast_way import WAYS, both_ways, missing
 
 
 @pytest.fixture(autouse=True, params=WAYS, scope="module")
 def way(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "fast" and not sys.platform.startswith("linux"):
-        pytest.skip("the fast way makes Linux's system calls")
+    if request.param == "fast" and (why := missing()):
+        pytest.skip(why)
     with both_ways(request.param):
         yield request.param

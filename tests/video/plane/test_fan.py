@@ -23,12 +23,10 @@ from leeside_server.video.fan import LineState
 from leeside_server.video.pacer import Pacer
 from leeside_server.video.seal import Packet
 from leeside_server.video.slot import Held, Slot
-from tests.support.fast_way import SANITIZED, WAYS, both_ways, taken
+from tests.support.fast_way import SANITIZED, WAYS, both_ways, missing, taken
 from tests.support.video_plane import Ear, Plane
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="the fast way makes Linux's system calls"
-)
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 LINE = tuple(LineState.__dataclass_fields__)
 LINK = ("seq", "room", "filled_s", "bytes_per_s", "most", "held_bytes")
