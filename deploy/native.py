@@ -1,4 +1,4 @@
-"""Builds what of the server is written in C: the fast way of packets (`server/leeside_server/video/fan.c`).
+"""Builds what of the server is written in C: the fast way of packets (`server/leeside_server/video/*.c`).
 
 A plain shared library without Python's headers: the C compiler is all it needs, and any Python can use it. It is built for Linux
 alone, whose system calls it makes. Where it is not there, packets take the plain way. Used by `./dev` and by the wheel's hook.
@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "server/leeside_server/video"
-LIBRARY = FOLDER / "_fan.so"
-SOURCES = (FOLDER / "fan.h", FOLDER / "fan.c")
+LIBRARY = FOLDER / "_ways.so"
+SOURCES = tuple(FOLDER / name for name in ("ways.h", "fan.c", "intake.c", "shelf.c"))
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wconversion")
 PACKAGES = ("gcc", "libc6-dev")
 """Of Debian, where there is no compiler."""
@@ -28,7 +28,7 @@ class BuildFailed(Exception):
 
 
 def sources() -> str:
-    """What the library says it was built from; `fastfan` asks it the same."""
+    """What the library says it was built from; `fastways` asks it the same."""
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in SOURCES)).hexdigest()
 
 
@@ -49,8 +49,8 @@ def wanted() -> bool:
 def build(with_compiler: list[str], library: Path = LIBRARY, *more: str) -> None:
     """Build it, in place of what was there. Raises `BuildFailed`."""
     made = library.with_suffix(f".{os.getpid()}")
-    told = f'-DFAN_SOURCES="{sources()}"'
-    command = [*with_compiler, *FLAGS, *more, told, "-o", str(made), str(FOLDER / "fan.c")]
+    told = f'-DWAYS_SOURCES="{sources()}"'
+    command = [*with_compiler, *FLAGS, *more, told, "-o", str(made), *map(str, SOURCES[1:])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

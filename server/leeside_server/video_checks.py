@@ -42,9 +42,9 @@ def packages() -> Finding:
 
 def fast_way() -> Finding:
     """Whether packets are handed on by C (`video/fan.c`)."""
-    from leeside_server.video import fastfan  # its packages may be missing
+    from leeside_server.video import fastways  # its packages may be missing
 
-    if fastfan.load() is not None:
+    if fastways.load() is not None:
         return Finding("video_fast_way", Verdict.WELL, "Packets are handed on in C.")
     return Finding(
         "video_fast_way",

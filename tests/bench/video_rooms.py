@@ -104,10 +104,11 @@ class Worker:
     """A worker of the bridge, as a supervisor starts one; we speak the supervisor's words."""
 
     name = "Leeside"
+    _module = "leeside_server.video.worker"
 
     def __init__(self, folder: Path) -> None:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "leeside_server.video.worker", str(theirs.fileno())]
+        command = [sys.executable, "-m", self._module, str(theirs.fileno())]
         self._running = _Running(_spawn(command, folder, pass_fds=(theirs.fileno(),)))
         theirs.close()
         ours.setblocking(False)
@@ -180,6 +181,13 @@ class Worker:
                 signal = decode_bridge_signal(word.heard.body)
                 if isinstance(signal, Offer):
                     return signal
+
+
+class PlainWorker(Worker):
+    """The same without the fast way of packets: as where nobody built it."""
+
+    name = "Leeside, all in Python"
+    _module = "tests.bench.plain_worker"
 
 
 # ---- Janus

@@ -11,7 +11,7 @@ import pytest
 from leeside_server import video_checks
 from leeside_server.config import Config, ServerSection, TurnSection, VideoSection
 from leeside_server.findings import Finding, Verdict
-from leeside_server.video import fastfan
+from leeside_server.video import fastways
 from tests.support.services import free_ports
 
 WELL, WARNING, BAD = Verdict.WELL, Verdict.WARNING, Verdict.BAD
@@ -55,9 +55,9 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_parts_in_c_a_core_carries_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastfan, "load", object)
+    monkeypatch.setattr(fastways, "load", object)
     assert asked(VideoSection(port=0))["video_fast_way"].verdict is WELL
-    monkeypatch.setattr(fastfan, "load", lambda: None)
+    monkeypatch.setattr(fastways, "load", lambda: None)
     assert asked(VideoSection(port=0))["video_fast_way"].verdict is WARNING
 
 

@@ -1,4 +1,4 @@
-"""The fast way of packets (`fan.c`) in a test: what it would protect and send is given to a receiver in the test instead.
+"""The fast way of packets (`fan.c`, `intake.c`) in a test: what it would protect and send is given to a receiver in the test instead.
 
     with both_ways("fast"):
         ...                    # every `Plane` that is made here
@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy import native
-from leeside_server.video.fan import NOTHING, PLAIN, RING, LinkState, Ways
-from leeside_server.video.fastfan import LIBRARY, FastWays, load
+from leeside_server.video.fastways import LIBRARY, FastWays, load
 from leeside_server.video.pacer import Pacer
 from leeside_server.video.slot import Held
+from leeside_server.video.ways import NOTHING, PLAIN, RING, LinkState, Ways
 
 WAYS: Final = ("plain", "fast")
-SANITIZED: Final = "LEESIDE_TEST_FAN"
+SANITIZED: Final = "LEESIDE_TEST_WAYS"
 """Names another library to take."""
 _ffi: Final[Any] = importlib.import_module("cffi").FFI()
 
@@ -38,7 +38,7 @@ class Tapped(FastWays):
         """Packets that took this way."""
         self._taps: list[Callable[[bytes], None]] = []
         self._callback = _ffi.callback("int(void *, void *, int *)", self._protect)
-        super().__init__(ffi, lib, int(_ffi.cast("uintptr_t", self._callback)))
+        super().__init__(ffi, lib, int(_ffi.cast("uintptr_t", self._callback)), 0)
 
     def tap(self, link: LinkState, hear: Callable[[bytes], None]) -> None:
         """What leaves on this link is heard there; the system refuses it, since no socket is named."""
@@ -94,9 +94,14 @@ _RINGS: Final = array("i", [NOTHING] * RING), array("d", [0.0] * RING), array("i
 """All links' here: nobody reads them, and they live as long as all."""
 
 
+def library() -> Path:
+    """What is tested."""
+    return Path(os.environ.get(SANITIZED, LIBRARY))
+
+
 @cache
 def _library() -> tuple[Any, Any]:
-    made = load(Path(os.environ.get(SANITIZED, LIBRARY)), lambda ffi, lib: (ffi, lib))
+    made = load(library(), lambda ffi, lib: (ffi, lib))
     assert isinstance(made, tuple), "./dev setup builds the fast way"
     return made
 

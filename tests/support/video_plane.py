@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from leeside_protocol.video.formats import OPUS, VP8, VP8_RTX, MediaKind
 from leeside_protocol.video.rtp import split_vp8, write_rtp
 from leeside_protocol.video.twcc import TwccReport
-from leeside_server.video.fan import LinkState
 from leeside_server.video.forward import Downlink, Uplink
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer
 from leeside_server.video.slot import Held, Slot
+from leeside_server.video.ways import LinkState
 from tests.support.fast_way import link, ways
 
 SEALED = b"\x0aLS\x01"

@@ -8,6 +8,9 @@ for, is refused whole.
 from __future__ import annotations
 
 import struct
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
@@ -27,7 +30,8 @@ _STATUSES_WRITTEN: Final = 400
 """Of a report that we write: it stays below 1,200 bytes even when each time takes two."""
 _GAP: Final = 200
 """So many packets lost in a row are not told one by one: a new report starts behind them."""
-_PENDING: Final = 4_000
+PENDING: Final = 4_000
+"""Packets that may wait to be reported; what comes beyond is not told of."""
 
 _fixed: Final = struct.Struct("!LLHHL")
 _chunk: Final = struct.Struct("!H")
@@ -91,36 +95,55 @@ def _symbols(data: bytes, at: int, end: int, count: int) -> tuple[list[int], int
     return symbols, at
 
 
-class Arrivals:
-    """When the packets of one publisher's transport arrived, until they are reported."""
+@dataclass(slots=True)
+class ArrivalsState:
+    """What every packet changes of `Arrivals`. `newest`: its highest number, unwrapped; -1: none came. `count`: how many
+    are to be reported."""
 
-    def __init__(self) -> None:
-        self._newest: int | None = None
+    newest: int = -1
+    count: int = 0
+
+
+class Arrivals:
+    """When the packets of one publisher's transport arrived, until they are reported.
+
+    `make(numbers, times)`: whoever counts packets elsewhere as well gives the state that is shared, and may write to these
+    arrays what `add` would: numbers unwrapped, times in seconds, `PENDING` of each.
+    """
+
+    def __init__(self, make: Callable[[array[int], array[float]], ArrivalsState] | None = None) -> None:
+        self.numbers = array("q", bytes(8 * PENDING))
+        self.times = array("d", bytes(8 * PENDING))
+        self.state: Final = ArrivalsState() if make is None else make(self.numbers, self.times)
         self._next: int | None = None
-        self._pending: dict[int, float] = {}
         self._number = 0
 
     def add(self, transport_seq: int, now_s: float) -> None:
         """A packet came. The first of two with one number counts."""
-        newest = self._newest
-        if newest is None:
-            newest = self._newest = transport_seq + 0x1_0000
-            at = newest
-        else:
-            at = newest + ahead16(transport_seq, newest)
-            if at > newest:
-                self._newest = at
-        if len(self._pending) < _PENDING:
-            self._pending.setdefault(at, now_s)
+        state = self.state
+        newest = state.newest
+        at = transport_seq + 0x1_0000 if newest < 0 else newest + ahead16(transport_seq, newest)
+        if at > newest:
+            state.newest = at
+        place = state.count
+        if place < PENDING:
+            self.numbers[place], self.times[place] = at, now_s
+            state.count = place + 1
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return self.state.count
+
+    def _taken(self) -> dict[int, float]:
+        count, self.state.count = self.state.count, 0
+        # The first of two with one number is written last.
+        return dict(zip(self.numbers[count - 1 :: -1], self.times[count - 1 :: -1], strict=True))
 
     def reports(self, media_ssrc: int) -> list[bytes]:
         """What to tell the publisher now; each is a whole RTCP packet. Empty when nothing came."""
-        if not self._pending:
+        if not self.state.count:
             return []
-        numbers = sorted(self._pending)
+        pending = self._taken()
+        numbers = sorted(pending)
         base = numbers[0]
         if self._next is not None and 0 < base - self._next <= _GAP:
             base = self._next  # What did not come since the last report is told as lost.
@@ -129,18 +152,16 @@ class Arrivals:
         before = base
         for number in numbers:
             if run and (number - base >= _STATUSES_WRITTEN or number - before > _GAP):
-                packets.append(self._write(media_ssrc, base, run))
+                packets.append(self._write(media_ssrc, base, run, pending))
                 base = number if number - before > _GAP else before + 1
                 run = []
             run.append(number)
             before = number
-        packets.append(self._write(media_ssrc, base, run))
+        packets.append(self._write(media_ssrc, base, run, pending))
         self._next = max(before + 1, self._next or 0)
-        self._pending.clear()
         return packets
 
-    def _write(self, media_ssrc: int, base: int, numbers: list[int]) -> bytes:
-        pending = self._pending
+    def _write(self, media_ssrc: int, base: int, numbers: list[int], pending: dict[int, float]) -> bytes:
         reference = int(pending[numbers[0]] * 1e6) // REFERENCE_US
         ticks = reference * (REFERENCE_US // TICK_US)
         symbols = bytearray(numbers[-1] - base + 1)

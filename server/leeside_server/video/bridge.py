@@ -19,8 +19,7 @@ from leeside_server.core.video import Closed, Expelled, Heard, Spoken
 from leeside_server.log import get_logger
 from leeside_server.video import room as r
 from leeside_server.video.dtls import Buffers, Certificate
-from leeside_server.video.fan import PLAIN
-from leeside_server.video.fastfan import FastWays
+from leeside_server.video.fastways import FastWays
 from leeside_server.video.forward import Downlink, Uplink
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.life import State
@@ -31,6 +30,7 @@ from leeside_server.video.room import Effect, Room
 from leeside_server.video.sdp import Answer, Candidate, DownLine, read_answer
 from leeside_server.video.slot import ALL_LINES
 from leeside_server.video.udp import Port
+from leeside_server.video.ways import PLAIN
 from leeside_server.video.words import Configure, Emptied, FromWorker, Kept, Load, Told
 
 SHARE_TICKS: Final = 10
@@ -92,7 +92,7 @@ class Bridge:
         self.buffers: Final = Buffers()
         self._fast: Final = fast
         self._ways: Final = fast or PLAIN
-        self.port: Final = Port(self.buffers, self.counts, clock, self._flush)
+        self.port: Final = Port(self.buffers, self.counts, clock, self._flush, fast)
         self.halls: dict[bytes, Hall] = {}
         self.draining = False
         self.shedding = False
@@ -178,8 +178,6 @@ class Bridge:
 
     def load(self, cpu: float, lag_ms: int) -> Load:
         """How much there is to do, and what was counted."""
-        if self._fast is not None:
-            self._fast.count(self.counts)
         peers = self.peers
         share = max(peers / self._settings.peers, cpu)
         return Load(
@@ -428,6 +426,8 @@ class Bridge:
     def turns(self) -> Iterator[None]:
         """A tick, room by room: between two rooms, packets that came may have their turn."""
         self._ticks += 1
+        if self._fast is not None:
+            self._fast.count(self.counts)
         if overrun := self.port.overrun():
             self.counts.overrun += overrun
             self._behind_until_s = self._clock() + BEHIND_S

@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from leeside_server.video.delay import QueueDelay
-from leeside_server.video.fan import NOTHING, PLAIN, RING, Ways
 from leeside_server.video.losses import CALM, Losses
 from leeside_server.video.probing import Prober
+from leeside_server.video.ways import NOTHING, PLAIN, RING, Ways
 
 START_BPS: Final = 500_000.0
 """A hope: a picture of one usual size, and sound. What the link carries is known within a second."""

@@ -66,9 +66,12 @@ class Buffers:
         self.length: Final[Any] = _binding.ffi.new("int *")
 
 
-def protect_rtp_address() -> int:
-    """Where libsrtp's `srtp_protect` is: `int (void *context, void *packet, int *length)`, 0 when it was done."""
-    return int(_binding.ffi.cast("uintptr_t", _binding.ffi.addressof(_binding.lib, "srtp_protect")))
+def srtp_addresses() -> tuple[int, int]:
+    """Where libsrtp's `srtp_protect` and `srtp_unprotect` are: `int (void *context, void *packet, int *length)`, 0 when it was
+    done."""
+    ffi, lib = _binding.ffi, _binding.lib
+    protect, unprotect = (ffi.addressof(lib, name) for name in ("srtp_protect", "srtp_unprotect"))
+    return int(ffi.cast("uintptr_t", protect)), int(ffi.cast("uintptr_t", unprotect))
 
 
 class Srtp:
@@ -88,6 +91,11 @@ class Srtp:
     def outward_address(self) -> int:
         """Where the context is that packets are protected with: for `srtp_protect`, while this object lives."""
         return int(_binding.ffi.cast("uintptr_t", self._outward))
+
+    @property
+    def inward_address(self) -> int:
+        """The same for `srtp_unprotect`."""
+        return int(_binding.ffi.cast("uintptr_t", self._inward))
 
     def open_rtp(self, length: int) -> int:
         """The packet in `inward`, opened."""

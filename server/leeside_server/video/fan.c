@@ -1,4 +1,4 @@
-/* The fast way of a packet from a layer to all who are shown it (fan.py tells why there are two).
+/* The fast way of a packet from a layer to all who are shown it (ways.py tells why there are two).
 
    It does what `Slot.forward` and `Slot.send` do for nearly every packet: the newest of its stream, to a receiver whose link has
    room for it. What is otherwise, a packet from before the newest, a link without room or with packets that wait, a receiver
@@ -16,11 +16,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "fan.h"
-
-#ifndef FAN_SOURCES
-#define FAN_SOURCES ""
-#endif
+#include "ways.h"
 
 enum {
     BATCH = 16,       /* packets that leave with one call of the system: more would gain nothing, and wait longer */
@@ -66,11 +62,6 @@ void fan_free(struct fan *fan)
 struct tally *fan_tally(struct fan *fan)
 {
     return &fan->tally;
-}
-
-const char *fan_sources(void)
-{
-    return FAN_SOURCES;
 }
 
 void fan_flush(struct fan *fan)

@@ -24,12 +24,11 @@ from leeside_protocol.video.formats import (
 )
 from leeside_protocol.video.rtp import RtpHeader
 from leeside_protocol.video.twcc import Arrivals, TwccReport, read_twcc
-from leeside_server.video.fan import PLAIN, LinkState, Ways
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer
 from leeside_server.video.slot import Held, Outlet, Slot
+from leeside_server.video.ways import PACKETS_A_SECOND, PLAIN, STREAMS, LinkState, Ways
 
-PACKETS_PER_S: Final = 3_000
 CONTROL_PER_S: Final = 400
 """RTCP compounds of one peer; browsers send below 100."""
 NACKS_PER_S: Final = 200
@@ -37,7 +36,6 @@ RESENT_PER_S: Final = 600
 """Packets sent again to one peer: a storm of requests costs no more than this."""
 ASKED_PER_S: Final = 1_000
 """Packets asked for again of one peer."""
-SSRCS: Final = 8
 RENEWAL_S: Final = 1.0
 """A stream may begin anew under another SSRC this often."""
 REPORT_S: Final = 0.5
@@ -94,29 +92,44 @@ class Uplink:
             mid: Track(kind, mid, outlet.send_rtcp, on_layer, on_unsealed, ways)
             for kind, mid in ((MediaKind.AUDIO, UP_AUDIO_MID), (MediaKind.VIDEO, UP_VIDEO_MID))
         }
-        self.packets = self.refused = self.over = self.faults = 0
-        """Received; not read or of no stream; beyond the bounds; and lost to a fault of ours (which has to be 0)."""
+        self.refused = self.over = self.faults = 0
+        """Packets not read or of no stream; beyond the bounds; and lost to a fault of ours (which has to be 0)."""
         self._outlet = outlet
         self._head = RtpHeader()
         self._streams: dict[int, tuple[Layer, bool]] = {}
-        self._packets_left = Allowance(PACKETS_PER_S)
         self._control_left = Allowance(CONTROL_PER_S)
         self._asked_left = Allowance(ASKED_PER_S)
-        self._arrivals = Arrivals()
+        self._ways = ways
+        self.arrivals = Arrivals(ways.arrivals)
+        self.state: Final = ways.uplink(self.arrivals.state)
         self._told_s = self._reported_s = 0.0
+
+    @property
+    def packets(self) -> int:
+        """How many it sent that were within the bounds."""
+        return self.state.packets
 
     # ---- RTP
 
     def receive_rtp(self, buffer: bytearray, length: int, now_s: float) -> None:
         """A packet in `buffer[:length]`, after SRTP. `now_s`: when *it* arrived (the estimate of the link rests on it)."""
-        if not self._packets_left.take(now_s):
-            self.over += 1
-            return
-        self.packets += 1
         try:
-            self._receive(buffer, length, now_s)
+            if not self._ways.take(self.state, buffer, length, now_s) and self._is_allowed(now_s):
+                self._receive(buffer, length, now_s)
         except Exception:  # noqa: BLE001 - one packet must not cost a call
             self.faults += 1
+
+    def _is_allowed(self, now_s: float) -> bool:
+        state = self.state
+        if now_s - state.began_s >= 1.0:
+            state.began_s = now_s
+            state.left = PACKETS_A_SECOND
+        if state.left < 1:
+            self.over += 1
+            return False
+        state.left -= 1
+        state.packets += 1
+        return True
 
     def _receive(self, buffer: bytearray, length: int, now_s: float) -> None:
         head = self._head
@@ -124,7 +137,7 @@ class Uplink:
             self.refused += 1
             return
         if head.transport_seq >= 0:
-            self._arrivals.add(head.transport_seq, now_s)
+            self.arrivals.add(head.transport_seq, now_s)
         stream = self._streams.get(head.ssrc)
         if stream is None:
             stream = self._learn(buffer, now_s)
@@ -184,7 +197,8 @@ class Uplink:
             for known, (layer, _) in list(self._streams.items()):
                 if layer is before:
                     del self._streams[known]
-        if len(self._streams) >= SSRCS or ssrc in self._streams:
+            self._tell_streams()
+        if len(self._streams) >= STREAMS or ssrc in self._streams:
             return None
         layer = track.add(ssrc, rid, now_s)
         self._add(ssrc, layer, repair=False)
@@ -195,10 +209,15 @@ class Uplink:
             for known, (other, repairs) in list(self._streams.items()):
                 if repairs and other is layer:
                     del self._streams[known]
-        if len(self._streams) >= SSRCS or ssrc in self._streams:
+        if len(self._streams) >= STREAMS or ssrc in self._streams:
             return None
         stream = self._streams[ssrc] = (layer, repair)
+        self._tell_streams()
         return stream
+
+    def _tell_streams(self) -> None:
+        streams = self._streams.items()
+        self._ways.streams(self.state, {ssrc: layer for ssrc, (layer, repair) in streams if not repair})
 
     # ---- RTCP
 
@@ -235,10 +254,10 @@ class Uplink:
                 self._asked_left.take(now_s, len(lost))
                 for nack in rtcp.write_nacks(layer.ssrc, lost):
                     outlet.send_rtcp(nack)
-        waiting = len(self._arrivals)
+        waiting = len(self.arrivals)
         if waiting and (waiting >= TWCC_PACKETS or now_s - self._told_s >= TWCC_S):
             self._told_s = now_s
-            for report in self._arrivals.reports(layers[0].ssrc if layers else 0):
+            for report in self.arrivals.reports(layers[0].ssrc if layers else 0):
                 outlet.send_rtcp(report)
         if layers and now_s - self._reported_s >= REPORT_S:
             self._reported_s = now_s

@@ -8,16 +8,16 @@ show it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from leeside_protocol.video import rtcp
 from leeside_protocol.video.formats import AUDIO_HZ, LAYERS, OPUS, RED, VIDEO_HZ, VP8, MediaKind
 from leeside_protocol.video.frames import is_sealed
 from leeside_protocol.video.rtp import ahead16, begins_key_frame
-from leeside_server.video.fan import PLAIN as PLAIN_WAYS
-from leeside_server.video.fan import Ways
 from leeside_server.video.seal import MISSES, PLAIN, TURN_BYTES, Packet, SealGate
+from leeside_server.video.ways import NOTHING, Ways
+from leeside_server.video.ways import PLAIN as PLAIN_WAYS
 
 if TYPE_CHECKING:
     from leeside_server.video.slot import Slot
@@ -42,7 +42,7 @@ SILENT_S: Final = 1.0
 VIOLATION_REPEAT_S: Final = 1.0
 RATE_S: Final = 0.5
 
-_PAYLOAD_TYPES: Final = {MediaKind.AUDIO: frozenset((OPUS, RED)), MediaKind.VIDEO: frozenset((VP8,))}
+_PAYLOAD_TYPES: Final = {MediaKind.AUDIO: (OPUS, RED), MediaKind.VIDEO: (VP8,)}
 
 
 class Layer:
@@ -57,20 +57,17 @@ class Layer:
         self.alive = False
         self.bps = 0.0
         """What arrives of it, smoothed; 0 when it is not sent."""
-        self.flowing: Final = track.ways.flow()
-        self.waiting: list[Slot] = []
+        self._video = track.kind is MediaKind.VIDEO
+        self.gate = SealGate(track.ways)
+        self.state, self._shelf, self.flowing = track.ways.stream(
+            track.hz, track.types, CACHE_PACKETS[track.kind], self.gate.state if self._video else None
+        )
+        self._waiting: list[Slot] = []
         self.sender: rtcp.SenderInfo | None = None
         self.lost = self.recovered = self.asked = self.keys_asked = self.unsealed = 0
 
-        self._video = track.kind is MediaKind.VIDEO
-        self._gate = SealGate()
-        self._audio_misses = 0
         self._told_s = -VIOLATION_REPEAT_S
-        size = CACHE_PACKETS[track.kind]
-        self._ring: list[Packet | None] = [None] * size
-        self._mask = size - 1
         self._seen_s = 0.0
-        self._newest: int | None = None
         self._first = 0
         self._skipped = 0
         self._missing: dict[int, int] = {}
@@ -78,14 +75,9 @@ class Layer:
         self._fresh: deque[tuple[float, int]] = deque(maxlen=MISSING)
         self._again: deque[tuple[float, int]] = deque(maxlen=MISSING)
         """(when it is due, which packet), rising: who looks for what is due touches nothing else, however much is lost."""
-        self.came = self._octets = 0
         self._before = (0, 0)
         self._rated = (0, 0.0)
-        self._jitter = 0.0
-        self._timestamp: int | None = None
-        self._transit = 0.0
         self._sender_s = 0.0
-        self._heard_s = 0.0
         self._key_asked_s = -KEY_REPEAT_S
         self._key_wanted = False
 
@@ -99,19 +91,21 @@ class Layer:
         now_s: float,
         repaired: bool = False,
     ) -> None:
-        """A packet of this stream; `repaired`: it came on the stream for packets sent again."""
+        """A packet of this stream; `repaired`: it came on the stream for packets sent again. (Most of those that come in order
+        take the fast way, where there is one: what is changed here is to be changed in `intake.c`.)"""
         if marker_type & 0x7F not in self.track.types:
             return
-        newest = self._newest
-        if newest is None:
+        state = self.state
+        newest = state.newest
+        if newest < 0:
             at = sequence + 0x1_0000  # So that what was overtaken stays positive.
-            self._first, self._newest = at, at
+            self._first = state.newest = at
         else:
             at = newest + ahead16(sequence, newest)
             if at > newest:
                 if at > newest + 1:
                     self._miss(newest + 1, at, now_s)
-                self._newest = at
+                state.newest = at
             elif self._missing.pop(at, None) is not None:
                 self.recovered += 1
             elif self._first - BEFORE_FIRST <= at < self._first:
@@ -119,40 +113,42 @@ class Layer:
                 self._first = at
             else:
                 return  # It came before, or nobody waits for it any more.
-        self._octets += len(payload)
-        self._heard_s = now_s
+        state.octets += len(payload)
+        state.heard_s = now_s
         if not repaired:
-            self.came += 1
-            if timestamp != self._timestamp:
+            state.came += 1
+            if timestamp != state.timestamp:
                 self._measure(timestamp, now_s)
         packet = Packet(at, marker_type, timestamp, orientation, payload)
         if not payload:
             self._forward(packet, now_s)
         elif not self._video:
             if is_sealed(payload):
-                self._audio_misses = 0
+                state.sound_misses = 0
                 self._forward(packet, now_s)
             else:
-                self._audio_misses += 1
-                self._violate(self._audio_misses, now_s)
+                state.sound_misses += 1
+                self._violate(state.sound_misses, now_s)
         else:
-            gate = self._gate
-            misses = gate.misses
+            gate = self.gate
+            misses = gate.state.misses
             for admitted in gate.admit(
                 packet, payload[0] & 0x17 == 0x10 and begins_key_frame(payload), now_s
             ):
                 self._forward(admitted, now_s)
-            if gate.misses > misses:
-                self._empty(timestamp)
-                self._violate(gate.misses, now_s)
+            if gate.state.misses > misses:
+                # What was passed on of it is neither sent again nor from a receiver's pacer.
+                self._shelf.empty(timestamp)
+                self._violate(gate.state.misses, now_s)
 
     def _forward(self, packet: Packet, now_s: float) -> None:
-        if not self.flowing.slots and not self.waiting:
+        if not self.flowing.slots and not self._waiting:
             return  # Nobody sees it, so nobody can have lost it.
-        self._ring[packet.at & self._mask] = packet
+        self._shelf.put(packet)
         started: list[Slot] | None = None
-        if self.waiting and packet.first == PLAIN and (not self._video or _begins_key(packet)):
-            started, self.waiting = self.waiting, []
+        if self._waiting and packet.first == PLAIN and (not self._video or _begins_key(packet)):
+            started = self._waiting
+            self._let_wait([])
             self._key_wanted = False
             for slot in started:
                 slot.start(self, packet, now_s)
@@ -162,8 +158,7 @@ class Layer:
 
     def _catch_up(self, started: list[Slot], begin: int, now_s: float) -> None:
         """A key frame's first packet was lost and came again: what was passed on behind it follows."""
-        assert self._newest is not None
-        for at in range(begin, min(self._newest, begin + self._mask) + 1):
+        for at in range(begin, min(self.state.newest + 1, begin + CACHE_PACKETS[self.track.kind])):
             if (kept := self.kept(at)) is not None:
                 for slot in started:
                     slot.forward(kept, now_s)
@@ -171,12 +166,31 @@ class Layer:
     @property
     def held(self) -> int:
         """Packets that wait for the trailer of their frame."""
-        return self._gate.held
+        return self.gate.held
 
     def kept(self, at: int) -> Packet | None:
         """A packet that was passed on, by its unwrapped sequence number, while it is kept."""
-        packet = self._ring[at & self._mask]
-        return packet if packet is not None and packet.at == at else None
+        return self._shelf.at(at)
+
+    # ---- who waits for it
+
+    @property
+    def waiting(self) -> Sequence[Slot]:
+        """The slots that show it from its next key frame on (sound: from its next packet)."""
+        return self._waiting
+
+    def await_key(self, slot: Slot) -> None:
+        """Let this slot wait."""
+        self._let_wait([*self._waiting, slot])
+
+    def leave(self, slot: Slot) -> None:
+        """It waits no more; nothing, where it did not."""
+        if slot in self._waiting:
+            self._let_wait([each for each in self._waiting if each is not slot])
+
+    def _let_wait(self, slots: list[Slot]) -> None:
+        self._waiting = slots
+        self.state.waits = len(slots)
 
     # ---- what is lost
 
@@ -252,42 +266,50 @@ class Layer:
 
     def due(self, now_s: float) -> None:
         """Ask again for the key frame that somebody waits for; notice that the stream stopped or began."""
-        if self._key_wanted or (self._video and self.waiting and now_s - self._key_asked_s >= KEY_REPEAT_S):
+        if self._key_wanted or (self._video and self._waiting and now_s - self._key_asked_s >= KEY_REPEAT_S):
             self.ask_key(now_s)
-        if self.flowing.slots or self.waiting:
+        if self.flowing.slots or self._waiting:
             self._seen_s = now_s
         elif self._seen_s > 0 and now_s - self._seen_s > FORGET_S:
             self._seen_s = 0.0
-            self._ring = [None] * len(self._ring)
+            self._shelf.clear()
+        state = self.state
         octets, since_s = self._rated
         if now_s - since_s >= RATE_S:
-            rate = (self._octets - octets) * 8 / (now_s - since_s)
+            rate = (state.octets - octets) * 8 / (now_s - since_s)
             self.bps = 0.0 if not rate else rate if not self.bps else (self.bps + rate) / 2
-            self._rated = (self._octets, now_s)
-        alive = self._newest is not None and now_s - self._heard_s < SILENT_S
+            self._rated = (state.octets, now_s)
+        alive = state.newest >= 0 and now_s - state.heard_s < SILENT_S
         if alive != self.alive:
             self.alive = alive
             self.track.changed(self, now_s)
 
     def rated_from(self, now_s: float) -> None:
         """Its rate is what comes from now on, over the time from now on."""
-        self._rated = (self._octets, now_s)
+        self._rated = (self.state.octets, now_s)
 
     @property
     def jitter_s(self) -> float:
         """How unevenly its packets come."""
-        return self._jitter / self.track.hz
+        return self.state.jitter / self.track.hz
+
+    @property
+    def came(self) -> int:
+        """How many packets there were at once, without repairs."""
+        return self.state.came
 
     @property
     def expected(self) -> int:
-        """How many packets it should have had until now; `came`: how many there were at once, without repairs."""
-        return 0 if self._newest is None else self._newest - self._first + 1 - self._skipped
+        """How many packets it should have had until now."""
+        newest = self.state.newest
+        return 0 if newest < 0 else newest - self._first + 1 - self._skipped
 
     def report(self, now_s: float) -> rtcp.ReportBlock | None:
         """How this stream arrives, since the report before (RFC 3550, A.3)."""
-        if self._newest is None:
+        state = self.state
+        if state.newest < 0:
             return None
-        expected, came = self.expected, self.came
+        expected, came = self.expected, state.came
         before_expected, before_came = self._before
         self._before = (expected, came)
         interval = expected - before_expected
@@ -297,9 +319,9 @@ class Layer:
         if self.sender is not None:
             last_report = rtcp.middle(self.sender.ntp)
             delay = round((now_s - self._sender_s) * 65_536)
-        highest = self._newest - 0x1_0000
+        highest = state.newest - 0x1_0000
         return rtcp.ReportBlock(
-            self.ssrc, fraction, expected - came, highest, int(self._jitter), last_report, delay
+            self.ssrc, fraction, expected - came, highest, int(state.jitter), last_report, delay
         )
 
     def sender_report(self, info: rtcp.SenderInfo, now_s: float) -> None:
@@ -311,19 +333,14 @@ class Layer:
 
     def _measure(self, timestamp: int, now_s: float) -> None:
         """Jitter (RFC 3550, A.8), by the first packet of each frame."""
+        state = self.state
         transit = now_s * self.track.hz - timestamp
-        if self._timestamp is not None:
-            difference = abs(transit - self._transit)
+        if state.timestamp != NOTHING:
+            difference = abs(transit - state.transit)
             if difference < 5 * self.track.hz:
-                self._jitter += (difference - self._jitter) / 16
-        self._timestamp = timestamp
-        self._transit = transit
-
-    def _empty(self, timestamp: int) -> None:
-        """What was passed on of an unsealed frame is neither sent again nor from a receiver's pacer."""
-        for kept in self._ring:
-            if kept is not None and kept.timestamp == timestamp:
-                kept.empty()
+                state.jitter += (difference - state.jitter) / 16
+        state.timestamp = timestamp
+        state.transit = transit
 
     def _violate(self, misses: int, now_s: float) -> None:
         """A frame was not sealed, and was dropped. The pictures after it need a key frame, sealed again."""
@@ -332,7 +349,7 @@ class Layer:
             stopped = self.flowing.clear()
             for slot in stopped:
                 slot.lose_key()
-            self.waiting += stopped
+            self._let_wait([*self._waiting, *stopped])
         if misses >= MISSES and now_s - self._told_s >= VIOLATION_REPEAT_S:
             self._told_s = now_s
             self.track.on_unsealed(self.track)

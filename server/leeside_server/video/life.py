@@ -11,6 +11,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from leeside_server.video.ways import DoorState
+
 SILENT_S: Final = 1.5
 """A peer whose media came is stale after this."""
 QUIET_S: Final = 7.0
@@ -38,13 +40,13 @@ class State(Enum):
 
 
 class Life:
-    """One peer's state, and when it last gave a sign."""
+    """One peer's state, and when it last gave a sign (`signs`: of the peer's door, where what comes notes it)."""
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self, now_s: float, signs: DoorState | None = None) -> None:
         self.state = State.NEW
         self.since_s = now_s
-        self.heard_s = now_s
-        self.media_s = float("-inf")
+        self.signs: Final = signs or DoorState()
+        self.signs.heard_s = now_s
         self.reached = False
         """There is a path."""
         self.parting = False
@@ -76,7 +78,7 @@ class Life:
     def secured(self, now_s: float) -> None:
         """The handshake held."""
         if self.state is State.SHAKING:
-            self.heard_s = now_s
+            self.signs.heard_s = now_s
             self._be(State.LIVE, now_s)
 
     def failed(self, now_s: float) -> None:
@@ -85,9 +87,9 @@ class Life:
 
     def heard(self, now_s: float, *, media: bool = False) -> None:
         """Something genuine came: who was stale is back."""
-        self.heard_s = now_s
+        self.signs.heard_s = now_s
         if media:
-            self.media_s = now_s
+            self.signs.media_s = now_s
         if self.state is State.STALE and not self.parting:
             self._be(State.LIVE, now_s)
 
@@ -101,8 +103,9 @@ class Life:
         """Let time pass: the state that it led to, if it led to one."""
         before = self.state
         if before is State.LIVE:
-            patience_s = SILENT_S if self.heard_s - self.media_s <= MEDIA_S else QUIET_S
-            if now_s - self.heard_s > patience_s:
+            signs = self.signs
+            patience_s = SILENT_S if signs.heard_s - signs.media_s <= MEDIA_S else QUIET_S
+            if now_s - signs.heard_s > patience_s:
                 self._be(State.STALE, now_s)
         elif before is State.STALE:
             if now_s - self.since_s > (FAREWELL_S if self.parting else GONE_S):
@@ -113,4 +116,5 @@ class Life:
 
     def _be(self, state: State, now_s: float) -> None:
         self.state = state
+        self.signs.live = state is State.LIVE
         self.since_s = now_s

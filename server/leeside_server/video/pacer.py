@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Final, Generic, TypeVar
 
-from leeside_server.video.fan import LinkState
+from leeside_server.video.ways import LinkState
 
 T = TypeVar("T")
 

@@ -14,8 +14,7 @@ from typing import Any, Final, Protocol
 from leeside_protocol.ids import DeviceId
 from leeside_server.video.bwe import START_BPS, Bandwidth
 from leeside_server.video.dtls import Buffers, Certificate, Dtls, Fingerprint, HandshakeFailed, Srtp
-from leeside_server.video.fan import PLAIN
-from leeside_server.video.fastfan import FastWays
+from leeside_server.video.fastways import FastWays
 from leeside_server.video.forward import Allowance, Downlink, Uplink
 from leeside_server.video.life import Life, State
 from leeside_server.video.metrics import Counts
@@ -27,9 +26,8 @@ from leeside_server.video.sdp import SSRCS, Candidate, DownLine, Offer, write_of
 from leeside_server.video.slot import Held
 from leeside_server.video.stunlite import BindingRequest
 from leeside_server.video.udp import Path, Port
+from leeside_server.video.ways import PACKETS_A_SECOND, PLAIN, DoorState
 
-PACKETS_A_SECOND: Final = 3_000
-"""What one peer may send, RTP and RTCP together."""
 HANDSHAKES_A_SECOND: Final = 100
 """Datagrams of DTLS: each is a call of OpenSSL. A handshake has a dozen, with its repeats."""
 BINDINGS_A_SECOND: Final = 200
@@ -76,7 +74,9 @@ class Peer:
     ) -> None:
         self.device: Final = device
         self.generation: Final = generation
-        self.life: Final = Life(clock())
+        self.door: Final = DoorState() if fast is None else fast.door()
+        """What its datagrams change. `second` and `taken` bound RTP and RTCP together."""
+        self.life: Final = Life(clock(), self.door)
         self.ready = False
         """Keys and a path are there: what is sent goes out."""
         self.answered = False
@@ -117,8 +117,6 @@ class Peer:
         self._up_grader = Grader()
         self._up_missing = Missing()
         self._said: tuple[int, int, bool] | None = None
-        self._second = 0
-        self._taken = 0
         self._handshakes = Allowance(HANDSHAKES_A_SECOND)
         self._bindings = Allowance(BINDINGS_A_SECOND)
         self._rtp_ssrcs: set[int] = set()
@@ -128,6 +126,7 @@ class Peer:
     def join(self, up: Uplink, down: Downlink, receiver: Receiver) -> None:
         """The plane's halves of this peer, which need it themselves; before anything else."""
         self.up, self.down, self.receiver = up, down, receiver
+        self._aim()
 
     # ---- signalling
 
@@ -227,13 +226,14 @@ class Peer:
         if srtp is None:
             counts.strange += 1
             return
+        door = self.door
         second = int(now_s)
-        if second != self._second:
-            self._second, self._taken = second, 0
-        self._taken += 1
-        if self._taken > PACKETS_A_SECOND:
+        if second != door.second:
+            door.second, door.taken = second, 0
+        if door.taken >= PACKETS_A_SECOND:
             counts.flooded += 1
             return
+        door.taken += 1
         inward = self._inward
         if 192 <= inward[1] <= 223:
             self._rtcp(srtp, inward, length, now_s)
@@ -252,9 +252,13 @@ class Peer:
             return
         if not known:
             self._rtp_ssrcs.add(ssrc)
-        counts.packets_in += 1
+        self.opened(opened, now_s)
+
+    def opened(self, length: int, now_s: float) -> None:
+        """A genuine packet stands in the inward buffer, opened."""
+        self._counts.packets_in += 1
         self.life.heard(now_s, media=True)
-        self.up.receive_rtp(inward, opened, now_s)
+        self.up.receive_rtp(self._inward, length, now_s)
 
     def _rtcp(self, srtp: Srtp, inward: bytearray, length: int, now_s: float) -> None:
         if length < 8:
@@ -317,7 +321,7 @@ class Peer:
 
     def grade(self, now_s: float) -> tuple[int, int, bool] | None:
         """How its link is, up and down, and whether no picture fits: when that changed."""
-        silent_s = now_s - self.life.heard_s if self.life.state is State.STALE else 0.0
+        silent_s = now_s - self.door.heard_s if self.life.state is State.STALE else 0.0
         layers = [layer for track in self.up.tracks.values() for layer in track.layers.values()]
         expected = sum(layer.expected for layer in layers)
         loss = self._up_missing.share(expected, sum(layer.came for layer in layers), now_s)
@@ -341,6 +345,7 @@ class Peer:
         self.ready = False
         if self._fast is not None:
             self._fast.aim(self.bandwidth.link, None, None)
+            self._fast.admit(self.door, None, self.up.state)
         self._port.unname(self._ufrag)
         if self._before is not None:
             self._port.unname(self._before[0])
@@ -366,6 +371,7 @@ class Peer:
         """Keys or the path changed: the fast way must know."""
         if self._fast is not None:
             self._fast.aim(self.bandwidth.link, self._srtp, self._path)
+            self._fast.admit(self.door, self._srtp, self.up.state)
 
     def _send_plain(self, data: bytes) -> None:
         if self._path is not None:

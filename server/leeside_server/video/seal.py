@@ -20,12 +20,15 @@ changes: what can be decoded of what was passed on is 0 frames, which the tests 
 
 from __future__ import annotations
 
+from array import array
 from enum import IntEnum
 from typing import Final
 
 from leeside_protocol.video.formats import EXT_ORIENTATION
 from leeside_protocol.video.frames import is_sealed
 from leeside_server.video.pictures import Placed
+from leeside_server.video.ways import FRAMES, NOTHING, Ways
+from leeside_server.video.ways import PLAIN as PLAIN_WAYS
 
 TRUST_S: Final = 2.0
 MISSES: Final = 3
@@ -37,10 +40,8 @@ PADDED: Final = 0xB0
 TURN_BYTES: Final = 3
 _UPRIGHT: Final = bytes(TURN_BYTES)
 _TURNED: Final = tuple(bytes([EXT_ORIENTATION << 4, turn, 0]) for turn in range(256))
-_EMPTY: Final = _UPRIGHT + b"\x01"
+EMPTY: Final = _UPRIGHT + b"\x01"
 
-_FRAMES: Final = 64
-"""Frames of a stream that are remembered: two seconds of them, so that a packet sent again finds its frame."""
 _HELD: Final = 512
 """Packets held of one stream; beyond it the oldest frame is dropped."""
 
@@ -52,7 +53,7 @@ class Packet:
     One without a payload keeps the sequence whole: it goes on as a packet of one byte of padding (`first` says so).
     """
 
-    __slots__ = ("at", "body", "first", "marker_type", "placed", "timestamp")
+    __slots__ = ("__weakref__", "at", "body", "first", "marker_type", "placed", "timestamp")
 
     def __init__(
         self, at: int, marker_type: int, timestamp: int, orientation: int, payload: bytearray | bytes
@@ -68,11 +69,19 @@ class Packet:
         else:
             self.empty()
 
+    @classmethod
+    def again(cls, at: int, first: int, marker_type: int, timestamp: int, body: bytes) -> Packet:
+        """One that was kept as these parts of it."""
+        packet = cls.__new__(cls)
+        packet.at, packet.first, packet.marker_type, packet.timestamp = at, first, marker_type, timestamp
+        packet.body, packet.placed = body, None
+        return packet
+
     def empty(self) -> None:
         """Forget what it carried."""
         self.placed = None
         self.first = PADDED
-        self.body = _EMPTY
+        self.body = EMPTY
 
 
 class _Fate(IntEnum):
@@ -82,83 +91,97 @@ class _Fate(IntEnum):
     DROPPED = 3
 
 
-class _Frame:
-    __slots__ = ("fate", "held")
-
-    def __init__(self, fate: _Fate) -> None:
-        self.fate = fate
-        self.held: list[Packet] = []
-
-
 class SealGate:
-    """Decides what of one video stream may go on. `misses`: unsealed frames in a row; `held`: packets that wait."""
+    """Decides what of one video stream may go on. `state.misses`: unsealed frames in a row; `held`: packets that wait.
 
-    def __init__(self) -> None:
-        self.misses = 0
-        self._frames: dict[int, _Frame] = {}
-        self._newest: int | None = None
-        self._trusted_until_s: float | None = None
+    Its frames stand in two rings, timestamp and fate, the newest in place `state.begun - 1`. (C reads and writes them as well:
+    `intake.c`.)
+    """
+
+    def __init__(self, ways: Ways = PLAIN_WAYS) -> None:
+        self.timestamps = array("I", bytes(4 * FRAMES))
+        self.fates = array("B", bytes(FRAMES))
+        self.state: Final = ways.gate(self.timestamps, self.fates)
+        self._held: dict[int, list[Packet]] = {}
+        """By the place of their frame."""
         self.held = 0
 
     def admit(self, packet: Packet, begins_key: bool, now_s: float) -> list[Packet]:
         """Take the next packet, in whatever order they come; what may go on now, in order of sequence."""
-        frame = self._frames.get(packet.timestamp)
-        if frame is None:
-            frame = self._begin(packet.timestamp, now_s)
-        fate = frame.fate
-        if fate is _Fate.DROPPED:
+        place = self._find(packet.timestamp)
+        if place < 0:
+            place = self._begin(packet.timestamp, now_s)
+        fate = self.fates[place]
+        if fate == _Fate.DROPPED:
             return []
         if packet.marker_type & 0x80:
-            return self._finish(frame, packet, now_s)
-        if fate is _Fate.SEALED or (fate is _Fate.TRUSTED and not begins_key):
+            return self._finish(place, packet, now_s)
+        if fate == _Fate.SEALED or (fate == _Fate.TRUSTED and not begins_key):
             return [packet]
-        frame.fate = _Fate.HELD
-        frame.held.append(packet)
+        self.fates[place] = _Fate.HELD
+        self._held.setdefault(place, []).append(packet)
         self.held += 1
         if self.held > _HELD:
             self._drop_oldest()
         return []
 
-    def _begin(self, timestamp: int, now_s: float) -> _Frame:
-        newest = self._newest
-        fate = _Fate.HELD
-        if newest is None or 0 < (timestamp - newest) & 0xFFFF_FFFF < 0x8000_0000:
-            self._newest = timestamp
-            if self._trusted_until_s is not None and now_s <= self._trusted_until_s:
-                fate = _Fate.TRUSTED
-                self._trusted_until_s = None
-        frames = self._frames
-        if len(frames) >= _FRAMES:
-            self._release(frames.pop(next(iter(frames))))
-        frame = frames[timestamp] = _Frame(fate)
-        return frame
+    def _find(self, timestamp: int) -> int:
+        """The place of this frame; below 0: it is not known."""
+        if self._is_ahead(timestamp):
+            return NOTHING
+        # Nearly always it is the newest.
+        begun, timestamps = self.state.begun, self.timestamps
+        for frame in range(begun - 1, max(-1, begun - 1 - FRAMES), -1):
+            if timestamps[frame % FRAMES] == timestamp:
+                return frame % FRAMES
+        return NOTHING
 
-    def _finish(self, frame: _Frame, packet: Packet, now_s: float) -> list[Packet]:
-        held = self._release(frame)
+    def _is_ahead(self, timestamp: int) -> bool:
+        newest = self.state.newest
+        return newest < 0 or 0 < (timestamp - newest) & 0xFFFF_FFFF < 0x8000_0000
+
+    def _begin(self, timestamp: int, now_s: float) -> int:
+        state = self.state
+        fate = _Fate.HELD
+        if self._is_ahead(timestamp):
+            state.newest = timestamp
+            if state.trusted_until_s >= 0 and now_s <= state.trusted_until_s:
+                fate = _Fate.TRUSTED
+                state.trusted_until_s = NOTHING
+        place = state.begun % FRAMES
+        state.begun += 1
+        self._release(place)  # Of the frame that is forgotten.
+        self.timestamps[place], self.fates[place] = timestamp, fate
+        return place
+
+    def _finish(self, place: int, packet: Packet, now_s: float) -> list[Packet]:
+        state = self.state
+        held = self._release(place)
         if not is_sealed(packet.body):
-            frame.fate = _Fate.DROPPED
-            self.misses += 1
-            self._trusted_until_s = None
+            self.fates[place] = _Fate.DROPPED
+            state.misses += 1
+            state.trusted_until_s = NOTHING
             return []
-        frame.fate = _Fate.SEALED
-        self.misses = 0
-        self._trusted_until_s = now_s + TRUST_S
+        self.fates[place] = _Fate.SEALED
+        state.misses = 0
+        state.trusted_until_s = now_s + TRUST_S
         held.append(packet)
-        held.sort(key=_place)
+        held.sort(key=_at)
         return held
 
-    def _release(self, frame: _Frame) -> list[Packet]:
-        held, frame.held = frame.held, []
+    def _release(self, place: int) -> list[Packet]:
+        held = self._held.pop(place, [])
         self.held -= len(held)
         return held
 
     def _drop_oldest(self) -> None:
-        for frame in self._frames.values():
-            if frame.held:
-                frame.fate = _Fate.DROPPED
-                self._release(frame)
+        begun = self.state.begun
+        for frame in range(max(0, begun - FRAMES), begun):
+            if self._held.get(frame % FRAMES):
+                self.fates[frame % FRAMES] = _Fate.DROPPED
+                self._release(frame % FRAMES)
                 return
 
 
-def _place(packet: Packet) -> int:
+def _at(packet: Packet) -> int:
     return packet.at

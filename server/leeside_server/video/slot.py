@@ -23,8 +23,6 @@ from leeside_protocol.video.formats import (
 )
 from leeside_protocol.video.rtp import ahead16, ahead32
 from leeside_protocol.video.signalling import PausedWhy
-from leeside_server.video.fan import PLAIN as PLAIN_WAYS
-from leeside_server.video.fan import LinkState, Ways
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer, Urgency
 from leeside_server.video.pictures import (
@@ -37,6 +35,8 @@ from leeside_server.video.pictures import (
     shift_numbers,
 )
 from leeside_server.video.seal import PADDED, PLAIN, TURN_BYTES, Packet
+from leeside_server.video.ways import PLAIN as PLAIN_WAYS
+from leeside_server.video.ways import LinkState, Ways
 
 ALL_LINES: Final = 4_320
 HISTORY: Final = 8
@@ -232,13 +232,13 @@ class Slot:
             current = None
         if layer is None or layer is self.pending:
             return
-        if self.pending is not None and self in self.pending.waiting:
-            self.pending.waiting.remove(self)
+        if self.pending is not None:
+            self.pending.leave(self)
         self.pending = None
         if layer is current:
             return
         self.pending = layer
-        layer.waiting.append(self)
+        layer.await_key(self)
         if self.kind is MediaKind.VIDEO:
             layer.ask_key(now_s)
 
@@ -247,8 +247,8 @@ class Slot:
         self._remember()
         if self.layer is not None:
             self.layer.flowing.remove(self)
-        if self.pending is not None and self in self.pending.waiting:
-            self.pending.waiting.remove(self)
+        if self.pending is not None:
+            self.pending.leave(self)
         self.layer = self.pending = None
 
     def begin_anew(self, now_s: float) -> None:
@@ -266,8 +266,8 @@ class Slot:
     def lose_key(self) -> None:
         """The layer shown goes on only with its next key frame. The layer moves the slot from `flowing` to `waiting`."""
         self._remember()
-        if self.pending is not None and self in self.pending.waiting:
-            self.pending.waiting.remove(self)
+        if self.pending is not None:
+            self.pending.leave(self)
         self.pending = self.layer
         self.layer = None
 

@@ -19,6 +19,7 @@ from leeside_server.log import get_logger
 from leeside_server.video import stunlite
 from leeside_server.video.dtls import PACKET_BYTES, Buffers
 from leeside_server.video.metrics import Counts
+from leeside_server.video.ways import DoorState
 
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
@@ -40,6 +41,11 @@ _log = get_logger("leeside.video")
 class Endpoint(Protocol):
     """Whose datagrams they are."""
 
+    @property
+    def door(self) -> DoorState:
+        """What they change."""
+        ...
+
     def password(self, ufrag: bytes) -> bytes | None:
         """What proves a binding request to this user name."""
         ...
@@ -52,8 +58,24 @@ class Endpoint(Protocol):
         """A datagram that looks like SRTP or SRTCP stands in the inward buffer."""
         ...
 
+    def opened(self, length: int, now_s: float) -> None:
+        """A packet that was SRTP stands in the inward buffer, and is genuine."""
+        ...
+
     def handshake(self, data: bytes) -> None:
         """A datagram that looks like DTLS."""
+        ...
+
+
+class Reader(Protocol):
+    """Another way to read the sockets of a port: it deals with what it can by itself, and gives the port the rest."""
+
+    def know(self, face: Face) -> None:
+        """Somebody is known by another address on this socket than before, or nobody by one: `face.known`."""
+        ...
+
+    def read(self, face: Face, port: Port) -> None:
+        """Read a row of what has come. What it leaves stands in `port.inward`, and is `port.taken`."""
         ...
 
 
@@ -100,7 +122,7 @@ class Face:
 
 class Port:
     """The sockets of a worker. `clock` gives seconds that only go forward; `flush` is called when a row of datagrams was dealt
-    with, and what they led to may leave."""
+    with, and what they led to may leave. `reader`: the fast way, where there is one."""
 
     def __init__(
         self,
@@ -108,11 +130,13 @@ class Port:
         counts: Counts,
         clock: Callable[[], float],
         flush: Callable[[], None] = lambda: None,
+        reader: Reader | None = None,
     ) -> None:
-        self._buffers = buffers
+        self.inward: Final = buffers.inward
         self._counts = counts
         self._clock = clock
         self._flush = flush
+        self._reader = reader
         self.faces: Final[list[Face]] = []
         self.named: Final[dict[bytes, Endpoint]] = {}
         """By the user names of binding requests."""
@@ -162,11 +186,18 @@ class Port:
         """Know none of its addresses any more."""
         for path in self._paths.pop(endpoint, ()):
             if path.face.known.get(path.address) is endpoint:
-                del path.face.known[path.address]
+                self.know(path.face, path.address, None)
 
     def readable(self, face: Face) -> None:
         """Read and deal with what has come on this socket."""
-        inward = self._buffers.inward
+        if self._reader is not None:
+            self._reader.read(face, self)
+        else:
+            self._read(face)
+        self._flush()
+
+    def _read(self, face: Face) -> None:
+        inward = self.inward
         receive = face.socket.recvfrom_into
         clock = self._clock
         for _ in range(BATCH):
@@ -179,17 +210,19 @@ class Port:
                 continue
             # The estimate of a link rests on when each packet came.
             self.taken(face, length, address, clock())
-        self._flush()
 
-    def taken(self, face: Face, length: int, address: Address, now_s: float) -> None:
-        """Deal with the datagram in the inward buffer, which came from there. Never raises."""
-        inward = self._buffers.inward
+    def taken(self, face: Face, length: int, address: Address, now_s: float, *, opened: bool = False) -> None:
+        """Deal with the datagram in the inward buffer, which came from there. `opened`: it was SRTP, and is genuine. Never
+        raises."""
+        inward = self.inward
         first = inward[0] if length else 0
         try:
             if 127 < first < 192:
                 endpoint = face.known.get(address)
                 if endpoint is None or length > PACKET_BYTES:
                     self._counts.strange += 1
+                elif opened:
+                    endpoint.opened(length, now_s)
                 else:
                     endpoint.media(length, now_s)
             elif first < 4:
@@ -199,11 +232,15 @@ class Port:
             else:
                 self._counts.strange += 1
         except Exception:  # noqa: BLE001
-            self._counts.faulty += 1
-            _log.error("datagram_failed", exc_info=True)
+            self.failed()
+
+    def failed(self) -> None:
+        """Count and tell the exception that is dealt with: it cost one datagram."""
+        self._counts.faulty += 1
+        _log.error("datagram_failed", exc_info=True)
 
     def _binding(self, face: Face, address: Address, length: int, now_s: float) -> None:
-        inward = self._buffers.inward
+        inward = self.inward
         request = stunlite.read_request(inward, length)
         endpoint = None if request is None else self.named.get(request.ufrag)
         password = None if endpoint is None or request is None else endpoint.password(request.ufrag)
@@ -223,19 +260,30 @@ class Port:
         paths = self._paths.setdefault(endpoint, [])
         for path in paths:
             if path.face is face and path.address == address:
-                face.known[address] = endpoint
+                self.know(face, address, endpoint)
                 # The newest stands last: what is in use is confirmed every few seconds.
                 paths.remove(path)
                 paths.append(path)
                 return path
         path = Path(face, address)
         paths.append(path)
-        face.known[address] = endpoint
+        self.know(face, address, endpoint)
         if len(paths) > PATHS:
             oldest = paths.pop(0)
             if oldest.face.known.get(oldest.address) is endpoint:
-                del oldest.face.known[oldest.address]
+                self.know(oldest.face, oldest.address, None)
         return path
+
+    def know(self, face: Face, address: Address, endpoint: Endpoint | None) -> None:
+        """What comes from this address is this endpoint's, or nobody's."""
+        if face.known.get(address) is endpoint:
+            return
+        if endpoint is None:
+            del face.known[address]
+        else:
+            face.known[address] = endpoint
+        if self._reader is not None:
+            self._reader.know(face)
 
 
 def _bind(host: str, number: int) -> socket.socket:

@@ -21,7 +21,7 @@ from typing import Any, Final, assert_never
 
 from leeside_server.core.video import Closed, Expelled, Spoken
 from leeside_server.log import get_logger, set_up
-from leeside_server.video import fastfan
+from leeside_server.video import fastways
 from leeside_server.video.bridge import Bridge
 from leeside_server.video.words import (
     WAITING_BYTES,
@@ -74,7 +74,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         async with self._group:
             # Not the loop's own time: that counts milliseconds, and what a link carries is told by parts of them.
-            fast = fastfan.load()
+            fast = fastways.load()
             bridge = Bridge(settings, self._say, self._spawn, loop.call_later, time.monotonic, _wall_ms, fast)
             bridge.port.open(settings.hosts, settings.port)
             try:

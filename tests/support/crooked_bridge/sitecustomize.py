@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from leeside_protocol.video.formats import MediaKind
-from leeside_server.video import fastfan
+from leeside_server.video import fastways
 from leeside_server.video.layer import Track
 from leeside_server.video.seal import Packet
 from leeside_server.video.slot import Slot
@@ -62,4 +62,4 @@ if "CROOKED_BRIDGE" in os.environ:
 
     Slot.send = _send  # type: ignore[method-assign]
     # It lies in Python: packets must pass the slots.
-    fastfan.load = _no_library  # type: ignore[assignment]
+    fastways.load = _no_library  # type: ignore[assignment]

@@ -14,7 +14,7 @@ from leeside_server.video.bwe import (
     START_BPS,
     Bandwidth,
 )
-from leeside_server.video.fan import RING
+from leeside_server.video.ways import RING
 
 EVERY_S = 0.01
 SIZE = 250

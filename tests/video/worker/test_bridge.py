@@ -24,9 +24,10 @@ from leeside_server.video.dtls import Dtls, Srtp
 from leeside_server.video.forward import Uplink
 from leeside_server.video.layer import Track
 from leeside_server.video.life import State
-from leeside_server.video.peer import BINDINGS_A_SECOND, HANDSHAKES_A_SECOND, PACKETS_A_SECOND, Peer
+from leeside_server.video.peer import BINDINGS_A_SECOND, HANDSHAKES_A_SECOND, Peer
 from leeside_server.video.receiver import Receiver
 from leeside_server.video.slot import Slot
+from leeside_server.video.ways import PACKETS_A_SECOND
 from leeside_server.video.words import Configure
 from tests.support.fast_way import WAYS
 from tests.support.patience import PATIENCE_S

@@ -10,9 +10,10 @@ from leeside_protocol.ids import DeviceId
 from leeside_protocol.video import signalling as s
 from leeside_protocol.video.signalling import Part
 from leeside_server.core.video import ADMITS, NEVER_RESTRICTED, Spoken, Ticket
-from leeside_server.video import fastfan
+from leeside_server.video import fastways
 from leeside_server.video.bridge import Bridge
 from leeside_server.video.words import Configure, FromWorker, Told
+from tests.support.fast_way import library
 from tests.support.patience import PATIENCE_S
 from tests.video.worker.light_client import LightClient
 
@@ -38,6 +39,11 @@ async def until(holds: Callable[[], bool], within_s: float = PATIENCE_S) -> None
             await asyncio.sleep(0.005)
 
 
+def fast() -> fastways.FastWays | None:
+    """The fast way, if packets take it."""
+    return fastways.load(library()) if FAST else None
+
+
 class Client(Protocol):
     """Who is told what the bridge says to a device."""
 
@@ -56,8 +62,7 @@ class World:
         self.everyone: list[Client] = []
         self.group = group
         loop = asyncio.get_running_loop()
-        fast = fastfan.load() if FAST else None
-        self.bridge = Bridge(settings, self._hear, self._spawn, loop.call_later, loop.time, _wall_ms, fast)
+        self.bridge = Bridge(settings, self._hear, self._spawn, loop.call_later, loop.time, _wall_ms, fast())
         self.bridge.port.open(settings.hosts, settings.port)
         self.bridge.port.listen(loop)
 
