@@ -57,6 +57,8 @@ class Worker:
     """The process around a `Bridge`: words, time and load."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Before it is configured: from then on the people of a worker that died wait for its first word.
+        self._fast = fastways.load()
         self._reader = reader
         self._writer = writer
         self._group = asyncio.TaskGroup()
@@ -74,8 +76,9 @@ class Worker:
         loop = asyncio.get_running_loop()
         async with self._group:
             # Not the loop's own time: that counts milliseconds, and what a link carries is told by parts of them.
-            fast = fastways.load()
-            bridge = Bridge(settings, self._say, self._spawn, loop.call_later, time.monotonic, _wall_ms, fast)
+            bridge = Bridge(
+                settings, self._say, self._spawn, loop.call_later, time.monotonic, _wall_ms, self._fast
+            )
             bridge.port.open(settings.hosts, settings.port)
             try:
                 bridge.port.listen(loop)

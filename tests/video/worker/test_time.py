@@ -1,13 +1,18 @@
 """What a worker does as time passes, with a clock of the test's own: rooms take turns, and what waits leaves by itself."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
+import pytest
+
 from leeside_protocol.video import signalling as s
 from leeside_server.core.video import Spoken
+from leeside_server.video import fastways
 from leeside_server.video.bridge import GRADE_TICKS, PACE_S, SHARE_TICKS, Bridge, Hall
 from leeside_server.video.peer import Peer
 from leeside_server.video.words import Configure
+from leeside_server.video.worker import Worker
 from tests.video.worker.world import ticket
 
 
@@ -55,6 +60,19 @@ class Waiting:
         self.packets -= 1
         if self.breaks:
             raise OSError
+
+
+async def test_a_spare_has_done_what_takes_long_before_it_is_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded: list[None] = []
+    monkeypatch.setattr(fastways, "load", lambda: loaded.append(None))
+    reader = asyncio.StreamReader()
+    running = asyncio.ensure_future(Worker(reader, cast("asyncio.StreamWriter", None)).run())
+    await asyncio.sleep(0)
+    assert loaded, "whose worker died waits for the next one's first word"
+    reader.feed_eof()
+    await running
 
 
 def test_each_room_has_its_turn_and_no_tick_has_all_of_them() -> None:
