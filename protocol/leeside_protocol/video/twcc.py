@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 from leeside_protocol.video.rtcp import OWN_SSRC, TRANSPORT_FEEDBACK, TWCC, Part
 from leeside_protocol.video.rtp import ahead16
@@ -21,10 +21,6 @@ STATUSES: Final = 4_096
 """Packets that one report may speak of."""
 TICK_US: Final = 250
 REFERENCE_US: Final = 64_000
-
-TwccReport = list[tuple[int, int | None]]
-"""Packets in order: the transport's number (16 bits), and when it arrived in microseconds of the receiver's clock (which
-begins again after 24 bits of 64 ms); None: it did not."""
 
 _STATUSES_WRITTEN: Final = 400
 """Of a report that we write: it stays below 1,200 bytes even when each time takes two."""
@@ -36,6 +32,19 @@ PENDING: Final = 4_000
 _fixed: Final = struct.Struct("!LLHHL")
 _chunk: Final = struct.Struct("!H")
 _delta: Final = struct.Struct("!h")
+
+
+class TwccReport(NamedTuple):
+    """Packets in order, from the transport's number `first` (16 bits) on: when each arrived, in microseconds of the receiver's
+    clock, or None: it did not. That clock begins again after 24 bits of 64 ms, between two reports only."""
+
+    first: int
+    arrivals_us: list[int | None]
+
+    @property
+    def packets(self) -> Iterator[tuple[int, int | None]]:
+        """Each with its own number."""
+        return ((number & 0xFFFF, when_us) for number, when_us in enumerate(self.arrivals_us, self.first))
 
 
 def read_twcc(data: bytes, part: Part) -> TwccReport | None:
@@ -51,11 +60,10 @@ def read_twcc(data: bytes, part: Part) -> TwccReport | None:
     time_us = (tail >> 8) * REFERENCE_US
     if symbols.count(1) == count:
         return _close_together(data[at : min(at + count, part.end)], base, count, time_us)
-    report: TwccReport = []
-    for place, symbol in enumerate(symbols):
-        number = base + place & 0xFFFF
+    arrivals_us: list[int | None] = []
+    for symbol in symbols:
         if symbol == 0:
-            report.append((number, None))
+            arrivals_us.append(None)
             continue
         if symbol == 1 and at < part.end:
             ticks = data[at]
@@ -66,17 +74,15 @@ def read_twcc(data: bytes, part: Part) -> TwccReport | None:
         else:
             return None
         time_us += ticks * TICK_US
-        report.append((number, time_us))
-    return report
+        arrivals_us.append(time_us)
+    return TwccReport(base, arrivals_us)
 
 
 def _close_together(ticks: bytes, base: int, count: int, time_us: int) -> TwccReport | None:
     """A report of packets that all came, each within 64 ms of the one before, as on a good link: a byte each."""
     if len(ticks) < count:
         return None
-    return [
-        (base + place & 0xFFFF, time_us + passed * TICK_US) for place, passed in enumerate(accumulate(ticks))
-    ]
+    return TwccReport(base, [time_us + passed * TICK_US for passed in accumulate(ticks)])
 
 
 def _symbols(data: bytes, at: int, end: int, count: int) -> tuple[list[int], int]:

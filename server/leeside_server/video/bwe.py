@@ -20,8 +20,10 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from operator import sub
+from typing import Final, cast
 
+from leeside_protocol.video.twcc import TwccReport
 from leeside_server.video.delay import QueueDelay
 from leeside_server.video.losses import CALM, Losses
 from leeside_server.video.probing import Prober
@@ -91,6 +93,8 @@ LOSES_MUCH: Final = 0.02
 REPAIRS_MOST: Final = 0.3
 """The largest share of the estimate that is kept for repairs."""
 
+_ALL_NUMBERS: Final = array("i", range(0x1_0000))
+
 
 class Bandwidth:
     """The estimate of one link. The caller numbers its packets with `next_seq`, tells `sent` and `feedback`, asks
@@ -125,8 +129,7 @@ class Bandwidth:
         self._pushed = 1.0
         """How much faster packets are sent than they arrive."""
         self._clock_us: int | None = None
-        self._clock_s = 0.0
-        """The receiver's time of the newest report: as it was given, and without wraps."""
+        """The receiver's time of the newest report, without wraps."""
         self._next_reported: int | None = None
         self._told_s: float | None = None
         self._lasting_bps: float | None = None
@@ -279,9 +282,8 @@ class Bandwidth:
             prober.start(known_bps, wanted_bps, self.sent_bytes, now_s)
         return prober.due(self.sent_bytes, now_s)
 
-    def feedback(self, packets: Sequence[tuple[int, int | None]], now_s: float) -> None:
-        """A report: numbers in order, each with its arrival in microseconds of the receiver's clock, or None: it did not
-        come. What is not known, too old or said twice is ignored."""
+    def feedback(self, report: TwccReport, now_s: float) -> None:
+        """A report of the receiver. What is not known, too old or said twice is ignored."""
         after_silence = self.silent_s(now_s) > SILENT_S
         if after_silence:
             self._returned = True
@@ -289,22 +291,63 @@ class Bandwidth:
             self._losses.forget()
             self._arrivals.clear()
             self._grace_until_s = now_s + GRACE_S
-        credited = 0 if after_silence else self._credit_gap(packets)
-        lost = acked_bytes = 0
-        delays_s: list[float] = []
-        newest_s = newest_sent_s = float("-inf")
-        numbers, times, sizes, mask = self._numbers, self._times, self._sizes, RING - 1
-        half_us = CLOCK_WRAP_US // 2
-        probed = self._prober.arrived if self._prober.running else None
-        oldest_s = now_s - TOO_OLD_S
-        clock_us, clock_s = self._clock_us, self._clock_s
-        # Every packet that was ever sent to anybody passes here: a comparison, where `max` would be a call.
-        for seq, arrival_us in packets:
+        credited = 0 if after_silence else self._credit_gap(report)
+        sent_s, came_us, sizes, lost = self._known(report, now_s - TOO_OLD_S)
+        if not came_us:
+            if lost and not after_silence:
+                self._losses.told(0, lost, now_s, calm=False)
+            return
+        came_s = self._unwrapped(came_us)
+        if self._prober.running:
+            for packet in zip(sent_s, came_s, sizes, strict=True):
+                self._prober.arrived(*packet)
+        newest_s, newest_sent_s = max(came_s), sent_s[-1]
+        passed_s = 0.0 if self._told_s is None else min(0.5, now_s - self._told_s)
+        if self._arrivals and abs(newest_s - self._arrivals[-1][0]) > CLOCK_JUMPS_S + passed_s:
+            self._delay.forget()
+            self._arrivals.clear()
+        self._told_s = now_s
+        self.link.owed_since_s = NOTHING
+        self._measure_rate(newest_s, newest_sent_s, sum(sizes) + credited)
+        if self._delay.told(min(map(sub, came_s, sent_s)), now_s):
+            self._prober.encourage(now_s)
+        calm = self._delay.standing_s < self._calm_s
+        self._losses.told(len(came_s), 0 if after_silence else lost, now_s, calm=calm)
+        rtt_s = max(0.0, now_s - newest_sent_s)
+        self.rtt_s = rtt_s if not self.rtt_s else self.rtt_s + 0.2 * (rtt_s - self.rtt_s)
+        self._judge(newest_sent_s, passed_s, now_s)
+        self._lasting_bps = self.estimate_bps
+
+    # ---- what it makes of it
+
+    def _known(
+        self, report: TwccReport, oldest_s: float
+    ) -> tuple[Sequence[float], Sequence[int], Sequence[int], int]:
+        """Of the packets that came: when each left, when it came, its size; then how many more than before are lost. Each is
+        known once, and none from before `oldest_s`."""
+        first, arrivals_us = report
+        numbers, times, sizes = self._numbers, self._times, self._sizes
+        mask = RING - 1
+        place, count = first & mask, len(arrivals_us)
+        row = slice(place, place + count)
+        if (
+            place + count <= RING
+            and numbers[row] == _ALL_NUMBERS[first : first + count]
+            and times[place] >= oldest_s
+            and None not in arrivals_us
+            and min(sizes[row]) > 0
+        ):
+            # All of them came, and nothing was told of any before, as nearly always: every packet that was ever sent to
+            # anybody passes here, and a row of them costs no more than a few by themselves.
+            numbers[row] = array("i", [NOTHING]) * count
+            return times[row], cast("list[int]", arrivals_us), sizes[row], 0
+        sent_s: list[float] = []
+        came_us: list[int] = []
+        came_bytes: list[int] = []
+        lost = 0
+        for seq, arrival_us in enumerate(arrivals_us, first):
             place = seq & mask
-            if numbers[place] != seq:
-                continue
-            sent_s = times[place]
-            if sent_s < oldest_s:
+            if numbers[place] != seq & 0xFFFF or times[place] < oldest_s:
                 continue
             size = sizes[place]
             if arrival_us is None:
@@ -315,46 +358,24 @@ class Bandwidth:
             if size < 0:
                 size, lost = -size, lost - 1
             numbers[place] = NOTHING
-            if clock_us is not None:
-                clock_s += ((arrival_us - clock_us + half_us) % CLOCK_WRAP_US - half_us) / 1e6
-            clock_us = arrival_us
-            acked_bytes += size
-            delays_s.append(clock_s - sent_s)
-            if clock_s > newest_s:  # noqa: PLR1730
-                newest_s = clock_s
-            newest_sent_s = sent_s
-            if probed is not None:
-                probed(sent_s, clock_s, size)
-        self._clock_us, self._clock_s = clock_us, clock_s
-        if not delays_s:
-            if lost and not after_silence:
-                self._losses.told(0, lost, now_s, calm=False)
-            return
-        passed_s = 0.0 if self._told_s is None else min(0.5, now_s - self._told_s)
-        if self._arrivals and abs(newest_s - self._arrivals[-1][0]) > CLOCK_JUMPS_S + passed_s:
-            self._delay.forget()
-            self._arrivals.clear()
-        self._told_s = now_s
-        self.link.owed_since_s = NOTHING
-        self._measure_rate(newest_s, newest_sent_s, acked_bytes + credited)
-        if self._delay.told(min(delays_s), now_s):
-            self._prober.encourage(now_s)
-        calm = self._delay.standing_s < self._calm_s
-        self._losses.told(len(delays_s), 0 if after_silence else lost, now_s, calm=calm)
-        rtt_s = max(0.0, now_s - newest_sent_s)
-        self.rtt_s = rtt_s if not self.rtt_s else self.rtt_s + 0.2 * (rtt_s - self.rtt_s)
-        self._judge(newest_sent_s, passed_s, now_s)
-        self._lasting_bps = self.estimate_bps
+            sent_s.append(times[place])
+            came_us.append(arrival_us)
+            came_bytes.append(size)
+        return sent_s, came_us, came_bytes, lost
 
-    # ---- what it makes of it
+    def _unwrapped(self, came_us: Sequence[int]) -> list[float]:
+        """Times of one report as seconds that go on from those of the reports before."""
+        first_us, half_us = came_us[0], CLOCK_WRAP_US // 2
+        clock_us = first_us if self._clock_us is None else self._clock_us
+        wraps_us = clock_us + (first_us - clock_us + half_us) % CLOCK_WRAP_US - half_us - first_us
+        self._clock_us = came_us[-1] + wraps_us
+        return [(arrival_us + wraps_us) / 1e6 for arrival_us in came_us]
 
-    def _credit_gap(self, packets: Sequence[tuple[int, int | None]]) -> int:
+    def _credit_gap(self, report: TwccReport) -> int:
         """The bytes of packets that a lost report spoke of: they count as arrived, less the usual loss, or the rate would
         seem to fall with every report that is lost."""
-        if not packets:
-            return 0
-        first, expected = packets[0][0], self._next_reported
-        after = (packets[-1][0] + 1) & 0xFFFF
+        first, expected = report.first, self._next_reported
+        after = (first + len(report.arrivals_us)) & 0xFFFF
         if expected is None:
             self._next_reported = after
             return 0

@@ -9,15 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leeside_protocol.video import rtcp
-from leeside_protocol.video.twcc import REFERENCE_US, STATUSES, Arrivals, TwccReport, read_twcc
+from leeside_protocol.video.twcc import REFERENCE_US, STATUSES, Arrivals, read_twcc
 
 
-def read(data: bytes) -> TwccReport | None:
+def read(data: bytes) -> list[tuple[int, int | None]] | None:
+    """Each packet that a report speaks of, and when it came."""
     parts = rtcp.compound(data)
     assert parts is not None
     (part,) = parts
     assert (part.kind, part.variant) == (205, 15)
-    return read_twcc(data, part)
+    report = read_twcc(data, part)
+    return None if report is None else list(report.packets)
 
 
 def report(base: int, count: int, reference: int, rest: bytes) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from leeside_protocol.video.signalling import Part
+from leeside_protocol.video.twcc import TwccReport
 from leeside_server.video.allocator import Allocator, Demand, Layer
 from leeside_server.video.bwe import Bandwidth
 from leeside_server.video.pacer import Pacer, Urgency
@@ -245,7 +246,9 @@ class Call:
         self.up.send(40 + 2 * len(packets), lambda: self._told(packets))
 
     def _told(self, packets: list[tuple[int, int | None]]) -> None:
-        self.bandwidth.feedback(packets, self.world.now_s)
+        self.bandwidth.feedback(
+            TwccReport(packets[0][0], [came_us for _, came_us in packets]), self.world.now_s
+        )
         for seq, came_us in packets:
             size = self._repairable.pop(seq, None)
             if size is not None and came_us is None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leeside_protocol.video.twcc import TwccReport
 from leeside_server.video.bwe import (
     CLOCK_WRAP_US,
     LEAST_BPS,
@@ -22,6 +23,13 @@ SIZE = 250
 HELD_UP_S = 0.05
 
 
+def told(bandwidth: Bandwidth, packets: list[tuple[int, int | None]], now_s: float) -> None:
+    """A report of these packets in a row. Its times go on from the first, which is within the receiver's clock."""
+    wraps_us = next((came_us // CLOCK_WRAP_US * CLOCK_WRAP_US for _, came_us in packets if came_us), 0)
+    arrivals_us = [None if came_us is None else came_us - wraps_us for _, came_us in packets]
+    bandwidth.feedback(TwccReport(packets[0][0], arrivals_us), now_s)
+
+
 def steady(bandwidth: Bandwidth, seconds: float, from_s: float = 0.0, clock_us: int = 5_000_000) -> float:
     """Send at a steady pace and report each tenth of a second; the time then. Nothing is lost, nothing waits."""
     now_s = from_s
@@ -30,9 +38,9 @@ def steady(bandwidth: Bandwidth, seconds: float, from_s: float = 0.0, clock_us: 
         now_s = from_s + tick * EVERY_S
         seq = bandwidth.next_seq()
         bandwidth.sent(seq, SIZE, now_s)
-        batch.append((seq, (clock_us + round((now_s + HELD_UP_S) * 1e6)) % CLOCK_WRAP_US))
+        batch.append((seq, clock_us + round((now_s + HELD_UP_S) * 1e6)))
         if len(batch) == 10:
-            bandwidth.feedback(batch, now_s + 2 * HELD_UP_S)
+            told(bandwidth, batch, now_s + 2 * HELD_UP_S)
             batch = []
     return now_s
 
@@ -80,9 +88,9 @@ def test_a_packet_that_comes_after_all_was_not_lost() -> None:
     for seq in seqs:
         bandwidth.sent(seq, SIZE, now_s)
     came_us = 5_000_000 + round((now_s + HELD_UP_S) * 1e6)
-    bandwidth.feedback([(seq, None if seq % 2 else came_us) for seq in seqs], now_s + 0.1)
+    told(bandwidth, [(seq, None if seq % 2 else came_us) for seq in seqs], now_s + 0.1)
     assert bandwidth.loss > 0
-    bandwidth.feedback([(seq, came_us if seq % 2 else None) for seq in seqs], now_s + 0.15)
+    told(bandwidth, [(seq, came_us if seq % 2 else None) for seq in seqs], now_s + 0.15)
     assert bandwidth.loss == 0
 
 
@@ -93,18 +101,47 @@ def test_a_report_told_twice_counts_once() -> None:
     for seq in seqs:
         bandwidth.sent(seq, SIZE, now_s)
     report = [(seq, None if seq == seqs[1] else 5_000_000 + round((now_s + HELD_UP_S) * 1e6)) for seq in seqs]
-    bandwidth.feedback(report, now_s + 0.1)
+    told(bandwidth, report, now_s + 0.1)
     measured = (bandwidth.acked_bps, bandwidth.loss)
-    bandwidth.feedback(report, now_s + 0.1)
+    told(bandwidth, report, now_s + 0.1)
     assert (bandwidth.acked_bps, bandwidth.loss) == measured
+
+
+@pytest.mark.parametrize("first", [1, RING - 5, 0x1_0000 - 5])
+def test_a_report_that_begins_with_what_was_told_says_the_same_as_one_that_does_not(first: int) -> None:
+    """The row of a report in which all came is taken as a whole, wherever it stands; any other one by one."""
+    measured: list[tuple[float, float, float, float, float]] = []
+    for told_before in (0, 1):
+        bandwidth = Bandwidth()
+        for _ in range(first - 1):
+            bandwidth.next_seq()
+        row: list[tuple[int, int | None]] = []
+        for tick in range(200):
+            now_s = 1.0 + tick * EVERY_S
+            seq = bandwidth.next_seq()
+            bandwidth.sent(seq, SIZE + tick, now_s)
+            row.append((seq, round((now_s + HELD_UP_S) * 1e6) + tick * tick))
+            if tick % 20 == 19:
+                told(bandwidth, row[-20 - told_before :], now_s + 2 * HELD_UP_S)
+        assert bandwidth.acked_bps > 0
+        measured.append(
+            (
+                bandwidth.estimate_bps,
+                bandwidth.acked_bps,
+                bandwidth.rtt_s,
+                bandwidth.queue_s,
+                bandwidth.loss,
+            )
+        )
+    assert measured[0] == measured[1]
 
 
 def test_what_was_never_sent_or_long_ago_says_nothing() -> None:
     bandwidth = Bandwidth()
-    bandwidth.feedback([(seq, seq * 1_000) for seq in range(500)], 1.0)
+    told(bandwidth, [(seq, seq * 1_000) for seq in range(500)], 1.0)
     assert bandwidth.acked_bps == 0
     bandwidth.sent(bandwidth.next_seq(), SIZE, 1.0)
-    bandwidth.feedback([(1, 1_000)], 60.0)
+    told(bandwidth, [(1, 1_000)], 60.0)
     assert bandwidth.rtt_s == 0
 
 
@@ -118,7 +155,7 @@ def test_repairs_are_kept_out_of_the_budget() -> None:
             seq = bandwidth.next_seq()
             bandwidth.sent(seq, SIZE, now_s)
             report.append((seq, None if number == 5 else round((now_s + HELD_UP_S) * 1e6)))
-        bandwidth.feedback(report, now_s + 0.1)
+        told(bandwidth, report, now_s + 0.1)
     assert bandwidth.loss == pytest.approx(0.1)
     assert bandwidth.budget_bps == pytest.approx(0.9 * bandwidth.estimate_bps, rel=0.03)
 
@@ -198,7 +235,7 @@ def test_a_link_is_proven_by_what_queues_and_not_by_what_is_not_known() -> None:
         for seq in seqs:
             bandwidth.sent(seq, SIZE, at_s)
         came_s = at_s + HELD_UP_S + 0.05 * batch
-        bandwidth.feedback([(seq, 5_000_000 + round(came_s * 1e6)) for seq in seqs], came_s + HELD_UP_S)
+        told(bandwidth, [(seq, 5_000_000 + round(came_s * 1e6)) for seq in seqs], came_s + HELD_UP_S)
     proven.append(bandwidth.proven)
     bandwidth.path_changed(now_s + 2)
     proven.append(bandwidth.proven)
@@ -224,9 +261,10 @@ def test_who_comes_back_begins_with_what_was_known_of_the_link() -> None:
 
 
 arrivals = st.one_of(st.none(), st.integers(-(1 << 45), 1 << 45))
-reports = st.lists(st.tuples(st.integers(0, 0xFFFF), arrivals), max_size=60)
-likely = st.lists(
-    st.tuples(st.integers(1, 300), st.one_of(st.none(), st.integers(0, 10_000_000))), max_size=60
+reports = st.tuples(st.integers(0, 0xFFFF), st.lists(arrivals, min_size=1, max_size=60))
+likely = st.tuples(
+    st.integers(1, 300),
+    st.lists(st.one_of(st.none(), st.integers(0, 10_000_000)), min_size=1, max_size=60),
 )
 
 
@@ -238,7 +276,7 @@ likely = st.lists(
     st.floats(0, 1e9),
 )
 def test_no_report_brings_it_out_of_its_bounds(
-    course: list[tuple[int, int, list[tuple[int, int | None]], float]], wanted_bps: float
+    course: list[tuple[int, int, tuple[int, list[int | None]], float]], wanted_bps: float
 ) -> None:
     bandwidth = Bandwidth()
     bandwidth.want(wanted_bps)
@@ -247,7 +285,7 @@ def test_no_report_brings_it_out_of_its_bounds(
         for _ in range(count):
             bandwidth.sent(bandwidth.next_seq(), size, now_s)
         now_s += later_s
-        bandwidth.feedback(report, now_s)
+        bandwidth.feedback(TwccReport(*report), now_s)
         assert 0 <= bandwidth.probe_due(now_s) <= 10_000
         assert bandwidth.budget_bps / 0.7 + 1 >= LEAST_BPS
         assert LEAST_BPS <= bandwidth.estimate_bps <= MOST_BPS
@@ -263,5 +301,5 @@ def test_it_keeps_no_more_than_a_ring_of_packets() -> None:
     bandwidth.sent(first, SIZE, 0.0)
     for _ in range(RING):
         bandwidth.sent(bandwidth.next_seq(), SIZE, 0.0)
-    bandwidth.feedback([(first, 1_000)], 0.1)
+    told(bandwidth, [(first, 1_000)], 0.1)
     assert bandwidth.rtt_s == 0, "overwritten: nobody knows when it was sent"

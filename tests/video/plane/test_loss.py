@@ -325,7 +325,9 @@ class TestReports:
         for report in reports:
             parts = rtcp.compound(report)
             assert parts is not None
-            told += [number for number, when in read_twcc(report, parts[0]) or [] if when is not None]
+            read = read_twcc(report, parts[0])
+            assert read is not None
+            told += [number for number, when in read.packets if when is not None]
         assert told == list(range(len(told)))
         assert len(told) >= 30
 

@@ -117,7 +117,9 @@ class Uplink:
                 for number in numbers:
                     self._repeat(ssrc, number, now_s)
             elif part.kind == rtcp.TRANSPORT_FEEDBACK and part.variant == rtcp.TWCC:
-                self.rate.told(read_twcc(data, part) or [], now_s)
+                report = read_twcc(data, part)
+                if report is not None:
+                    self.rate.told(report, now_s)
             elif part.kind == rtcp.PAYLOAD_FEEDBACK:
                 self.key_wanted |= self._pictures.ssrc in rtcp.read_picture_requests(data, part)
 

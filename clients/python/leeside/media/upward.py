@@ -86,7 +86,7 @@ class UpwardRate:
         """A report of the bridge. What it says of packets that were not sent, or long ago, says nothing."""
         received = lost = 0
         delays: list[float] = []
-        for number, arrival_us in report:
+        for number, arrival_us in report.packets:
             known, sent_s = self._sent[number % RING]
             if known != number or now_s - sent_s > OLD_S:
                 continue
