@@ -228,7 +228,8 @@ class Camera:
 
 
 class Plane:
-    """One publisher and one receiver whose first picture and sound slots show it."""
+    """One publisher and one receiver whose first picture and sound slots show it. What the publisher would say by RTCP the
+    receiver may say: a peer is both."""
 
     def __init__(self, pacer: Pacer[Held] | None = None) -> None:
         self.publisher = Ear()
@@ -245,7 +246,16 @@ class Plane:
         ear.link = link(ear.hear, pacer)
         reported = ear.reports.append
         names = range(10_001, 10_100)
-        return Downlink(ear, ear.out, names, lambda report, _: reported(report), pacer, ear.link, ways())
+        return Downlink(
+            ear,
+            ear.out,
+            names,
+            lambda report, _: reported(report),
+            self.uplink.clock,
+            pacer,
+            ear.link,
+            ways(),
+        )
 
     def attach(self, now_s: float = 0.0) -> None:
         self.sound.attach(self.uplink.tracks["0"], now_s)

@@ -257,10 +257,18 @@ class Bridge:
             self._later(0, lambda: self._perform(hall, hall.room.violated(device, track.kind, self._clock())))
 
         bandwidth, ways = peer.bandwidth, self._ways
+        up = Uplink(peer, _nothing, unsealed, ways)
         down = Downlink(
-            peer, self.buffers.outward, _ssrcs(), bandwidth.feedback, peer.pacer, bandwidth.link, ways
+            peer,
+            self.buffers.outward,
+            _ssrcs(),
+            bandwidth.feedback,
+            up.clock,
+            peer.pacer,
+            bandwidth.link,
+            ways,
         )
-        peer.join(Uplink(peer, _nothing, unsealed, ways), down, Receiver(bandwidth, down, paused))
+        peer.join(up, down, Receiver(bandwidth, down, paused))
         known_bps = hall.links.pop(device, None)
         if known_bps is not None:
             peer.bandwidth.resume(known_bps)

@@ -78,7 +78,7 @@ class Uplink:
     """What one peer publishes. `tracks`: its microphone and camera by mid; slots attach to them.
 
     `on_layer(track, layer)`: a layer began, stopped or came back (`layer.alive`). `on_unsealed(track)`: three frames in
-    a row were not sealed; told once a second while it lasts. Neither may call back into this peer's `receive_*`.
+    a row were not sealed; told once a second while it lasts. Neither may call back into this peer's `receive_rtp`.
     """
 
     def __init__(
@@ -97,7 +97,6 @@ class Uplink:
         self._outlet = outlet
         self._head = RtpHeader()
         self._streams: dict[int, tuple[Layer, bool]] = {}
-        self._control_left = Allowance(CONTROL_PER_S)
         self._asked_left = Allowance(ASKED_PER_S)
         self._ways = ways
         self.arrivals = Arrivals(ways.arrivals)
@@ -221,24 +220,11 @@ class Uplink:
 
     # ---- RTCP
 
-    def receive_rtcp(self, data: bytes, now_s: float) -> None:
-        """A compound, after SRTCP: the publisher's clocks. (Give it to the peer's `Downlink` as well.)"""
-        if not self._control_left.take(now_s):
-            self.over += 1
-            return
-        try:
-            parts = rtcp.compound(data)
-            if parts is None:
-                self.refused += 1
-                return
-            for part in parts:
-                if part.kind == rtcp.SENDER_REPORT:
-                    info = rtcp.read_sender(data, part)
-                    stream = self._streams.get(info.ssrc) if info is not None else None
-                    if info is not None and stream is not None and not stream[1]:
-                        stream[0].sender_report(info, now_s)
-        except Exception:  # noqa: BLE001 - one packet must not cost a call
-            self.faults += 1
+    def clock(self, info: rtcp.SenderInfo, now_s: float) -> None:
+        """A sender report of the publisher: how the clock of one of its streams goes."""
+        stream = self._streams.get(info.ssrc)
+        if stream is not None and not stream[1]:
+            stream[0].sender_report(info, now_s)
 
     def due(self, now_s: float, *, behind: bool = False) -> None:
         """What is to be said to the publisher now: call it every 20 ms while the peer is ready. `behind`: packets are lost here,
@@ -274,6 +260,7 @@ class Uplink:
 
 class Downlink:
     """What one peer is sent: its slots, by mid. `on_twcc(report, now_s)`: its receiver's report for the estimate.
+    `on_clock(info, now_s)`: how the clock of something goes that this peer publishes, for its `Uplink`.
 
     `pacer`: spreads bursts of pictures; without one everything leaves at once. `link`: the state of its link (`Bandwidth.link`).
 
@@ -287,6 +274,7 @@ class Downlink:
         out: bytearray,
         ssrcs: Iterable[int],
         on_twcc: Callable[[TwccReport, float], None],
+        on_clock: Callable[[rtcp.SenderInfo, float], None],
         pacer: Pacer[Held] | None = None,
         link: LinkState | None = None,
         ways: Ways = PLAIN,
@@ -302,6 +290,7 @@ class Downlink:
         self.refused = self.over = self.faults = 0
         self._by_ssrc = {slot.ssrc: slot for slot in self.slots.values()}
         self._on_twcc = on_twcc
+        self._on_clock = on_clock
         self._pacer = pacer
         self._control_left = Allowance(CONTROL_PER_S)
         self._nacks_left = Allowance(NACKS_PER_S)
@@ -348,7 +337,7 @@ class Downlink:
         return 0
 
     def receive_rtcp(self, data: bytes, now_s: float) -> None:
-        """A compound, after SRTCP: reports, and requests for packets and key frames."""
+        """A compound, after SRTCP: reports, and requests for packets and key frames. All that a peer says comes here."""
         if not self._control_left.take(now_s):
             self.over += 1
             return
@@ -363,7 +352,18 @@ class Downlink:
             self.faults += 1
 
     def _take(self, data: bytes, part: rtcp.Part, now_s: float) -> None:
-        if part.kind in (rtcp.SENDER_REPORT, rtcp.RECEIVER_REPORT):
+        if part.kind == rtcp.TRANSPORT_FEEDBACK:
+            if part.variant == rtcp.TWCC:
+                report = read_twcc(data, part)
+                if report is None:
+                    self.refused += 1
+                else:
+                    self._on_twcc(report, now_s)
+            elif part.variant == rtcp.NACK:
+                self._resend(data, part, now_s)
+        elif part.kind in (rtcp.SENDER_REPORT, rtcp.RECEIVER_REPORT):
+            if part.kind == rtcp.SENDER_REPORT and (info := rtcp.read_sender(data, part)) is not None:
+                self._on_clock(info, now_s)
             for block in rtcp.read_blocks(data, part):
                 if slot := self._by_ssrc.get(block.ssrc):
                     slot.received(block, now_s)
@@ -371,15 +371,6 @@ class Downlink:
             for ssrc in rtcp.read_picture_requests(data, part):
                 if slot := self._by_ssrc.get(ssrc):
                     slot.ask_key(now_s)
-        elif part.kind == rtcp.TRANSPORT_FEEDBACK:
-            if part.variant == rtcp.NACK:
-                self._resend(data, part, now_s)
-            elif part.variant == rtcp.TWCC:
-                report = read_twcc(data, part)
-                if report is None:
-                    self.refused += 1
-                else:
-                    self._on_twcc(report, now_s)
 
     def _resend(self, data: bytes, part: rtcp.Part, now_s: float) -> None:
         if not self._nacks_left.take(now_s):

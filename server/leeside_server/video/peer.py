@@ -276,9 +276,7 @@ class Peer:
         if not known:
             self._rtcp_ssrcs.add(ssrc)
         self.life.heard(now_s)
-        data = bytes(inward[:opened])
-        self.up.receive_rtcp(data, now_s)
-        self.down.receive_rtcp(data, now_s)
+        self.down.receive_rtcp(bytes(inward[:opened]), now_s)
 
     # ---- what the plane sends
 

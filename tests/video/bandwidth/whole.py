@@ -15,7 +15,7 @@ from leeside.media.receiving import Downlink as Screen
 from leeside.media.receiving import Frame
 from leeside_protocol.ids import DeviceId
 from leeside_protocol.video.formats import MediaKind
-from leeside_protocol.video.rtcp import compound, read_picture_requests
+from leeside_protocol.video.rtcp import SenderInfo, compound, read_picture_requests
 from leeside_protocol.video.signalling import Join, Part, PausedWhy
 from leeside_server.core.video import Ticket
 from leeside_server.video.bwe import Bandwidth
@@ -134,7 +134,7 @@ class Whole:
         self.pacer: Pacer[Held] = Pacer(self.bandwidth.estimate_bps)
         far = _Far(self)
         ssrcs = list(range(10_001, 10_021))
-        self.downlink = Downlink(far, far.out, ssrcs, self.bandwidth.feedback, self.pacer)
+        self.downlink = Downlink(far, far.out, ssrcs, self.bandwidth.feedback, _no_clock, self.pacer)
         self.receiver = Receiver(self.bandwidth, self.downlink, self._told)
         self.member = _member(DeviceId(b"\xff" * 16), Part.PSYCHIATRIST, person=False)
         slots = self.downlink.slots
@@ -231,6 +231,10 @@ class Whole:
 def _member(device: DeviceId, part: Part, *, person: bool) -> Member:
     ticket = Ticket(ROOM, device, part, admits=True, team=True, node=b"test..1", until_ms=1 << 50)
     return Member(ticket, Join(1, person=person), 0)
+
+
+def _no_clock(_info: SenderInfo, _now_s: float) -> None:
+    """This receiver publishes nothing."""
 
 
 def _nothing(_track: Track, _layer: Layer) -> None:

@@ -52,7 +52,7 @@ class Simulcast:
         """Sender reports of all three: the frames of one step were made at one time."""
         for camera in self.cameras.values():
             info = rtcp.SenderInfo(camera.ssrc, rtcp.ntp_of(10_000 + self.now_s), camera.timestamp)
-            self.plane.uplink.receive_rtcp(rtcp.write_sender_report(info, 1, 1, b"x"), self.now_s)
+            self.plane.downlink.receive_rtcp(rtcp.write_sender_report(info, 1, 1, b"x"), self.now_s)
 
     def shown(self) -> str:
         """Of which layer each frame was that the receiver could put together."""
@@ -138,7 +138,7 @@ def test_a_clock_that_leads_astray_is_not_believed() -> None:
     call.step(key="q")
     for rid, ahead_s in (("q", 0), ("f", 4_000)):
         info = rtcp.SenderInfo(call.cameras[rid].ssrc, rtcp.ntp_of(ahead_s), 5)
-        call.plane.uplink.receive_rtcp(rtcp.write_sender_report(info, 1, 1, b"x"), call.now_s)
+        call.plane.downlink.receive_rtcp(rtcp.write_sender_report(info, 1, 1, b"x"), call.now_s)
     call.plane.picture.want(720, call.now_s)
     call.step(key="f")
     assert call.shown() == "qqf"

@@ -307,7 +307,7 @@ class TestReports:
         plane = Plane()
         plane.camera.send(plane.camera.frame(), 1.0)
         clock = rtcp.ntp_of(1_000.25)
-        plane.uplink.receive_rtcp(
+        plane.downlink.receive_rtcp(
             rtcp.write_sender_report(rtcp.SenderInfo(VIDEO_SSRC, clock, 5), 1, 1, b"x"), 1.0
         )
         plane.uplink.due(1.5)
@@ -336,7 +336,7 @@ class TestReports:
         plane.attach()
         plane.camera.send(plane.camera.frame(key=True), 1.0)
         clock = rtcp.ntp_of(77.0)
-        plane.uplink.receive_rtcp(
+        plane.downlink.receive_rtcp(
             rtcp.write_sender_report(rtcp.SenderInfo(VIDEO_SSRC, clock, 900_000), 1, 1, b"x"), 2.0
         )
         (report,) = [packet for packet in plane.ear.control if packet[1] == 200]
