@@ -51,7 +51,11 @@ class QueueDelay:
         points.append((now_s, least_s))
         while now_s - points[0][0] > SLOPE_WINDOW_S:
             points.popleft()
-        recent = min(least for at, least in points if now_s - at <= STANDING_WINDOW_S)
+        recent = least_s
+        for at, least in reversed(points):
+            if now_s - at > STANDING_WINDOW_S:
+                break
+            recent = min(recent, least)
         self.standing_s = recent - bases[0][1]
         self.slope = _slope(points)
         return eased
@@ -62,7 +66,14 @@ def _slope(points: deque[tuple[float, float]]) -> float:
     count = len(points)
     if count < 3 or points[-1][0] - points[0][0] < STANDING_WINDOW_S:
         return 0.0
-    mean_at = sum(at for at, _ in points) / count
-    mean_delay = sum(delay for _, delay in points) / count
-    spread = sum((at - mean_at) ** 2 for at, _ in points)
-    return sum((at - mean_at) * (delay - mean_delay) for at, delay in points) / spread
+    sum_at = sum_delay = 0.0
+    for at, delay in points:
+        sum_at += at
+        sum_delay += delay
+    mean_at, mean_delay = sum_at / count, sum_delay / count
+    spread = rise = 0.0
+    for at, delay in points:
+        aside = at - mean_at
+        spread += aside * aside
+        rise += aside * (delay - mean_delay)
+    return rise / spread

@@ -31,7 +31,9 @@ class Losses:
     """The share of lost packets over two seconds, and what of it a link always loses."""
 
     def __init__(self) -> None:
-        self._reports: deque[tuple[float, int, int]] = deque(maxlen=REPORTS_KEPT)
+        self._reports: deque[tuple[float, int, int]] = deque()
+        self._received = self._lost = 0
+        """Of all reports that are kept."""
         self._told_s = 0.0
         self._queued_s = float("-inf")
         """When packets queued last: what was lost in that queue is in the window for two seconds more."""
@@ -53,6 +55,7 @@ class Losses:
     def forget(self) -> None:
         """What was lost was lost on another path, or while there was none."""
         self._reports.clear()
+        self._received = self._lost = 0
         self._tried = None
         self.share = self.inherent = self.usual = self.lately = 0.0
         self._counted = 0
@@ -62,10 +65,14 @@ class Losses:
         queues now."""
         reports = self._reports
         reports.append((now_s, received, lost))
-        while now_s - reports[0][0] > WINDOW_S:
-            reports.popleft()
-        gone = max(0, sum(report[2] for report in reports))
-        count = gone + sum(report[1] for report in reports)
+        self._received += received
+        self._lost += lost
+        while now_s - reports[0][0] > WINDOW_S or len(reports) > REPORTS_KEPT:
+            _, old_received, old_lost = reports.popleft()
+            self._received -= old_received
+            self._lost -= old_lost
+        gone = max(0, self._lost)
+        count = gone + self._received
         self.share = gone / count if count >= LEAST_PACKETS else 0.0
         fading = min(1.0, (now_s - self._told_s) / FADES_S)
         if self.share < self.inherent:
