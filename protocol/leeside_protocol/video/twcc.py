@@ -29,6 +29,10 @@ _GAP: Final = 200
 PENDING: Final = 4_000
 """Packets that may wait to be reported; what comes beyond is not told of."""
 
+_PADDING: Final = (b"", b"\1", b"\0\2", b"\0\0\3")
+"""By its length, which its last byte tells."""
+
+_head: Final = struct.Struct("!BBH")
 _fixed: Final = struct.Struct("!LLHHL")
 _chunk: Final = struct.Struct("!H")
 _delta: Final = struct.Struct("!h")
@@ -148,39 +152,38 @@ class Arrivals:
         """What to tell the publisher now; each is a whole RTCP packet. Empty when nothing came."""
         if not self.state.count:
             return []
-        pending = self._taken()
-        numbers = sorted(pending)
-        base = numbers[0]
+        arrived = sorted(self._taken().items())
+        base = arrived[0][0]
         if self._next is not None and 0 < base - self._next <= _GAP:
             base = self._next  # What did not come since the last report is told as lost.
         packets: list[bytes] = []
-        run: list[int] = []
+        begin = 0
         before = base
-        for number in numbers:
-            if run and (number - base >= _STATUSES_WRITTEN or number - before > _GAP):
-                packets.append(self._write(media_ssrc, base, run, pending))
+        for place, (number, _) in enumerate(arrived):
+            if place > begin and (number - base >= _STATUSES_WRITTEN or number - before > _GAP):
+                packets.append(self._write(media_ssrc, base, arrived[begin:place]))
                 base = number if number - before > _GAP else before + 1
-                run = []
-            run.append(number)
+                begin = place
             before = number
-        packets.append(self._write(media_ssrc, base, run, pending))
+        packets.append(self._write(media_ssrc, base, arrived[begin:]))
         self._next = max(before + 1, self._next or 0)
         return packets
 
-    def _write(self, media_ssrc: int, base: int, numbers: list[int], pending: dict[int, float]) -> bytes:
-        reference = int(pending[numbers[0]] * 1e6) // REFERENCE_US
+    def _write(self, media_ssrc: int, base: int, arrived: list[tuple[int, float]]) -> bytes:
+        reference = int(arrived[0][1] * 1e6) // REFERENCE_US
         ticks = reference * (REFERENCE_US // TICK_US)
-        symbols = bytearray(numbers[-1] - base + 1)
+        symbols = bytearray(arrived[-1][0] - base + 1)
         times = bytearray()
-        for number in numbers:
-            delta = min(max(round(pending[number] * 1e6 / TICK_US) - ticks, -0x8000), 0x7FFF)
-            ticks += delta
+        for number, came_s in arrived:
+            delta = round(came_s * 1e6 / TICK_US) - ticks
             if 0 <= delta <= 0xFF:
                 symbols[number - base] = 1
                 times.append(delta)
             else:
+                delta = min(max(delta, -0x8000), 0x7FFF)
                 symbols[number - base] = 2
                 times += _delta.pack(delta)
+            ticks += delta
         body = _fixed.pack(
             OWN_SSRC, media_ssrc, base & 0xFFFF, len(symbols), (reference & 0xFF_FFFF) << 8 | self._number
         )
@@ -188,9 +191,9 @@ class Arrivals:
         body += _chunks(symbols) + times
         padding = -len(body) % 4
         if padding:
-            body += bytes(padding - 1) + bytes([padding])
+            body += _PADDING[padding]
         first = 0x80 | TWCC | (0x20 if padding else 0)
-        return struct.pack("!BBH", first, TRANSPORT_FEEDBACK, len(body) // 4) + body
+        return _head.pack(first, TRANSPORT_FEEDBACK, len(body) // 4) + body
 
 
 def _chunks(symbols: bytearray) -> bytes:
