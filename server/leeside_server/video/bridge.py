@@ -453,12 +453,15 @@ class Bridge:
             yield
 
     def _pass(self, hall: Hall, now_s: float, *, share: bool, grade: bool) -> None:
+        behind = now_s < self._behind_until_s
         for peer in list(hall.peers.values()):
             changed = peer.life.due(now_s)
-            if changed is State.STALE and not peer.life.parting:
+            # Who is ready, and stands where they stood, is neither stale only now nor gone.
+            stands = changed is None and peer.ready
+            if not stands and changed is State.STALE and not peer.life.parting:
                 self.counts.stale += 1
                 self._reoffer(hall, r.Reoffer(peer.device, anew=True))
-            elif changed is State.GONE or peer.life.state is State.GONE:
+            elif not stands and peer.life.state is State.GONE:
                 self.counts.lost += 1
                 self._perform(hall, hall.room.remove(peer.device, GoneWhy.LOST, now_s))
                 continue
@@ -466,14 +469,13 @@ class Bridge:
                 self._offer(hall, peer)
             if not peer.ready:
                 continue
-            behind = now_s < self._behind_until_s
             peer.up.due(now_s, behind=behind)
+            receiver = peer.receiver
             # Not left out: a link that is thought to carry less than it does has packets wait, and those are the most to do.
-            peer.receiver.probe(now_s)
+            receiver.probe(now_s)
             if not behind:
-                peer.receiver.repeat(now_s)
-            member = hall.room.members.get(peer.device)
-            if member is not None and (share or peer.receiver.awaits):
+                receiver.repeat(now_s)
+            if (share or receiver.awaits) and (member := hall.room.members.get(peer.device)) is not None:
                 most = SHED_LINES if self.shedding else ALL_LINES
                 peer.share(member, hall.room.members, most, now_s)
         if grade:

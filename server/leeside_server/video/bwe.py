@@ -271,13 +271,10 @@ class Bandwidth:
                 self._set(self.estimate_bps / 2)
             return 0
         prober = self._prober
-        wanted_bps = self._wanted_bps / self._for_media
-        if (
-            wanted_bps > self.estimate_bps
-            and self._told_s is not None
-            and not prober.running
-            and self._may_grow(now_s)
-        ):
+        if not prober.running:
+            wanted_bps = self._wanted_bps / self._for_media
+            if wanted_bps <= self.estimate_bps or self._told_s is None or not self._may_grow(now_s):
+                return 0
             known_bps = max(self.estimate_bps, self.acked_bps)
             prober.start(known_bps, wanted_bps, self.sent_bytes, now_s)
         return prober.due(self.sent_bytes, now_s)

@@ -108,6 +108,11 @@ class Uplink:
         """How many it sent that were within the bounds."""
         return self.state.packets
 
+    @property
+    def layers(self) -> list[Layer]:
+        """All that it publishes, in any size."""
+        return [layer for track in self.tracks.values() for layer in track.layers.values()]
+
     # ---- RTP
 
     def receive_rtp(self, buffer: bytearray, length: int, now_s: float) -> None:
@@ -229,27 +234,31 @@ class Uplink:
     def due(self, now_s: float, *, behind: bool = False) -> None:
         """What is to be said to the publisher now: call it every 20 ms while the peer is ready. `behind`: packets are lost here,
         not on their way; asking for each of them ten times would be work for who has too much."""
-        outlet = self._outlet
-        layers = [layer for track in self.tracks.values() for layer in track.layers.values()]
-        for layer in layers:
-            layer.due(now_s)
-            if behind:
-                layer.give_up(now_s)
-            elif layer.misses:
-                lost = layer.asks(now_s, self._asked_left.room(now_s))
-                self._asked_left.take(now_s, len(lost))
-                for nack in rtcp.write_nacks(layer.ssrc, lost):
-                    outlet.send_rtcp(nack)
+        for track in self.tracks.values():
+            for layer in track.layers.values():
+                layer.due(now_s)
+                if layer.misses:
+                    self._miss(layer, now_s, behind=behind)
         waiting = len(self.arrivals)
         if waiting and (waiting >= TWCC_PACKETS or now_s - self._told_s >= TWCC_S):
             self._told_s = now_s
+            layers = self.layers
             for report in self.arrivals.reports(layers[0].ssrc if layers else 0):
-                outlet.send_rtcp(report)
-        if layers and now_s - self._reported_s >= REPORT_S:
+                self._outlet.send_rtcp(report)
+        if now_s - self._reported_s >= REPORT_S and (layers := self.layers):
             self._reported_s = now_s
             blocks = [block for layer in layers if (block := layer.report(now_s)) is not None]
             if blocks:
-                outlet.send_rtcp(rtcp.write_receiver_report(blocks))
+                self._outlet.send_rtcp(rtcp.write_receiver_report(blocks))
+
+    def _miss(self, layer: Layer, now_s: float, *, behind: bool) -> None:
+        if behind:
+            layer.give_up(now_s)
+            return
+        lost = layer.asks(now_s, self._asked_left.room(now_s))
+        self._asked_left.take(now_s, len(lost))
+        for nack in rtcp.write_nacks(layer.ssrc, lost):
+            self._outlet.send_rtcp(nack)
 
     def close(self) -> None:
         """The peer is gone: every slot that showed it is empty."""

@@ -134,11 +134,12 @@ class Peer:
     def awaits_answer(self) -> bool:
         """The newest offer led to nothing yet: it, or its answer, may be lost. Where media flow, a newer one says what may be
         sent, or names a newer path."""
-        if self.life.state is State.OFFERED:
-            return True
-        if self.life.state is State.LIVE:
+        state = self.life.state
+        if state is State.LIVE:
             return self.answered_version < self.version
-        return self.life.state is State.STALE and not self.life.parting and self._before is not None
+        if state is State.OFFERED:
+            return True
+        return state is State.STALE and not self.life.parting and self._before is not None
 
     def offer(self, candidates: Sequence[Candidate], down: Sequence[DownLine], *, redundant: bool) -> str:
         """The offer that stands, as SDP. One that says something new about `redundant` sound has a new version."""
@@ -320,7 +321,7 @@ class Peer:
     def grade(self, now_s: float) -> tuple[int, int, bool] | None:
         """How its link is, up and down, and whether no picture fits: when that changed."""
         silent_s = now_s - self.door.heard_s if self.life.state is State.STALE else 0.0
-        layers = [layer for track in self.up.tracks.values() for layer in track.layers.values()]
+        layers = self.up.layers
         expected = sum(layer.expected for layer in layers)
         loss = self._up_missing.share(expected, sum(layer.came for layer in layers), now_s)
         jitter_s = max((layer.jitter_s for layer in layers if layer.alive), default=0.0)

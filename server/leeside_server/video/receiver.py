@@ -51,23 +51,21 @@ class Receiver:
     def awaits(self) -> bool:
         """Whether a picture is there that was given no size yet: `share` at once, somebody waits to see it."""
         slots = self._down.slots
-        return any(
-            slots[mid].why is not PausedWhy.MUTED
-            and (track := slots[mid].track) is not None
-            and any(layer.alive for layer in track.layers.values())
-            for mid in self._new
-        )
+        for mid in self._new:
+            slot = slots[mid]
+            if slot.track is None or slot.why is PausedWhy.MUTED:
+                continue
+            if any(layer.alive for layer in slot.track.layers.values()):
+                return True
+        return False
 
     def probe(self, now_s: float) -> None:
         """Send the padding that is due."""
         owed = self.bandwidth.probe_due(now_s)
-        for _ in range(PROBE_PACKETS):
-            if owed <= 0:
-                return
-            size = self._down.pad()
-            if not size:
-                return
+        left = PROBE_PACKETS
+        while owed > 0 and left and (size := self._down.pad()):
             owed -= size
+            left -= 1
 
     def repeat(self, now_s: float) -> None:
         """Send again what left since this was called last, where the link loses what cannot be repaired in time, and bears
