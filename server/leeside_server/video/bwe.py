@@ -243,10 +243,15 @@ class Bandwidth:
         self._grace_until_s = now_s + GRACE_S
         self._prober.encourage(now_s + GRACE_S)
 
+    @property
+    def told(self) -> bool:
+        """Whether its receiver sends transport-wide reports: then `reported` says nothing."""
+        return self._told_s is not None
+
     def reported(self, loss: float, now_s: float) -> None:
         """The loss that a receiver's own reports tell (RFC 3550): all there is to go by while it sends none of the
         transport-wide kind. Once it does, this says nothing."""
-        if self._told_s is not None:
+        if self.told:
             return
         if self._reported_s is None or now_s - self._reported_s >= REPORTED_EVERY_S:
             first, self._reported_s = self._reported_s is None, now_s

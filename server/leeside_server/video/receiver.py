@@ -92,8 +92,10 @@ class Receiver:
                 continue
             shown.append((picture, publisher))
             demands.append(self._demand(picture, publisher, member.lines.get(device), most_lines))
-        self.bandwidth.reported(self._down.loss, now_s)
         bandwidth = self.bandwidth
+        if not bandwidth.told:
+            bandwidth.reported(self._down.loss, now_s)
+        repeats = bandwidth.repeats
         result = self._allocator.allocate(
             bandwidth.budget_bps,
             len(heard),
@@ -101,12 +103,15 @@ class Receiver:
             now_s,
             proven=bandwidth.proven,
             sound_twice=bandwidth.loses_much,
-            repeats=bandwidth.repeats,
+            repeats=repeats,
             repairs_late=bandwidth.repairs_late,
         )
         bandwidth.want(result.wanted_bps)
         self.audio_only = result.audio_only
-        self._choose_twice(result, [slot.mid for slot in heard])
+        if repeats:
+            self._choose_twice(result, [slot.mid for slot in heard])
+        else:
+            self._twice.clear()
         if bandwidth.returned():
             for picture, _ in shown:
                 picture.begin_anew(now_s)
@@ -137,22 +142,18 @@ class Receiver:
         self._said.clear()
 
     def _choose_twice(self, result: Allocation, sounds: Sequence[str]) -> None:
-        bandwidth = self.bandwidth
-        chosen: list[str] = []
-        if bandwidth.repeats:
-            chosen += sounds if result.sound_twice else ()
-            chosen += result.twice
+        chosen = [*(sounds if result.sound_twice else ()), *result.twice]
         slots, before = self._down.slots, self._twice
         self._twice = {mid: before.get(mid, slots[mid].sent_to) for mid in chosen}
 
     def _demand(self, picture: Slot, publisher: Member, wanted: int | None, most_lines: int) -> Demand:
-        track = picture.track
-        living = [] if track is None else [layer for layer in track.layers.values() if layer.alive]
-        sizes = sorted((layer.lines or SINGLE_LINES, layer.bps) for layer in living)
+        layers = () if picture.track is None else picture.track.layers.values()
+        sizes = [(layer.lines or SINGLE_LINES, layer.bps) for layer in layers if layer.alive]
+        sizes.sort()
         return Demand(
             picture.mid,
             publisher.ticket.part,
-            tuple(Size(lines, bps) for lines, bps in sizes),
+            tuple([Size(lines, bps) for lines, bps in sizes]),
             min(ALL_LINES if wanted is None else wanted, most_lines),
             publisher.person,
             publisher.signs,
