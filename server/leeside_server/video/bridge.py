@@ -347,7 +347,8 @@ class Bridge:
 
     def _link(self, hall: Hall, effect: r.Link) -> None:
         subscriber, publisher = hall.peers.get(effect.subscriber), hall.peers.get(effect.publisher)
-        if subscriber is None or publisher is None:
+        # What is shown to who has no keys yet goes nowhere, and would wait for a way out: `live` links them.
+        if subscriber is None or publisher is None or not subscriber.ready:
             return
         for kind, mid in mids_of(effect.pair):
             subscriber.down.slots[mid].attach(publisher.up.tracks[_UP_MID[kind]], self._clock())
@@ -393,10 +394,12 @@ class Bridge:
         self._spawn(work)
 
     def live(self, peer: Peer) -> None:
-        """Media may flow to this peer: whatever it is shown begins with a key frame."""
-        now_s = self._clock()
-        for slot in peer.down.slots.values():
-            slot.ask_key(now_s)
+        """Media may flow to this peer: what it is shown begins with a key frame, and in the size that it will have. Publishers'
+        browsers heed one request in 300 ms: for a size that is chosen a moment later it would be too late."""
+        for hall in self.halls.values():
+            if hall.peers.get(peer.device) is peer:
+                self._perform(hall, hall.room.linked(peer.device))
+                self._share(hall, peer, self._clock())
 
     def held(self, peer: Peer) -> None:
         """Packets for this peer wait for their time."""
@@ -475,14 +478,19 @@ class Bridge:
             receiver.probe(now_s)
             if not behind:
                 receiver.repeat(now_s)
-            if (share or receiver.awaits) and (member := hall.room.members.get(peer.device)) is not None:
-                most = SHED_LINES if self.shedding else ALL_LINES
-                peer.share(member, hall.room.members, most, now_s)
+            if share or receiver.awaits:
+                self._share(hall, peer, now_s)
         if grade:
             for peer in list(hall.peers.values()):
                 if peer.life.state in (State.LIVE, State.STALE) and (word := peer.grade(now_s)) is not None:
                     self._perform(hall, hall.room.quality(peer.device, *word))
             self._perform(hall, hall.room.due(now_s, self._wall()))
+
+    def _share(self, hall: Hall, peer: Peer, now_s: float) -> None:
+        """Share this peer's link out."""
+        member = hall.room.members.get(peer.device)
+        if member is not None:
+            peer.share(member, hall.room.members, SHED_LINES if self.shedding else ALL_LINES, now_s)
 
 
 def _nothing(_track: Track, _layer: Layer) -> None:

@@ -437,6 +437,13 @@ class Room:
         member = self.members.get(device)
         return [] if member is None else [self._tell(member, s.Offer(member.generation, version, sdp))]
 
+    def linked(self, device: DeviceId) -> list[Effect]:
+        """Media may flow to this member from now on: to be linked to all that it may see."""
+        member = self.members.get(device)
+        if member is None:
+            return []
+        return [effect for other in self._others(device) for effect in self._links(member, other)]
+
     def refuse(self, device: DeviceId, error: WireError, now_s: float) -> list[Effect]:
         """What this member sent cannot be taken: it has no seat any more."""
         member = self.members.get(device)

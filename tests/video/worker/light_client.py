@@ -13,7 +13,8 @@ from aioice import stun
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 
 from leeside_protocol.video import signalling as s
-from leeside_protocol.video.formats import EXT_MID, OPUS
+from leeside_protocol.video.formats import EXT_MID, OPUS, VP8
+from leeside_protocol.video.rtp import split_vp8
 from tests.video.worker.answers import answer
 
 SEALED = b"\x5a" * 40 + b"\x01LS\x01"
@@ -66,7 +67,7 @@ class LightClient(asyncio.DatagramProtocol):
         self.inner: Any = self.dtls
         self.inner._set_role("client")
         self.tasks: list[asyncio.Task[None]] = []
-        self.sequence = 0
+        self.sequence = self.pictures = self.picture_sequence = 0
 
     @property
     def fingerprint(self) -> str:
@@ -174,6 +175,21 @@ class LightClient(asyncio.DatagramProtocol):
         if sends:
             self.write(protected)
         return protected
+
+    def picture(self, size: int, *, key: bool) -> None:
+        """A sealed frame of so many bytes, of a camera that sends one size."""
+        self.pictures += 1
+        # The first bit of a frame says whether others are needed for it.
+        frame = (b"\x10" if key else b"\x11") + bytes(size) + b"\x0aLS\x01"
+        payloads = split_vp8(frame, self.pictures)
+        for number, payload in enumerate(payloads, 1):
+            self.picture_sequence += 1
+            marker = 0x80 if number == len(payloads) else 0
+            head = struct.pack(
+                "!BBHLL", 0x90, VP8 | marker, self.picture_sequence, 6_000 * self.pictures, self.ssrc + 1
+            )
+            mid = b"\xbe\xde\x00\x01" + bytes([EXT_MID << 4, ord("1"), 0, 0])
+            self.write(self.inner._tx_srtp.protect(head + mid + payload))
 
     async def close(self) -> None:
         for task in self.tasks:

@@ -16,7 +16,7 @@ from aiortc import RTCCertificate, RTCDtlsTransport
 from leeside_protocol.errors import WireError
 from leeside_protocol.ids import DeviceId
 from leeside_protocol.video import signalling as s
-from leeside_protocol.video.formats import MediaKind
+from leeside_protocol.video.formats import VP8, MediaKind
 from leeside_protocol.video.signalling import Part
 from leeside_server.video import bridge as bridging
 from leeside_server.video.bridge import AGAIN_MS
@@ -85,6 +85,60 @@ async def test_clients_are_told_the_public_addresses_of_a_nat() -> None:
         offers = [signal for body in told if isinstance(signal := s.decode_bridge_signal(body), s.Offer)]
         assert f"203.0.113.7 {world.bridge.port.number} typ host" in offers[0].sdp
         assert "127.0.0.1 " not in offers[0].sdp.split("t=0 0")[1]
+
+
+async def test_who_comes_is_shown_nothing_before_there_is_a_way_and_then_a_key_frame() -> None:
+    async with bridge() as world:
+        ana = await world.joined(ANA)
+        track = world.bridge.halls[ROOM].peers[DeviceId(ANA)].up.tracks["1"]
+        ana.picture(4_000, key=True)
+        await until(lambda: bool(track.layers) and track.layers[""].alive)
+        ben = world.client(BEN, ssrc=41)
+        answers: list[s.ClientSignal] = []
+        say, ben.say = ben.say, answers.append
+        say(s.Join(1))
+        # Much more than may wait for a link that nothing is known of: the next pictures would be left out.
+        came = world.bridge.counts.packets_in
+        for number in range(12):
+            ana.picture(6_000, key=not number)
+        await until(lambda: world.bridge.counts.packets_in >= came + 60)
+        assert track.layers[""].keys_asked == 0
+        peer = world.bridge.halls[ROOM].peers[DeviceId(BEN)]
+        assert not peer.down.waits
+        for answer in answers:
+            say(answer)
+        await until(lambda: peer.ready)
+        assert track.layers[""].keys_asked == 1
+        ana.picture(4_000, key=True)
+        await until(lambda: len(pictures(ben)) == 4)
+        assert world.bridge.counts.faulty == 0
+
+
+async def test_who_comes_waits_for_the_size_that_they_will_have_and_for_no_other() -> None:
+    async with bridge() as world:
+        ana = await world.joined(ANA)
+        peers = world.bridge.halls[ROOM].peers
+        track = peers[DeviceId(ANA)].up.tracks["1"]
+        now_s = asyncio.get_running_loop().time()
+        layers = [track.add(900 + number, rid, now_s) for number, rid in enumerate("qhf")]
+        waited: list[list[str]] = []
+
+        def live(peer: Peer) -> None:
+            for number, layer in enumerate(layers):
+                layer.alive, layer.bps = True, 100_000.0 * 3**number
+            bridging.Bridge.live(world.bridge, peer)
+            waited.append([layer.rid for layer in layers if layer.waiting])
+
+        world.bridge.live = live  # type: ignore[method-assign]
+        await world.joined(BEN, ssrc=41)
+        await until(lambda: bool(waited))
+        # Of 500 kbit/s, which is all that is known, the middle one would leave no room.
+        assert waited == [["q"]]
+
+
+def pictures(client: LightClient) -> list[bytes]:
+    """What came of somebody's picture."""
+    return [packet for packet in client.got if packet[1] & 0x7F == VP8]
 
 
 async def test_a_path_is_made_anew_on_the_same_keys() -> None:

@@ -79,6 +79,7 @@ class Night:
             inner._srtp, inner._path = Plain(), self.wires[device]
             inner.life.state = State.LIVE
             inner.ready = True
+            self.bridge.live(peer)
             self.cameras[device] = Camera(peer.up)
 
     def _later(self, delay_s: float, work: Callable[[], None]) -> None:
@@ -163,6 +164,7 @@ def test_who_comes_meanwhile_gets_nothing_and_all_of_it_when_there_is_a_consent_
     inner: Any = night.peers[TIM]
     inner._srtp, inner._path = Plain(), night.wires[TIM]
     inner.life.state, inner.ready = State.LIVE, True
+    night.bridge.live(inner)
     night.cameras[TIM] = Camera(inner.up)
     night.run(1.0)
     assert night.wires[TIM].media == []
