@@ -253,12 +253,14 @@ class Layer:
             self.ask_key(now_s)
 
     def ask_key(self, now_s: float) -> None:
-        """A key frame, please: at once, or when the throttle of 300 ms allows it."""
-        if now_s - self._key_asked_s < KEY_THROTTLE_S:
+        """A key frame, please: at once, or when the throttle of 300 ms allows it. That is the track's: browsers heed one request
+        in 300 ms, with a key frame of every size."""
+        track = self.track
+        if now_s - track.key_asked_s < KEY_THROTTLE_S:
             self._key_wanted = True
             return
         self._key_wanted = False
-        self._key_asked_s = now_s
+        self._key_asked_s = track.key_asked_s = now_s
         self.keys_asked += 1
         self.track.send_rtcp(rtcp.write_pli(self.ssrc))
 
@@ -377,6 +379,8 @@ class Track:
         self.layers: dict[str, Layer] = {}
         """By simulcast name; "" for a stream without one."""
         self.slots: dict[Slot, None] = {}
+        self.key_asked_s = -KEY_REPEAT_S
+        """Of any of its layers, the last time."""
         self._on_layer = on_layer
 
     def add(self, ssrc: int, rid: str, now_s: float) -> Layer:

@@ -255,6 +255,23 @@ def test_requests_for_key_frames_are_throttled_and_not_forgotten() -> None:
     plane.sane()
 
 
+def test_a_request_soon_after_one_for_another_size_is_not_made_in_vain() -> None:
+    call = Simulcast()
+    call.step(key="qhf")
+    plane = call.plane
+    plane.attach(call.now_s)
+    assert len(plane.asked(206, 1)) == 1
+    call.step(key="qhf")
+    plane.picture.want(180, call.now_s)
+    # A browser heeds one request in 300 ms: now it would not this one.
+    for _ in range(7):
+        call.step()
+    assert plane.asked(206, 1) == []
+    call.step()
+    call.step()
+    assert len(plane.asked(206, 1)) == 1
+
+
 def test_a_sender_that_begins_anew_under_another_number_is_followed() -> None:
     plane = Plane()
     plane.attach()
