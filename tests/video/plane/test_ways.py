@@ -286,7 +286,33 @@ WHOLE = b"\x90\x80\x80\x07\x11" + bytes(60) + SEALED
 )
 @pytest.mark.parametrize("padding", [b"", b"\1", b"\0", bytes(3) + b"\4", b"\xff"])
 def test_a_head_is_read_the_same(first: int, extension: bytes, padding: bytes) -> None:
-    """The next packet of a picture, a whole frame of one that has the gate's trust."""
+    first |= 0x20 if padding else 0
+    compare(first, extension + WHOLE + padding)
+
+
+@pytest.mark.parametrize("key", [0, 1])
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        b"\x10",
+        b"\x90\x00",
+        b"\x90\x80\x07",
+        b"\x90\x80\x80\x07",
+        b"\x90\xc0\x80\x07\x01",
+        b"\x90\xe0\x80\x07\x01\x20",
+        b"\x90\x70\x01\x21",
+        b"\x90\x40\x01",
+        b"\x90\x10\x01",
+        b"\x11",
+        b"\x80\x80\x80\x07",
+    ],
+)
+def test_a_key_frame_is_known_the_same(descriptor: bytes, key: int) -> None:
+    compare(0x80, descriptor + bytes([0x10 | key]) + bytes(60) + SEALED)
+
+
+def compare(first: int, rest: bytes) -> None:
+    """Both ways make the same of the next packet of a picture that has the gate's trust: it ends a frame."""
     told: list[Any] = []
     for way in WAYS:
         with both_ways(way):
@@ -295,15 +321,9 @@ def test_a_head_is_read_the_same(first: int, extension: bytes, padding: bytes) -
                 call.do("attach", who, chance)
             call.do("key", 0, chance)
             camera = call.plane.camera
-            head = struct.pack(
-                "!BBHLL",
-                first | (0x20 if padding else 0),
-                0x80 | VP8,
-                camera.sequence,
-                camera.timestamp + 3_000,
-                VIDEO_SSRC,
-            )
-            camera.send(head + extension + WHOLE + padding, call.now_s)
+            timestamp = camera.timestamp + 3_000
+            head = struct.pack("!BBHLL", first, 0x80 | VP8, camera.sequence, timestamp, VIDEO_SSRC)
+            camera.send(head + rest, call.now_s)
             told.append([[ear.bytes_heard for ear in call.ears], call.kept()])
     assert told[0] == told[1]
 
@@ -425,6 +445,7 @@ def test_no_byte_is_read_or_written_that_is_not_its_own(tmp_path: Path) -> None:
     tests = [f"{__file__}::{test.__name__}" for test in (
         test_both_ways_send_the_same_bytes_and_keep_the_same,
         test_a_head_is_read_the_same,
+        test_a_key_frame_is_known_the_same,
         test_a_frame_that_waits_is_not_forgotten_for_one_that_is_trusted,
         test_whatever_a_picture_says_of_itself_both_ways_read_it_the_same,
         test_what_does_not_fit_a_packet_is_left_to_the_slots,
