@@ -117,8 +117,7 @@ async def test_who_comes_is_shown_nothing_before_there_is_a_way_and_then_a_key_f
 async def test_who_comes_waits_for_the_size_that_they_will_have_and_for_no_other() -> None:
     async with bridge() as world:
         await world.joined(ANA)
-        peers = world.bridge.halls[ROOM].peers
-        track = peers[DeviceId(ANA)].up.tracks["1"]
+        track = world.bridge.halls[ROOM].peers[DeviceId(ANA)].up.tracks["1"]
         now_s = asyncio.get_running_loop().time()
         layers = [track.add(900 + number, rid, now_s) for number, rid in enumerate("qhf")]
         waited: list[list[str]] = []
