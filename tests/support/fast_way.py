@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy import native
+from leeside_server.video.dtls import SrtpAddresses
 from leeside_server.video.fastways import LIBRARY, FastWays, load
 from leeside_server.video.pacer import Pacer
 from leeside_server.video.slot import Held
@@ -38,7 +39,7 @@ class Tapped(FastWays):
         """Packets that took this way."""
         self._taps: list[Callable[[bytes], None]] = []
         self._callback = _ffi.callback("int(void *, void *, int *)", self._protect)
-        super().__init__(ffi, lib, int(_ffi.cast("uintptr_t", self._callback)), 0)
+        super().__init__(ffi, lib, SrtpAddresses(int(_ffi.cast("uintptr_t", self._callback)), 0, 0))
 
     def tap(self, link: LinkState, hear: Callable[[bytes], None]) -> None:
         """What leaves on this link is heard there; the system refuses it, since no socket is named."""

@@ -232,6 +232,8 @@ class Bridge:
                     self._forget(hall)
                 case _:
                     assert_never(effect)
+        # What these asked of publishers must not wait for the next row.
+        self._flush()
 
     def _open(self, hall: Hall, effect: r.Open) -> None:
         self._shut(hall, effect.device)
@@ -400,6 +402,7 @@ class Bridge:
             if hall.peers.get(peer.device) is peer:
                 self._perform(hall, hall.room.linked(peer.device))
                 self._share(hall, peer, self._clock())
+        self._flush()
 
     def held(self, peer: Peer) -> None:
         """Packets for this peer wait for their time."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
@@ -66,12 +66,20 @@ class Buffers:
         self.length: Final[Any] = _binding.ffi.new("int *")
 
 
-def srtp_addresses() -> tuple[int, int]:
-    """Where libsrtp's `srtp_protect` and `srtp_unprotect` are: `int (void *context, void *packet, int *length)`, 0 when it was
-    done."""
+class SrtpAddresses(NamedTuple):
+    """Where functions of libsrtp are: `int (void *context, void *packet, int *length)`, 0 when it was done."""
+
+    protect: int
+    protect_rtcp: int
+    unprotect: int
+
+
+def srtp_addresses() -> SrtpAddresses:
+    """For who calls libsrtp from C."""
     ffi, lib = _binding.ffi, _binding.lib
-    protect, unprotect = (ffi.addressof(lib, name) for name in ("srtp_protect", "srtp_unprotect"))
-    return int(ffi.cast("uintptr_t", protect)), int(ffi.cast("uintptr_t", unprotect))
+    return SrtpAddresses(
+        *(int(ffi.cast("uintptr_t", ffi.addressof(lib, f"srtp_{name}"))) for name in SrtpAddresses._fields)
+    )
 
 
 class Srtp:

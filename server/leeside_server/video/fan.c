@@ -23,10 +23,10 @@ enum {
     ROOM_BYTES = 2048 /* a packet, and what protection adds to it */
 };
 
-typedef int protect_rtp(void *context, void *packet, int *length);
+typedef int protect(void *context, void *packet, int *length);
 
 struct fan {
-    protect_rtp *protect;
+    protect *protect, *protect_control;
     struct tally tally;
     int count;
     int descriptors[BATCH];
@@ -39,12 +39,13 @@ struct fan {
 _Static_assert(ADDRESS_BYTES >= sizeof(struct sockaddr_in6), "an address fits");
 _Static_assert(HEAD_BYTES + BODY_BYTES + 148 <= ROOM_BYTES, "a packet fits with its protection");
 
-struct fan *fan_new(void *protect)
+struct fan *fan_new(void *protect_rtp, void *protect_control)
 {
     struct fan *fan = calloc(1, sizeof *fan);
     if (fan == NULL)
         return NULL;
-    fan->protect = (protect_rtp *)protect;
+    fan->protect = (protect *)protect_rtp;
+    fan->protect_control = (protect *)protect_control;
     for (int i = 0; i < BATCH; i++) {
         fan->parts[i].iov_base = fan->packets[i];
         fan->messages[i].msg_hdr.msg_iov = &fan->parts[i];
@@ -91,11 +92,22 @@ static double monotonic_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+/* What stands in the next place of the batch is protected: let it wait for the flush. */
+static void queue(struct fan *fan, const struct link *link, int length)
+{
+    int place = fan->count;
+    memcpy(fan->addresses[place], link->address, ADDRESS_BYTES);
+    fan->messages[place].msg_hdr.msg_namelen = link->address_bytes;
+    fan->parts[place].iov_len = (size_t)length;
+    fan->descriptors[place] = link->descriptor;
+    if (++fan->count == BATCH)
+        fan_flush(fan);
+}
+
 /* Protect what stands in the next place of the batch, note it for the estimate, and let it wait for the flush. */
 static void leave(struct fan *fan, struct link *link, int length, int32_t seq, double now_s)
 {
-    int place = fan->count;
-    if (fan->protect(link->srtp, fan->packets[place], &length) != 0)
+    if (fan->protect(link->srtp, fan->packets[fan->count], &length) != 0)
         return;
     if (seq >= 0) {
         int32_t entry = seq & (RING - 1);
@@ -106,13 +118,8 @@ static void leave(struct fan *fan, struct link *link, int length, int32_t seq, d
         if (link->owed_since_s < 0)
             link->owed_since_s = now_s;
     }
-    memcpy(fan->addresses[place], link->address, ADDRESS_BYTES);
-    fan->messages[place].msg_hdr.msg_namelen = link->address_bytes;
-    fan->parts[place].iov_len = (size_t)length;
-    fan->descriptors[place] = link->descriptor;
     fan->tally.sent++;
-    if (++fan->count == BATCH)
-        fan_flush(fan);
+    queue(fan, link, length);
 }
 
 /* Where the numbers of a VP8 descriptor stand (RFC 7741, 4.2), as `place_numbers` finds them; 0: it has none. */
@@ -217,4 +224,14 @@ void fan_send(struct fan *fan, struct link *link, const char *packet, int32_t pa
         return;
     memcpy(fan->packets[fan->count], packet, (size_t)packet_bytes);
     leave(fan, link, packet_bytes, seq, monotonic_s());
+}
+
+void fan_send_control(struct fan *fan, struct link *link, const char *packet, int32_t packet_bytes)
+{
+    int length = packet_bytes;
+    if (link->srtp == NULL || packet_bytes <= 0 || packet_bytes > BODY_BYTES)
+        return;
+    memcpy(fan->packets[fan->count], packet, (size_t)packet_bytes);
+    if (fan->protect_control(link->srtp, fan->packets[fan->count], &length) == 0)
+        queue(fan, link, length);
 }

@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from leeside_protocol.video.twcc import PENDING, ArrivalsState
 from leeside_server.log import get_logger
-from leeside_server.video.dtls import Srtp, srtp_addresses
+from leeside_server.video.dtls import Srtp, SrtpAddresses, srtp_addresses
 from leeside_server.video.metrics import Counts
 from leeside_server.video.seal import EMPTY, PADDED, Packet
 from leeside_server.video.ways import (
@@ -78,13 +78,13 @@ def load(library: Path = LIBRARY, make: Callable[[Any, Any], T] | None = None) -
     if built != sources():
         _log.warning("fast_way_stale")
         return None
-    return FastWays(ffi, lib, *srtp_addresses()) if make is None else make(ffi, lib)
+    return FastWays(ffi, lib, srtp_addresses()) if make is None else make(ffi, lib)
 
 
 class FastWays:
     """One a worker. What is sent waits for `flush`; call it when a row of packets is dealt with."""
 
-    def __init__(self, ffi: Any, lib: Any, protect_address: int, unprotect_address: int) -> None:
+    def __init__(self, ffi: Any, lib: Any, srtp: SrtpAddresses) -> None:
         for name, value in (
             ("RING", RING),
             ("FRAMES", FRAMES),
@@ -95,12 +95,12 @@ class FastWays:
             assert getattr(lib, name) == value
         self._ffi = ffi
         self._lib = lib
-        self._fan = self._own(lib.fan_new(ffi.cast("void *", protect_address)), lib.fan_free)
+        protect, protect_rtcp, unprotect = (ffi.cast("void *", address) for address in srtp)
+        self._fan = self._own(lib.fan_new(protect, protect_rtcp), lib.fan_free)
         self._tally = lib.fan_tally(self._fan)
         self._send = lib.fan_send
         self._flush = lib.fan_flush
         self._packet = ffi.new("struct packet *")
-        unprotect = ffi.cast("void *", unprotect_address)
         self._intake = self._own(lib.intake_new(unprotect, self._fan), lib.intake_free)
         self._take = lib.intake_take
         self._found = lib.intake_found(self._intake)
@@ -213,6 +213,10 @@ class FastWays:
         """Protect a packet that stands whole in a buffer, and let it leave with the others."""
         self._send(self._fan, link, self._ffi.from_buffer(packet), length, NOTHING if seq is None else seq)
 
+    def send_control(self, link: LinkState, packet: bytes) -> None:
+        """The same for a compound of RTCP."""
+        self._lib.fan_send_control(self._fan, link, packet, len(packet))
+
     def flush(self) -> None:
         """Hand the system what waits."""
         self._flush(self._fan)
@@ -253,10 +257,10 @@ class FastWays:
         if self._lib.face_know(self._face(face), len(known), addresses, doors) < 0:
             raise MemoryError
 
-    def read(self, face: Face, port: Port) -> None:
+    def read(self, face: Face, port: Port) -> int:
         """See `Reader`."""
         lib, intake, found = self._lib, self._intake, self._found
-        lib.intake_read(intake, self._face(face))
+        count = int(lib.intake_read(intake, self._face(face)))
         while (verdict := lib.intake_next(intake)) != lib.DONE:
             if verdict == lib.LEFT:
                 try:
@@ -268,6 +272,7 @@ class FastWays:
             self._ffi.memmove(port.inward, found.datagram, length)
             address = named_address(face.socket.family, bytes(found.address))
             port.taken(face, length, address, found.now_s, opened=verdict == lib.OPENED)
+        return count
 
     def _face(self, face: Face) -> Any:
         inner = self._faces.get(face)

@@ -388,7 +388,7 @@ struct found *intake_found(struct intake *intake)
     return &intake->found;
 }
 
-void intake_read(struct intake *intake, struct face *face)
+int32_t intake_read(struct intake *intake, struct face *face)
 {
     for (int i = 0; i < ROW; i++)
         intake->messages[i].msg_hdr.msg_namelen = ADDRESS_BYTES;
@@ -401,6 +401,7 @@ void intake_read(struct intake *intake, struct face *face)
     intake->face = face;
     intake->count = count < 0 ? 0 : count;
     intake->at = 0;
+    return intake->count;
 }
 
 /* Deal with a datagram of the row; one that was opened has its new length there. */

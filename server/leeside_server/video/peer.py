@@ -302,8 +302,11 @@ class Peer:
 
     def send_rtcp(self, packet: bytes) -> None:
         """Protect and send."""
-        srtp, path = self._srtp, self._path
+        srtp, path, fast = self._srtp, self._path, self._fast
         if srtp is None or path is None:
+            return
+        if fast is not None:
+            fast.send_control(self.bandwidth.link, packet)
             return
         length = len(packet)
         self._outward[:length] = packet

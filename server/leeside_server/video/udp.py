@@ -25,6 +25,8 @@ Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 BATCH: Final = 64
 """Datagrams read from one socket before others have their turn."""
+ROW_S: Final = 0.001
+"""How long datagrams wait at most for others, where they come closer than that."""
 SOCKET_BYTES: Final = 2 << 20
 """What may wait in the system for a worker that is behind: about a tenth of a second of all that it can carry. More would only
 come later."""
@@ -74,8 +76,8 @@ class Reader(Protocol):
         """Somebody is known by another address on this socket than before, or nobody by one: `face.known`."""
         ...
 
-    def read(self, face: Face, port: Port) -> None:
-        """Read a row of what has come. What it leaves stands in `port.inward`, and is `port.taken`."""
+    def read(self, face: Face, port: Port) -> int:
+        """Read a row of what has come; how many datagrams that were. What it leaves stands in `port.inward`, and is `port.taken`."""
         ...
 
 
@@ -105,6 +107,8 @@ class Face:
         self.socket = bound
         self.counts = counts
         self.known: dict[Address, Endpoint] = {}
+        self.read_s = float("-inf")
+        """When it was read last."""
         self._dropped = 0
 
     def overrun(self) -> int:
@@ -189,27 +193,48 @@ class Port:
                 self.know(path.face, path.address, None)
 
     def readable(self, face: Face) -> None:
-        """Read and deal with what has come on this socket."""
-        if self._reader is not None:
-            self._reader.read(face, self)
+        """Something has come on this socket: read it and deal with it. Where that was done a moment ago, wait a moment: a row costs much
+        less than as many datagrams by themselves, each with a look of the loop and calls of the system."""
+        if self._loop is not None and self._clock() - face.read_s < ROW_S:
+            self._loop.remove_reader(face.socket.fileno())
+            self._loop.call_later(ROW_S, self._again, face)
         else:
-            self._read(face)
-        self._flush()
+            self.read(face)
 
-    def _read(self, face: Face) -> None:
+    def _again(self, face: Face) -> None:
+        """Read row after row while anything comes, and not with each datagram."""
+        if self._loop is None or face not in self.faces:
+            return
+        count = self.read(face)
+        if count == BATCH:
+            self._loop.call_soon(self._again, face)
+        elif count:
+            self._loop.call_later(ROW_S, self._again, face)
+        else:
+            self._loop.add_reader(face.socket.fileno(), self.readable, face)
+
+    def read(self, face: Face) -> int:
+        """Read a row of what has come on this socket, and deal with it; how many datagrams that were."""
+        face.read_s = self._clock()
+        count = self._read(face) if self._reader is None else self._reader.read(face, self)
+        self._flush()
+        return count
+
+    def _read(self, face: Face) -> int:
         inward = self.inward
         receive = face.socket.recvfrom_into
         clock = self._clock
-        for _ in range(BATCH):
+        for count in range(BATCH):
             try:
                 length, address = receive(inward)
             except BlockingIOError:
-                break
+                return count
             except OSError:
                 # What an earlier datagram of ours met on its way; it says nothing of the next one.
                 continue
             # The estimate of a link rests on when each packet came.
             self.taken(face, length, address, clock())
+        return BATCH
 
     def taken(self, face: Face, length: int, address: Address, now_s: float, *, opened: bool = False) -> None:
         """Deal with the datagram in the inward buffer, which came from there. `opened`: it was SRTP, and is genuine. Never

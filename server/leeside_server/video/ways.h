@@ -74,8 +74,8 @@ struct tally {
 
 struct fan;
 
-/* `protect` is srtp_protect of libsrtp. NULL: there is no memory. */
-struct fan *fan_new(void *protect);
+/* `protect` is srtp_protect of libsrtp, `protect_control` its srtp_protect_rtcp. NULL: there is no memory. */
+struct fan *fan_new(void *protect, void *protect_control);
 void fan_free(struct fan *fan);
 
 /* A packet of a layer to `count` lines, as `Slot.forward` sends it to one. `left` (room for `count`) takes the places of the lines
@@ -86,6 +86,9 @@ int32_t fan_out(struct fan *fan, struct line *const *lines, int32_t count, const
 /* Protect a whole packet, and let it leave with the others. `seq`: its transport number, of which a report is expected; below 0:
    none is. */
 void fan_send(struct fan *fan, struct link *link, const char *packet, int32_t packet_bytes, int32_t seq);
+
+/* The same for a compound of RTCP. */
+void fan_send_control(struct fan *fan, struct link *link, const char *packet, int32_t packet_bytes);
 
 void fan_flush(struct fan *fan);
 struct tally *fan_tally(struct fan *fan);
@@ -197,8 +200,8 @@ int32_t face_know(struct face *face, int32_t count, const char *addresses, struc
 struct intake *intake_new(void *unprotect, struct fan *fan);
 void intake_free(struct intake *intake);
 
-/* Read a row of datagrams; then `intake_next` deals with them, until it says DONE. */
-void intake_read(struct intake *intake, struct face *face);
+/* Read a row of datagrams, and return how many they are; then `intake_next` deals with them, until it says DONE. */
+int32_t intake_read(struct intake *intake, struct face *face);
 enum verdict intake_next(struct intake *intake);
 
 /* A packet of this publisher that was opened already: DONE, LEFT, or OPENED: nothing was done with it. */
