@@ -60,7 +60,7 @@ class Plan:
 
 
 SHORT: Final = Plan((1,), 1, 3, 1, 10.0, 3.0)
-FULL: Final = Plan((1, 4, 8, 12, 16), 4, 5, 1, 18.0, 5.0)
+FULL: Final = Plan((1, 4, 8, 12, 16), 4, 5, 1, 60.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ SOUND_BYTES: Final = 80
 PART_BYTES: Final = 1_150
 REPORT_S: Final = 0.1
 ALIVE_S: Final = 2.0
+BEGINS_S: Final = 0.11
+"""Between the beginnings of two senders: their key frames, two seconds apart, fall on all times."""
 SETTLE_S: Final = 1.0
 SETTLED: Final = 0.995
 """The share that arrives once every link is known to carry all; two times in a row."""
@@ -179,21 +181,24 @@ class VideoLoad:
         self._due: list[tuple[float, int, str]] = []
 
     def run(self, pid: int, warm_s: float, measure_s: float) -> Seen:
-        """Send and receive until all arrives and nothing else does, or for `warm_s`; then measure for so long. Blocks."""
+        """Send and receive until all arrives and nothing else does, or for `warm_s`; then measure for so long. Before that they begin
+        one after another, as people come. Blocks."""
         poll = select.epoll()
         for descriptor, line in self._by_descriptor.items():
             poll.register(descriptor, select.EPOLLIN)
             line.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         begun_s = time.perf_counter()
         for number in range(len(self._senders)):
-            at = begun_s + number / len(self._senders) / FRAMES_PER_S
+            at = begun_s + number * BEGINS_S
             heapq.heappush(self._due, (at, number, "picture"))
             heapq.heappush(self._due, (at + SOUND_S / 3, number, "sound"))
         heapq.heappush(self._due, (begun_s + REPORT_S, 0, "reports"))
         heapq.heappush(self._due, (begun_s + ALIVE_S, 0, "alive"))
         gc.disable()
         try:
-            self._settle(poll, begun_s + warm_s)
+            all_there_s = begun_s + len(self._senders) * BEGINS_S
+            self._until(poll, all_there_s)
+            self._settle(poll, all_there_s + warm_s)
             self._forget()
             server_s, own_s, from_s = cpu_s(pid), time.process_time(), time.perf_counter()
             self._until(poll, from_s + measure_s)
@@ -328,7 +333,6 @@ class VideoLoad:
         receive = line.socket.recv_into
         now_s = time.perf_counter()
         for _ in range(32):
-            self._reads += 1
             noted_s = 0.0
             try:
                 if self._reads % SAMPLE:
@@ -338,6 +342,8 @@ class VideoLoad:
                     noted_s = _noted_s(notes)
             except OSError:
                 return
+            # Those that came alone: a look that finds nothing follows each row, and could fall on every sample.
+            self._reads += 1
             if length < 12 or buffer[0] < 128:
                 if length:
                     line.take(bytes(buffer[:length]))
