@@ -41,7 +41,7 @@ def packages() -> Finding:
 
 
 def fast_way() -> Finding:
-    """Whether packets are handed on by C (`video/fan.c`)."""
+    """Whether packets pass through C (`video/intake.c`)."""
     from leeside_server.video import fastways  # its packages may be missing
 
     if fastways.load() is not None:
