@@ -21,7 +21,7 @@ from tests.bench.figures import Result
 from tests.bench.video import MOST_ROOMS, Step, further
 from tests.bench.video_line import Line, Remote, answered, described
 from tests.bench.video_load import FRAMES_PER_S, KEY_FRAMES, Seen, VideoLoad, synthetic
-from tests.bench.video_rooms import Worker
+from tests.bench.video_rooms import PlainWorker, Worker
 
 SVG: Final = "{http://www.w3.org/2000/svg}"
 
@@ -85,8 +85,11 @@ def test_its_pictures_take_the_bits_they_claim_and_begin_with_a_key_frame() -> N
 
 
 @pytest.mark.slow
-async def test_a_worker_takes_its_packets_for_sealed_ones_and_hands_all_on(tmp_path: Path) -> None:
-    worker = Worker(tmp_path)
+@pytest.mark.parametrize("kind", [Worker, PlainWorker])
+async def test_a_worker_takes_its_packets_for_sealed_ones_and_hands_all_on(
+    tmp_path: Path, kind: type[Worker]
+) -> None:
+    worker = kind(tmp_path)
     try:
         filled = await worker.fill(1, 2)
         load = VideoLoad(filled.senders, filled.lines, synthetic(150), 1)

@@ -104,11 +104,11 @@ class Worker:
     """A worker of the bridge, as a supervisor starts one; we speak the supervisor's words."""
 
     name = "Leeside"
-    _module = "leeside_server.video.worker"
+    _program: tuple[str, str] = ("-m", "leeside_server.video.worker")
 
     def __init__(self, folder: Path) -> None:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", self._module, str(theirs.fileno())]
+        command = [sys.executable, *self._program, str(theirs.fileno())]
         self._running = _Running(_spawn(command, folder, pass_fds=(theirs.fileno(),)))
         theirs.close()
         ours.setblocking(False)
@@ -187,7 +187,12 @@ class PlainWorker(Worker):
     """The same without the fast way of packets: as where nobody built it."""
 
     name = "Leeside, all in Python"
-    _module = "tests.bench.plain_worker"
+    _program = (
+        "-c",
+        "import sys; from leeside_server.video import fastways, worker\n"
+        "fastways.load = lambda: None\n"
+        "sys.exit(worker.main())",
+    )
 
 
 # ---- Janus
