@@ -189,9 +189,7 @@ class PlainWorker(Worker):
     name = "Leeside, all in Python"
     _program = (
         "-c",
-        "import sys; from leeside_server.video import fastways, worker\n"
-        "fastways.load = lambda: None\n"
-        "sys.exit(worker.main())",
+        "import sys; from leeside_server.video import fastways, worker; fastways.load = lambda: None; sys.exit(worker.main())",
     )
 
 
