@@ -165,6 +165,7 @@ class VideoLoad:
         self._frames = [_packets(frame) for frame in frames]
         self._each = each
         self._stamped = stamped
+        self._lines = lines
         self._by_descriptor = {line.socket.fileno(): line for line in lines}
         self._by_line = {id(sender.line): sender for sender in senders}
         self._arrivals = {descriptor: Arrivals() for descriptor in self._by_descriptor}
@@ -192,8 +193,11 @@ class VideoLoad:
             at = begun_s + number * BEGINS_S
             heapq.heappush(self._due, (at, number, "picture"))
             heapq.heappush(self._due, (at + SOUND_S / 3, number, "sound"))
-        heapq.heappush(self._due, (begun_s + REPORT_S, 0, "reports"))
-        heapq.heappush(self._due, (begun_s + ALIVE_S, 0, "alive"))
+        for number in range(len(self._lines)):
+            # People's clocks do not tick together.
+            share = (number + 1) / len(self._lines)
+            heapq.heappush(self._due, (begun_s + share * REPORT_S, number, "report"))
+            heapq.heappush(self._due, (begun_s + share * ALIVE_S, number, "alive"))
         gc.disable()
         try:
             all_there_s = begun_s + len(self._senders) * BEGINS_S
@@ -253,12 +257,11 @@ class VideoLoad:
             case "sound":
                 self._sound(self._senders[number])
                 return SOUND_S
-            case "reports":
-                self._report()
+            case "report":
+                self._report(self._lines[number])
                 return REPORT_S
             case _:
-                for line in self._by_descriptor.values():
-                    line.keep_alive()
+                self._lines[number].keep_alive()
                 return ALIVE_S
 
     # ---- sending
@@ -313,18 +316,16 @@ class VideoLoad:
             return
         self._sent += 1
 
-    def _report(self) -> None:
-        """What arrived at each receiver, as its forwarder needs to know it (transport-wide congestion control)."""
-        for descriptor, arrivals in self._arrivals.items():
-            line = self._by_descriptor[descriptor]
-            for report in arrivals.reports(line.video_ssrc):
-                self._out[: len(report)] = report
-                self._length[0] = len(report)
-                binding.lib.srtp_protect_rtcp(line.protect, self._out_at, self._length)
-                try:
-                    line.socket.send(memoryview(self._out)[: self._length[0]])
-                except OSError:
-                    continue
+    def _report(self, line: Line) -> None:
+        """What arrived at a receiver, as its forwarder needs to know it (transport-wide congestion control)."""
+        for report in self._arrivals[line.socket.fileno()].reports(line.video_ssrc):
+            self._out[: len(report)] = report
+            self._length[0] = len(report)
+            binding.lib.srtp_protect_rtcp(line.protect, self._out_at, self._length)
+            try:
+                line.socket.send(memoryview(self._out)[: self._length[0]])
+            except OSError:
+                continue
 
     # ---- receiving
 
