@@ -49,7 +49,7 @@ def fast_way() -> Finding:
     return Finding(
         "video_fast_way",
         Verdict.WARNING,
-        "Packets are handed on in Python: each takes one and a half to twice the time.",
+        "Packets are handed on in Python: each takes two to three times as much.",
         "Install a C compiler (Debian: gcc and libc6-dev), then install leeside anew without a ready wheel.",
     )
 
