@@ -42,9 +42,8 @@ class TestRates:
     def test_three_thousand_packets_a_second(self) -> None:
         plane = Plane()
         plane.attach()
-        sound = plane.camera.sound()
         for place in range(4_000):
-            plane.camera.send(sound, 1.0 + place / 5_000)
+            plane.camera.send(plane.camera.sound(), 1.0 + place / 5_000)
         assert (plane.uplink.packets, plane.uplink.over) == (3_000, 1_000)
         plane.camera.send(plane.camera.sound(), 2.1)
         assert plane.uplink.packets == 3_001

@@ -173,6 +173,15 @@ class Call:
         ]
 
 
+def a_call() -> tuple[Call, random.Random]:
+    """One in which all are shown a first picture; what is not said of it is by chance."""
+    call, chance = Call(), random.Random(0)
+    for who in range(6):
+        call.do("attach", who, chance)
+    call.do("key", 0, chance)
+    return call, chance
+
+
 def dressed(packet: bytes, chance: random.Random) -> bytes:
     """The same packet with another head, all in order: contributors, more or other elements, padding."""
     head, rest = bytearray(packet[:12]), packet[12:]
@@ -308,21 +317,19 @@ def test_a_head_is_read_the_same(first: int, extension: bytes, padding: bytes) -
     ],
 )
 def test_a_key_frame_is_known_the_same(descriptor: bytes, key: int) -> None:
-    compare(0x80, descriptor + bytes([0x10 | key]) + bytes(60) + SEALED)
+    """One that goes on: the end of a frame would let go of it in either case."""
+    compare(0x80, descriptor + bytes([0x10 | key]) + bytes(60), ends=False)
 
 
-def compare(first: int, rest: bytes) -> None:
-    """Both ways make the same of the next packet of a picture that has the gate's trust: it ends a frame."""
+def compare(first: int, rest: bytes, *, ends: bool = True) -> None:
+    """Both ways make the same of the next packet of a picture that has the gate's trust."""
     told: list[Any] = []
     for way in WAYS:
         with both_ways(way):
-            call, chance = Call(), random.Random(0)
-            for who in range(6):
-                call.do("attach", who, chance)
-            call.do("key", 0, chance)
+            call, _ = a_call()
             camera = call.plane.camera
             timestamp = camera.timestamp + 3_000
-            head = struct.pack("!BBHLL", first, 0x80 | VP8, camera.sequence, timestamp, VIDEO_SSRC)
+            head = struct.pack("!BBHLL", first, 0x80 * ends | VP8, camera.sequence, timestamp, VIDEO_SSRC)
             camera.send(head + rest, call.now_s)
             told.append([[ear.bytes_heard for ear in call.ears], call.kept()])
     assert told[0] == told[1]
@@ -333,10 +340,7 @@ def test_a_frame_that_waits_is_not_forgotten_for_one_that_is_trusted() -> None:
     told: list[Any] = []
     for way in WAYS:
         with both_ways(way):
-            call, chance = Call(), random.Random(0)
-            for who in range(6):
-                call.do("attach", who, chance)
-            call.do("key", 0, chance)
+            call, chance = a_call()
             late = call.plane.camera.frame(key=True, size=3_000)
             call.plane.camera.send(late[:1], call.now_s)
             states: list[Any] = []
@@ -361,10 +365,7 @@ def test_whatever_a_picture_says_of_itself_both_ways_read_it_the_same(
     heard: list[list[bytes]] = []
     for way in WAYS:
         with both_ways(way):
-            call = Call()
-            for who in range(6):
-                call.do("attach", who, random.Random(0))
-            call.do("key", 0, random.Random(0))
+            call, _ = a_call()
             for slot in call.slots:
                 slot.line.pictures, slot.line.levels = pictures, levels
             (layer,) = call.plane.uplink.tracks["1"].layers.values()
@@ -376,10 +377,7 @@ def test_whatever_a_picture_says_of_itself_both_ways_read_it_the_same(
 
 def test_what_does_not_fit_a_packet_is_left_to_the_slots() -> None:
     with both_ways("fast"):
-        call = Call()
-        for who in range(6):
-            call.do("attach", who, random.Random(0))
-        call.do("key", 0, random.Random(0))
+        call, _ = a_call()
         (layer,) = call.plane.uplink.tracks["1"].layers.values()
         before = taken()
         layer.flowing.forward(Packet(0x2_0000, 0x60, 7, -1, bytes(1_700)), 2.0)
