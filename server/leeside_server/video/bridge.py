@@ -462,12 +462,10 @@ class Bridge:
         behind = now_s < self._behind_until_s
         for peer in list(hall.peers.values()):
             changed = peer.life.due(now_s)
-            # Who is ready, and stands where they stood, is neither stale only now nor gone.
-            stands = changed is None and peer.ready
-            if not stands and changed is State.STALE and not peer.life.parting:
+            if changed is State.STALE and not peer.life.parting:
                 self.counts.stale += 1
                 self._reoffer(hall, r.Reoffer(peer.device, anew=True))
-            elif not stands and peer.life.state is State.GONE:
+            elif peer.life.state is State.GONE:
                 self.counts.lost += 1
                 self._perform(hall, hall.room.remove(peer.device, GoneWhy.LOST, now_s))
                 continue

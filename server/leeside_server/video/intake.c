@@ -4,7 +4,7 @@
    the next one of a stream that is known, from a peer that is live, of a frame that has the gate's trust. Whatever is otherwise, and
    all that is no media, is left to Python with nothing changed: there the rules are written down.
 
-   What is read here of a stranger's datagram is its address, length and first two bytes. Of a known peer's the head is read
+   What is read here of a stranger's datagram is its address, length and first byte. Of a known peer's the head is read
    before it is opened, each length within the datagram; nothing changes before libsrtp has found it genuine. One thread. */
 
 #define _GNU_SOURCE

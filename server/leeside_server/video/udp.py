@@ -3,7 +3,7 @@
 A peer's datagrams are known by the address they come from, once a binding request from there has proven the password
 (`stunlite`). What strangers send is dropped after a look into a table; nothing is made or kept for it.
 
-Everything is read into one buffer and answered in the same tick. A datagram that the system does not take is dropped: late
+Datagrams are read in rows, each into the same buffer, and dealt with before the next row. A datagram that the system does not take is dropped: late
 media is worth less than none. An exception costs the datagram that raised it, and is counted.
 """
 
