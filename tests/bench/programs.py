@@ -1,4 +1,4 @@
-"""The two C programs, compiled on first use into .dev/bench, and the words to run the load."""
+"""What of the measures is in C, compiled on first use into .dev/bench, and the words to run the load."""
 
 from __future__ import annotations
 
@@ -138,20 +138,30 @@ def mark(number: int) -> bytes:
 
 def program(name: str) -> Path:
     """The compiled program. Raises `Impossible` where there is no compiler and none can be had."""
+    return _compiled(name, name)
+
+
+def library(name: str) -> Path:
+    """The same as a shared library; `name.h` beside it says what is in it."""
+    return _compiled(name, f"{name}.so", "-shared", "-fPIC")
+
+
+def _compiled(name: str, target: str, *flags: str) -> Path:
     source = Path(__file__).with_name(f"{name}.c")
-    built = PLACE / name
-    if built.exists() and built.stat().st_mtime > source.stat().st_mtime:
+    built = PLACE / target
+    changed_s = max(each.stat().st_mtime for each in (source, source.with_suffix(".h")) if each.exists())
+    if built.exists() and built.stat().st_mtime > changed_s:
         return built
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         install_with_apt(["gcc", "libc6-dev"])
         compiler = shutil.which("gcc")
     if compiler is None:
-        raise Impossible("the load is a C program and no compiler was found: sudo apt install gcc libc6-dev")
+        raise Impossible("the load is in C and no compiler was found: sudo apt install gcc libc6-dev")
     PLACE.mkdir(parents=True, exist_ok=True)
-    fresh = PLACE / f"{name}.{os.getpid()}"
+    fresh = PLACE / f"{target}.{os.getpid()}"
     done = subprocess.run(
-        [compiler, "-O2", "-Wall", "-o", str(fresh), str(source)],
+        [compiler, "-O2", "-Wall", *flags, "-o", str(fresh), str(source)],
         capture_output=True,
         text=True,
         check=False,

@@ -1,10 +1,11 @@
 """The media of the video load: 30 pictures and 50 sounds a second from every sender, and what arrives at every receiver.
 
-One loop over bare sockets, so that what the load itself costs stays small beside what the forwarder does. Every
-forwarder gets the same packets: VP8 in packets of 1,150 bytes with a key frame every two seconds and when somebody asks
-for one, Opus of 80 bytes, both with the trailer of sealed frames (spec 09, "Sealed frames"). A packet says in its payload
-when it was sent, and the system when the forwarder's answer to it came: the time between, of a sample of them, is the
-delay. How late the load itself was is told apart (`Seen.late_ms`): where it is, the load is full, and not the forwarder.
+One loop over bare sockets, the part of it that is done for every packet in C (`media.c`), so that what the load itself costs
+stays small beside what the forwarder does. Every forwarder gets the same packets: VP8 in packets of 1,150 bytes with a key
+frame every two seconds and when somebody asks for one, Opus of 80 bytes, both with the trailer of sealed frames (spec 09,
+"Sealed frames"). A packet says in its payload when it was sent, and the system when the forwarder's answer to it came: the
+time between, of a sample of them, is the delay. How late the load itself was is told apart (`Seen.late_ms`): where it is, the
+load is full, and not the forwarder.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ from __future__ import annotations
 import gc
 import heapq
 import secrets
-import select
-import socket
-import struct
 import time
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
 
-from leeside_protocol.video.formats import OPUS, VP8, VP8_RTX, MediaKind
+import cffi
+
+from leeside_protocol.video.formats import OPUS, VP8, MediaKind
 from leeside_protocol.video.frames import MARK
 from leeside_protocol.video.rtcp import compound, read_picture_requests
-from leeside_protocol.video.twcc import Arrivals
+from leeside_protocol.video.twcc import PENDING, Arrivals, ArrivalsState
+from leeside_server.video.dtls import srtp_addresses
+from tests.bench.programs import MeasureFailed, library
 from tests.bench.rounds import cpu_s
 from tests.bench.video_line import Line, binding
 
@@ -40,22 +45,19 @@ BEGINS_S: Final = 0.11
 SETTLE_S: Final = 1.0
 SETTLED: Final = 0.995
 """The share that arrives once every link is known to carry all; two times in a row."""
-SAMPLE: Final = 8
-"""Of so many packets that arrive, one is opened and its delay read."""
-SO_TIMESTAMPNS: Final = 35
-"""The system notes when each packet came (socket(7)); Python has no name for it."""
+DELAYS: Final = 1 << 20
+"""Of the sample, at most."""
 STAMP_AT: Final = {MediaKind.AUDIO: 1, MediaKind.VIDEO: 20}
 """Where in the payload the time of sending stands: behind all that a forwarder may read."""
 BUFFER_BYTES: Final = 2_048
 _TRAILERS: Final = {MediaKind.AUDIO: b"\x01" + MARK, MediaKind.VIDEO: b"\x0a" + MARK}
-_head: Final = struct.Struct("!BBHLL")
-_pack_head: Final = _head.pack_into
-_pack_number: Final = struct.Struct("!H").pack_into
-_time: Final = struct.Struct("!d")
-_noted: Final = struct.Struct("=qq")
 # Extension elements of one byte each (RFC 8285): the media line, when it was sent, the transport's number.
 _EXTENSIONS: Final = bytes.fromhex("bede0003100022000000310000000000")
 _HEADER_BYTES: Final = 12 + len(_EXTENSIONS)
+
+
+_ffi: Final = cffi.FFI()
+_ffi.cdef(Path(__file__).with_name("media.h").read_text(encoding="ascii"))
 
 
 @dataclass(slots=True)
@@ -67,7 +69,6 @@ class Sender:
     pictured: bool = True
     audio_seq: int = field(default_factory=lambda: secrets.randbits(14))
     video_seq: int = field(default_factory=lambda: secrets.randbits(14))
-    transport_seq: int = 0
     pictures: int = 0
     sounds: int = 0
     asked: bool = True
@@ -150,7 +151,8 @@ _SOUND: Final = bytes(12) + _EXTENSIONS + b"\x78" + bytes(SOUND_BYTES - 5) + _TR
 
 
 class VideoLoad:
-    """Senders and receivers of one forwarder. `each`: how many receivers a packet should reach."""
+    """Senders and receivers of one forwarder. `each`: how many receivers a packet should reach. `stamped`: nobody reads what is
+    in the pictures, and the time of sending may stand there. Raises `Impossible` where there is no C compiler."""
 
     def __init__(
         self,
@@ -162,32 +164,50 @@ class VideoLoad:
         stamped: bool = True,
     ) -> None:
         self._senders = senders
-        self._frames = [_packets(frame) for frame in frames]
-        self._each = each
-        self._stamped = stamped
         self._lines = lines
-        self._by_descriptor = {line.socket.fileno(): line for line in lines}
+        self._each = each
         self._by_line = {id(sender.line): sender for sender in senders}
-        self._arrivals = {descriptor: Arrivals() for descriptor in self._by_descriptor}
-        self._out = bytearray(BUFFER_BYTES)
-        self._in = bytearray(BUFFER_BYTES)
-        self._out_at: Any = binding.ffi.from_buffer(self._out)
-        self._in_at: Any = binding.ffi.from_buffer(self._in)
+        self._c: Any = _ffi.dlopen(str(library("media")))
+        assert self._c.PENDING == PENDING
+        self._kept: list[Any] = []
+        """What C points at."""
+        self._delays_s: Any = _ffi.new("double[]", DELAYS)
+        self._frames = [self._frame(_packets(frame), MediaKind.VIDEO, stamped) for frame in frames]
+        self._sound_frame = self._frame([_SOUND], MediaKind.AUDIO, stamped)
+        self._arrivals = [Arrivals(partial(_in_c, line)) for line in lines]
+        self._in_c: dict[int, Any] = {
+            id(line): arrivals.state for line, arrivals in zip(lines, self._arrivals, strict=True)
+        }
+        self._media = self._open()
+        self._seen: Any = self._c.media_seen(self._media)
+        self._told: Any = _ffi.new("struct told *")
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer_at: Any = binding.ffi.from_buffer(self._buffer)
         self._length: Any = binding.ffi.new("int *")
-        self._sent = self._forwarded = self._repairs = self._refused = self._pictures = self._reads = 0
-        self._seq_at = dict.fromkeys(self._by_descriptor, 0)
-        """Where the transport's number stood in the packet before."""
-        self._delays_s: list[float] = []
         self._late_s: list[float] = []
         self._due: list[tuple[float, int, str]] = []
+
+    def _frame(self, packets: Sequence[bytes], kind: MediaKind, stamped: bool) -> Any:
+        frame = _ffi.new("struct frame *")
+        whole = _ffi.from_buffer(b"".join(packets))
+        self._kept.append(whole)
+        frame.packets, frame.parts, frame.bytes = whole, len(packets), [len(packet) for packet in packets]
+        frame.stamp_at = _HEADER_BYTES + STAMP_AT[kind] if stamped else -1
+        return frame
+
+    def _open(self) -> Any:
+        srtp = srtp_addresses()
+        lines = _ffi.new("struct line *[]", list(self._in_c.values()))
+        self._kept.append(lines)
+        protect, unprotect = (_ffi.cast("void *", each) for each in (srtp.protect, srtp.unprotect))
+        media = self._c.media_new(lines, len(lines), protect, unprotect, self._delays_s, DELAYS)
+        if media == _ffi.NULL:
+            raise MeasureFailed("the load could not watch its connections")
+        return _ffi.gc(media, self._c.media_free)
 
     def run(self, pid: int, warm_s: float, measure_s: float) -> Seen:
         """Send and receive until all arrives and nothing else does, or for `warm_s`; then measure for so long. Before that they begin
         one after another, as people come. Blocks."""
-        poll = select.epoll()
-        for descriptor, line in self._by_descriptor.items():
-            poll.register(descriptor, select.EPOLLIN)
-            line.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         begun_s = time.perf_counter()
         for number in range(len(self._senders)):
             at = begun_s + number * BEGINS_S
@@ -198,57 +218,59 @@ class VideoLoad:
             share = (number + 1) / len(self._lines)
             heapq.heappush(self._due, (begun_s + share * REPORT_S, number, "report"))
             heapq.heappush(self._due, (begun_s + share * ALIVE_S, number, "alive"))
+        seen = self._seen
         gc.disable()
         try:
             all_there_s = begun_s + len(self._senders) * BEGINS_S
-            self._until(poll, all_there_s)
-            self._settle(poll, all_there_s + warm_s)
+            self._until(all_there_s)
+            self._settle(all_there_s + warm_s)
             self._forget()
             server_s, own_s, from_s = cpu_s(pid), time.process_time(), time.perf_counter()
-            self._until(poll, from_s + measure_s)
+            self._until(from_s + measure_s)
             elapsed_s = time.perf_counter() - from_s
             return Seen(
                 elapsed_s,
-                self._sent,
-                self._forwarded,
-                self._sent * self._each,
+                seen.sent,
+                seen.forwarded,
+                seen.sent * self._each,
                 cpu_s(pid) - server_s,
                 time.process_time() - own_s,
-                self._refused,
-                list(self._delays_s),
+                seen.refused,
+                list(self._delays_s[0 : seen.delays]),
                 list(self._late_s),
-                self._pictures / elapsed_s / (len(self._senders) * self._each),
+                seen.pictures / elapsed_s / (len(self._senders) * self._each),
             )
         finally:
             gc.enable()
-            poll.close()
             self._due.clear()
 
     def _forget(self) -> None:
-        self._sent = self._forwarded = self._repairs = self._refused = self._pictures = 0
-        self._delays_s.clear()
+        seen = self._seen
+        seen.sent = seen.forwarded = seen.repairs = seen.refused = seen.pictures = seen.delays = 0
         self._late_s.clear()
 
-    def _settle(self, poll: select.epoll, end_s: float) -> None:
+    def _settle(self, end_s: float) -> None:
         settled = 0
+        seen = self._seen
         while settled < 2 and (now_s := time.perf_counter()) < end_s:
             self._forget()
-            self._until(poll, min(end_s, now_s + SETTLE_S))
-            whole = self._forwarded >= SETTLED * self._each * self._sent
-            probed = self._repairs > (1 - SETTLED) * self._forwarded
+            self._until(min(end_s, now_s + SETTLE_S))
+            whole = seen.forwarded >= SETTLED * self._each * seen.sent
+            probed = seen.repairs > (1 - SETTLED) * seen.forwarded
             settled = settled + 1 if whole and not probed else 0
 
-    def _until(self, poll: select.epoll, end_s: float) -> None:
-        due = self._due
+    def _until(self, end_s: float) -> None:
+        due, left = self._due, self._c.media_left(self._media)
         while (now_s := time.perf_counter()) < end_s:
             while due[0][0] <= now_s:
                 at, number, what = heapq.heappop(due)
                 self._late_s.append(now_s - at)
-                heapq.heappush(due, (at + self._do(number, what, now_s), number, what))
-            for descriptor, _ in poll.poll(max(0.0, min(due[0][0], end_s) - time.perf_counter())):
-                self._read(descriptor)
+                heapq.heappush(due, (at + self._do(number, what), number, what))
+            for place in range(self._c.media_wait(self._media, min(due[0][0], end_s))):
+                each = left[place]
+                self._take(self._lines[each.line], bytes(_ffi.buffer(each.datagram, each.bytes)))
 
-    def _do(self, number: int, what: str, now_s: float) -> float:
+    def _do(self, number: int, what: str) -> float:
         """One thing that is due; returns after how long it is due again."""
         match what:
             case "picture":
@@ -258,7 +280,7 @@ class VideoLoad:
                 self._sound(self._senders[number])
                 return SOUND_S
             case "report":
-                self._report(self._lines[number])
+                self._report(number)
                 return REPORT_S
             case _:
                 self._lines[number].keep_alive()
@@ -267,11 +289,13 @@ class VideoLoad:
     # ---- sending
 
     def _sound(self, sender: Sender) -> None:
+        told = self._told
+        told.is_picture = False
+        told.type, told.mid, told.ssrc = OPUS, ord(sender.mids[0]), sender.line.audio_ssrc
         sender.sounds += 1
-        sender.audio_seq += 1
-        ticks = sender.sounds * 960
-        self._fill(sender, 0, _SOUND, OPUS, sender.audio_seq, ticks, sender.line.audio_ssrc)
-        self._send(sender, len(_SOUND), _HEADER_BYTES + STAMP_AT[MediaKind.AUDIO])
+        told.timestamp = sender.sounds * 960 & 0xFFFF_FFFF
+        sender.audio_seq = told.sequence = sender.audio_seq + 1 & 0xFFFF
+        self._c.media_send(self._media, self._in_c[id(sender.line)], self._sound_frame, told)
 
     def _picture(self, sender: Sender) -> None:
         if not sender.pictured:
@@ -280,144 +304,60 @@ class VideoLoad:
             # The next key frame is now: those who asked cannot wait for two seconds.
             sender.pictures += -sender.pictures % len(self._frames)
             sender.asked = False
-        packets = self._frames[sender.pictures % len(self._frames)]
+        frame, told = self._frames[sender.pictures % len(self._frames)], self._told
+        told.is_picture = True
+        told.type, told.mid, told.ssrc = VP8, ord(sender.mids[1]), sender.line.video_ssrc
         sender.pictures += 1
-        ticks = sender.pictures * 3_000
-        stamp_at = _HEADER_BYTES + STAMP_AT[MediaKind.VIDEO]
-        for packet in packets:
-            sender.video_seq += 1
-            kind = VP8 | 0x80 if packet is packets[-1] else VP8
-            self._fill(sender, 1, packet, kind, sender.video_seq, ticks, sender.line.video_ssrc)
-            _pack_number(self._out, _HEADER_BYTES + 2, 0x8000 | sender.pictures & 0x7FFF)
-            self._send(sender, len(packet), stamp_at if len(packet) >= stamp_at + 12 else 0)
+        told.picture = sender.pictures & 0x7FFF
+        told.timestamp = sender.pictures * 3_000 & 0xFFFF_FFFF
+        told.sequence = sender.video_seq + 1 & 0xFFFF
+        sender.video_seq = sender.video_seq + frame.parts & 0xFFFF
+        self._c.media_send(self._media, self._in_c[id(sender.line)], frame, told)
 
-    def _fill(
-        self, sender: Sender, media: int, packet: bytes, kind: int, seq: int, ticks: int, ssrc: int
-    ) -> None:
-        """Write a packet whose header and extensions are empty, and fill those in."""
-        out = self._out
-        out[: len(packet)] = packet
-        _pack_head(out, 0, 0x90, kind, seq & 0xFFFF, ticks & 0xFFFFFFFF, ssrc)
-        out[17] = ord(sender.mids[media])
-        sender.transport_seq = sender.transport_seq + 1 & 0xFFFF
-        _pack_number(out, 23, sender.transport_seq)
-
-    def _send(self, sender: Sender, length: int, stamp_at: int) -> None:
-        out, line = self._out, sender.line
-        now_s = time.time()
-        out[19:22] = (int(now_s * 262_144) & 0xFFFFFF).to_bytes(3, "big")
-        if stamp_at and self._stamped:
-            _time.pack_into(out, stamp_at, now_s)
-        self._length[0] = length
-        binding.lib.srtp_protect(line.protect, self._out_at, self._length)
-        try:
-            line.socket.send(memoryview(out)[: self._length[0]])
-        except OSError:
-            return
-        self._sent += 1
-
-    def _report(self, line: Line) -> None:
+    def _report(self, number: int) -> None:
         """What arrived at a receiver, as its forwarder needs to know it (transport-wide congestion control)."""
-        for report in self._arrivals[line.socket.fileno()].reports(line.video_ssrc):
-            self._out[: len(report)] = report
+        line = self._lines[number]
+        for report in self._arrivals[number].reports(line.video_ssrc):
+            self._buffer[: len(report)] = report
             self._length[0] = len(report)
-            binding.lib.srtp_protect_rtcp(line.protect, self._out_at, self._length)
+            binding.lib.srtp_protect_rtcp(line.protect, self._buffer_at, self._length)
             try:
-                line.socket.send(memoryview(self._out)[: self._length[0]])
+                line.socket.send(memoryview(self._buffer)[: self._length[0]])
             except OSError:
                 continue
 
     # ---- receiving
 
-    def _read(self, descriptor: int) -> None:
-        line, buffer = self._by_descriptor[descriptor], self._in
-        receive = line.socket.recv_into
-        now_s = time.perf_counter()
-        for _ in range(32):
-            noted_s = 0.0
-            try:
-                if self._reads % SAMPLE:
-                    length = receive(buffer)
-                else:
-                    length, notes, _, _ = line.socket.recvmsg_into([buffer], 64)
-                    noted_s = _noted_s(notes)
-            except OSError:
-                return
-            # Those that came alone: a look that finds nothing follows each row, and could fall on every sample.
-            self._reads += 1
-            if length < 12 or buffer[0] < 128:
-                if length:
-                    line.take(bytes(buffer[:length]))
-            elif 192 <= buffer[1] <= 223:
-                self._heard(line, length)
-            else:
-                self._arrived(descriptor, now_s)
-                if noted_s:
-                    self._open(line, length, noted_s)
+    def _take(self, line: Line, datagram: bytes) -> None:
+        """What is no media."""
+        if datagram[0] < 128:
+            line.take(datagram)
+        elif len(datagram) >= 12:
+            self._heard(line, datagram)
 
-    def _heard(self, line: Line, length: int) -> None:
+    def _heard(self, line: Line, datagram: bytes) -> None:
         """RTCP: somebody may want a key frame."""
         sender = self._by_line.get(id(line))
         if sender is None or sender.asked:
             return
-        self._length[0] = length
-        if binding.lib.srtp_unprotect_rtcp(line.receive, self._in_at, self._length):
+        self._buffer[: len(datagram)] = datagram
+        self._length[0] = len(datagram)
+        if binding.lib.srtp_unprotect_rtcp(line.receive, self._buffer_at, self._length):
             return
-        data = bytes(self._in[: self._length[0]])
+        data = bytes(self._buffer[: self._length[0]])
         if any(read_picture_requests(data, part) for part in compound(data) or ()):
             sender.asked = True
 
-    def _arrived(self, descriptor: int, now_s: float) -> None:
-        buffer = self._in
-        kind = buffer[1]
-        if kind & 0x7F != VP8_RTX:
-            self._forwarded += 1
-            self._pictures += kind == VP8 | 0x80
-        else:
-            self._repairs += 1
-        # A forwarder writes its extensions in one order: nearly always it stands where it stood before.
-        at = self._seq_at[descriptor]
-        if buffer[at] != 0x31:
-            at = self._seq_at[descriptor] = _find_seq(buffer)
-        if at:
-            self._arrivals[descriptor].add(buffer[at + 1] << 8 | buffer[at + 2], now_s)
 
-    def _open(self, line: Line, length: int, noted_s: float) -> None:
-        """One of the sample: is it genuine, and how long did it take?"""
-        buffer = self._in
-        self._length[0] = length
-        if binding.lib.srtp_unprotect(line.receive, self._in_at, self._length):
-            self._refused += 1
-            return
-        kind = buffer[1] & 0x7F
-        if not self._stamped or kind == VP8_RTX:
-            return
-        start = 12 + 4 * (buffer[0] & 15)
-        if buffer[0] & 0x10:
-            start += 4 + 4 * (buffer[start + 2] << 8 | buffer[start + 3])
-        at = start + STAMP_AT[MediaKind.AUDIO if kind == OPUS else MediaKind.VIDEO]
-        if at + 12 <= self._length[0]:
-            took_s = noted_s - _time.unpack_from(buffer, at)[0]
-            if 0 <= took_s < 60:
-                self._delays_s.append(took_s)
-
-
-def _find_seq(buffer: bytearray) -> int:
-    """Where the element with the transport's number stands; 0: there is none."""
-    if not buffer[0] & 0x10 or buffer[12] != 0xBE:
-        return 0
-    at, end = 16, 16 + 4 * (buffer[14] << 8 | buffer[15])
-    while at < end:
-        if buffer[at] == 0x31:
-            return at
-        at += 1 if buffer[at] == 0 else 2 + (buffer[at] & 0x0F)
-    return 0
-
-
-def _noted_s(notes: Sequence[tuple[int, int, bytes]]) -> float:
-    """When the system took the packet for this socket, as `time.time()`; 0: it does not say."""
-    for level, kind, data in notes:
-        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= _noted.size:
-            whole_s, ns = _noted.unpack_from(data)
-            return float(whole_s + ns / 1e9)
-    return 0.0
+def _in_c(line: Line, numbers: array[int], times: array[float]) -> ArrivalsState:
+    """A connection as C has it; what arrives on it is noted in these arrays."""
+    inner = _ffi.new("struct line *")
+    inner.newest = -1
+    inner.numbers = _ffi.from_buffer("int64_t[]", numbers, require_writable=True)
+    inner.times = _ffi.from_buffer("double[]", times, require_writable=True)
+    inner.descriptor = line.socket.fileno()
+    inner.protect, inner.receive = (
+        _ffi.cast("void *", int(binding.ffi.cast("uintptr_t", session)))
+        for session in (line.protect, line.receive)
+    )
+    return cast("ArrivalsState", inner)
