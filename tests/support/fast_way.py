@@ -28,7 +28,7 @@ from leeside_server.video.ways import NOTHING, PLAIN, RING, LinkState, Ways
 WAYS: Final = ("plain", "fast")
 SANITIZED: Final = "LEESIDE_TEST_WAYS"
 """Names another library to take."""
-_ffi: Final[Any] = importlib.import_module("cffi").FFI()
+ffi: Final[Any] = importlib.import_module("cffi").FFI()
 
 
 class Tapped(FastWays):
@@ -38,8 +38,8 @@ class Tapped(FastWays):
         self.taken = 0
         """Packets that took this way."""
         self._taps: list[Callable[[bytes], None]] = []
-        self._callback = _ffi.callback("int(void *, void *, int *)", self._protect)
-        super().__init__(ffi, lib, SrtpAddresses(int(_ffi.cast("uintptr_t", self._callback)), 0, 0))
+        self._callback = ffi.callback("int(void *, void *, int *)", self._protect)
+        super().__init__(ffi, lib, SrtpAddresses(int(ffi.cast("uintptr_t", self._callback)), 0, 0))
 
     def tap(self, link: LinkState, hear: Callable[[bytes], None]) -> None:
         """What leaves on this link is heard there; the system refuses it, since no socket is named."""
@@ -50,7 +50,7 @@ class Tapped(FastWays):
 
     def _protect(self, context: Any, packet: Any, length: Any) -> int:
         self.taken += 1
-        self._taps[int(_ffi.cast("uintptr_t", context)) - 1](bytes(_ffi.buffer(packet, length[0])))
+        self._taps[int(ffi.cast("uintptr_t", context)) - 1](bytes(ffi.buffer(packet, length[0])))
         return 0
 
 

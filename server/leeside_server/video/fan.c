@@ -15,29 +15,69 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ways.h"
 
 enum {
-    BATCH = 16,       /* packets that leave with one call of the system: more would gain nothing, and wait longer */
-    ROOM_BYTES = 2048 /* a packet, and what protection adds to it */
+    BATCH = 64,           /* packets that leave with one call of the system */
+    ROOM_BYTES = 2048,    /* a packet, and what protection adds to it */
+    PARTS = 40,           /* packets that leave as one, at most */
+    SEGMENT_BYTES = 1400, /* the longest packet of these: the system refuses what the path would have to cut */
+    NOTE_BYTES = 32
 };
 
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
 typedef int protect(void *context, void *packet, int *length);
+
+/* Packets for one receiver that leave as one, which the system, or the network card, cuts again (udp(7), UDP_SEGMENT): all of one
+   size, but for the last, which may be shorter. So a picture's packets pass through the system once and not five times. */
+struct group {
+    int descriptor;
+    socklen_t address_bytes;
+    uint8_t address[ADDRESS_BYTES];
+    int size;
+    int parts;
+    int open;         /* it takes another one */
+    struct iovec *of; /* the first of its packets */
+};
 
 struct fan {
     protect *protect, *protect_control;
     struct tally tally;
-    int count;
-    int descriptors[BATCH];
+    int segments; /* the system can cut */
+    uint64_t row; /* of this batch: a link knows by it whether its group is of now */
+    int count, groups_count;
+    int sizes[BATCH], grouped[BATCH];
+    struct group groups[BATCH];
     struct mmsghdr messages[BATCH];
     struct iovec parts[BATCH];
-    uint8_t addresses[BATCH][ADDRESS_BYTES];
+    union {
+        struct cmsghdr aligned;
+        uint8_t bytes[NOTE_BYTES];
+    } notes[BATCH];
     uint8_t packets[BATCH][ROOM_BYTES];
 };
 
 _Static_assert(ADDRESS_BYTES >= sizeof(struct sockaddr_in6), "an address fits");
 _Static_assert(HEAD_BYTES + BODY_BYTES + 148 <= ROOM_BYTES, "a packet fits with its protection");
+_Static_assert(CMSG_SPACE(sizeof(uint16_t)) <= NOTE_BYTES, "a note fits");
+_Static_assert(PARTS * SEGMENT_BYTES <= 65000, "what leaves as one fits into a datagram");
+
+/* A system that knows nothing of it would send all as one datagram. */
+static int can_cut(void)
+{
+    int size = 0, descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    socklen_t bytes = sizeof size;
+    if (descriptor < 0)
+        return 0;
+    int can = getsockopt(descriptor, IPPROTO_UDP, UDP_SEGMENT, &size, &bytes) == 0;
+    close(descriptor);
+    return can;
+}
 
 struct fan *fan_new(void *protect_rtp, void *protect_control)
 {
@@ -46,12 +86,8 @@ struct fan *fan_new(void *protect_rtp, void *protect_control)
         return NULL;
     fan->protect = (protect *)protect_rtp;
     fan->protect_control = (protect *)protect_control;
-    for (int i = 0; i < BATCH; i++) {
-        fan->parts[i].iov_base = fan->packets[i];
-        fan->messages[i].msg_hdr.msg_iov = &fan->parts[i];
-        fan->messages[i].msg_hdr.msg_iovlen = 1;
-        fan->messages[i].msg_hdr.msg_name = fan->addresses[i];
-    }
+    fan->segments = can_cut();
+    fan->row = 1;
     return fan;
 }
 
@@ -65,24 +101,70 @@ struct tally *fan_tally(struct fan *fan)
     return &fan->tally;
 }
 
+/* Write the messages: a group each, its packets in the order in which they came. */
+static void gather(struct fan *fan)
+{
+    struct iovec *next = fan->parts;
+    for (int i = 0; i < fan->groups_count; i++) {
+        struct group *group = &fan->groups[i];
+        struct msghdr *message = &fan->messages[i].msg_hdr;
+        group->of = next;
+        next += group->parts;
+        memset(message, 0, sizeof *message);
+        message->msg_name = group->address;
+        message->msg_namelen = group->address_bytes;
+        message->msg_iov = group->of;
+        if (group->parts > 1) {
+            message->msg_control = fan->notes[i].bytes;
+            message->msg_controllen = CMSG_SPACE(sizeof(uint16_t));
+            struct cmsghdr *note = CMSG_FIRSTHDR(message);
+            uint16_t size = (uint16_t)group->size;
+            note->cmsg_level = IPPROTO_UDP;
+            note->cmsg_type = UDP_SEGMENT;
+            note->cmsg_len = CMSG_LEN(sizeof size);
+            memcpy(CMSG_DATA(note), &size, sizeof size);
+        }
+    }
+    for (int i = 0; i < fan->count; i++) {
+        struct msghdr *message = &fan->messages[fan->grouped[i]].msg_hdr;
+        message->msg_iov[message->msg_iovlen++] = (struct iovec){fan->packets[i], (size_t)fan->sizes[i]};
+    }
+}
+
+/* One by one: the path to this receiver would have to cut what is in this group, or the network card has no way to. */
+static void send_apart(struct fan *fan, const struct group *group)
+{
+    for (int i = 0; i < group->parts; i++)
+        if (sendto(group->descriptor, group->of[i].iov_base, group->of[i].iov_len, MSG_DONTWAIT,
+                   (const struct sockaddr *)group->address, group->address_bytes)
+            < 0)
+            fan->tally.unsent++;
+}
+
 void fan_flush(struct fan *fan)
 {
     int at = 0;
-    while (at < fan->count) {
+    gather(fan);
+    while (at < fan->groups_count) {
         /* A socket for each address of ours: nearly always the same one. */
+        const struct group *group = &fan->groups[at];
         int until = at + 1;
-        while (until < fan->count && fan->descriptors[until] == fan->descriptors[at])
+        while (until < fan->groups_count && fan->groups[until].descriptor == group->descriptor)
             until++;
-        int sent = sendmmsg(fan->descriptors[at], &fan->messages[at], (unsigned)(until - at), MSG_DONTWAIT);
+        int sent = sendmmsg(group->descriptor, &fan->messages[at], (unsigned)(until - at), MSG_DONTWAIT);
         if (sent > 0) {
             at += sent;
         } else if (errno != EINTR) {
             /* Late media is worth less than none: what the system does not take is dropped, and the next one is tried. */
-            fan->tally.unsent++;
+            if (group->parts > 1 && errno != EAGAIN && errno != ENOBUFS)
+                send_apart(fan, group);
+            else
+                fan->tally.unsent += group->parts;
             at++;
         }
     }
-    fan->count = 0;
+    fan->count = fan->groups_count = 0;
+    fan->row++;
 }
 
 static double monotonic_s(void)
@@ -93,13 +175,23 @@ static double monotonic_s(void)
 }
 
 /* What stands in the next place of the batch is protected: let it wait for the flush. */
-static void queue(struct fan *fan, const struct link *link, int length)
+static void queue(struct fan *fan, struct link *link, int length)
 {
-    int place = fan->count;
-    memcpy(fan->addresses[place], link->address, ADDRESS_BYTES);
-    fan->messages[place].msg_hdr.msg_namelen = link->address_bytes;
-    fan->parts[place].iov_len = (size_t)length;
-    fan->descriptors[place] = link->descriptor;
+    struct group *group = &fan->groups[link->group];
+    if (link->row != fan->row || !group->open || length > group->size) {
+        link->row = fan->row;
+        link->group = fan->groups_count;
+        group = &fan->groups[fan->groups_count++];
+        group->descriptor = link->descriptor;
+        group->address_bytes = link->address_bytes;
+        memcpy(group->address, link->address, ADDRESS_BYTES);
+        group->size = length;
+        group->parts = 0;
+    }
+    group->parts++;
+    group->open = fan->segments && length == group->size && length <= SEGMENT_BYTES && group->parts < PARTS;
+    fan->sizes[fan->count] = length;
+    fan->grouped[fan->count] = link->group;
     if (++fan->count == BATCH)
         fan_flush(fan);
 }

@@ -202,6 +202,7 @@ class FastWays:
         """Packets of this link leave protected by this, and there; None: they do not leave. `srtp` must live as long as that."""
         out: Any = link
         out.srtp = self._ffi.NULL
+        out.row = 0
         if srtp is not None and way is not None:
             address = socket_address(way.face.socket.family, way.address)
             out.descriptor = way.face.socket.fileno()

@@ -35,6 +35,8 @@ struct link {
     int32_t descriptor;
     uint32_t address_bytes;
     uint8_t address[28]; /* a sockaddr */
+    uint64_t row;        /* in which its last packet was queued; 0: none was since it was aimed */
+    int32_t group;       /* of that row: what leaves with it */
 };
 
 struct line {
