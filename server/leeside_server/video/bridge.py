@@ -34,7 +34,10 @@ from leeside_server.video.ways import PLAIN
 from leeside_server.video.words import Configure, Emptied, FromWorker, Kept, Load, Told
 
 SHARE_TICKS: Final = 10
-"""Every so many ticks (0.2 s) a receiver's link is shared out anew. Rooms take turns: all at once would hold up packets."""
+"""Every so many ticks (0.2 s) a receiver's link is shared out anew. Peers take turns: all at once would hold up packets."""
+CALM_TICKS: Final = 5
+"""A peer of whom nothing can be due with every tick is looked at with every so many (0.1 s): in a calm call that is nearly all of
+them, and the looks were a fifth of what a worker does."""
 GRADE_TICKS: Final = 50
 REOFFER_S: Final = 3.0
 """An offer without an answer is said again: signals may be lost."""
@@ -449,18 +452,17 @@ class Bridge:
             if self.halls.get(hall.name) is not hall:
                 continue
             turn = self._ticks + hall.number
-            share, grade = turn % SHARE_TICKS == 0, turn % GRADE_TICKS == 0
             try:
-                self._pass(hall, self._clock(), share=share, grade=grade)
+                self._pass(hall, self._clock(), turn)
             except Exception:  # noqa: BLE001 - a room's fault must not be the others'
                 self.counts.faulty += 1
                 _log.error("room_failed", exc_info=True)
             self._flush()
             yield
 
-    def _pass(self, hall: Hall, now_s: float, *, share: bool, grade: bool) -> None:
+    def _pass(self, hall: Hall, now_s: float, turn: int) -> None:
         behind = now_s < self._behind_until_s
-        for peer in list(hall.peers.values()):
+        for place, peer in enumerate(list(hall.peers.values())):
             changed = peer.life.due(now_s)
             if changed is State.STALE and not peer.life.parting:
                 self.counts.stale += 1
@@ -473,15 +475,18 @@ class Bridge:
                 self._offer(hall, peer)
             if not peer.ready:
                 continue
-            peer.up.due(now_s, behind=behind)
-            receiver = peer.receiver
-            # Not left out: a link that is thought to carry less than it does has packets wait, and those are the most to do.
-            receiver.probe(now_s)
-            if not behind:
-                receiver.repeat(now_s)
-            if share or receiver.awaits:
+            own, receiver = turn + place, peer.receiver
+            calm = own % CALM_TICKS != 0
+            if not calm or peer.up.restless:
+                peer.up.due(now_s, behind=behind)
+            if not calm or receiver.restless:
+                # Not left out: a link that is thought to carry less than it does has packets wait, and those are the most to do.
+                receiver.probe(now_s)
+                if not behind:
+                    receiver.repeat(now_s)
+            if own % SHARE_TICKS == 0 or receiver.awaits:
                 self._share(hall, peer, now_s)
-        if grade:
+        if turn % GRADE_TICKS == 0:
             for peer in list(hall.peers.values()):
                 if peer.life.state in (State.LIVE, State.STALE) and (word := peer.grade(now_s)) is not None:
                     self._perform(hall, hall.room.quality(peer.device, *word))

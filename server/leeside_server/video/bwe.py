@@ -77,6 +77,9 @@ CLOCK_JUMPS_S: Final = 10.0
 """A receiver's clock that went so much further than ours, or back, is another clock."""
 GAP_PACKETS: Final = 256
 """Packets between two reports that are taken as reported when a report was lost."""
+AHEAD: Final = 1.5
+"""How much faster than the estimate packets leave on a link that bears all that is wanted. The estimate ends a little above what
+flows: at that pace a key frame would hold up all that comes after it, for as long as it takes to gain its size."""
 DRAINING: Final = 0.95
 """The share of the estimate at which packets leave while any queue."""
 REPORTED_EVERY_S: Final = 1.0
@@ -98,7 +101,7 @@ _ALL_NUMBERS: Final = array("i", range(0x1_0000))
 
 class Bandwidth:
     """The estimate of one link. The caller numbers its packets with `next_seq`, tells `sent` and `feedback`, asks
-    `probe_due` every 10 to 20 ms, and gives `budget_bps` to the allocator and `pace_bps` to the pacer. `ways` may number and
+    `probe_due` every 10 to 20 ms while `restless`, and gives `budget_bps` to the allocator and `pace_bps` to the pacer. `ways` may number and
     tell by itself: what stands in `link` and in the rings is all there is to know of what was sent."""
 
     def __init__(self, start_bps: float = START_BPS, ways: Ways = PLAIN) -> None:
@@ -152,13 +155,19 @@ class Bandwidth:
     def pace_bps(self) -> float:
         """How fast packets may leave: a burst had better wait here than before the sound in the network, and repairs of
         what was lost in a queue must not keep that queue up."""
-        calm = self._delay.standing_s < self._calm_s and self._losses.excess < CALM
-        return self.estimate_bps * (1.0 if calm else DRAINING)
+        if self._delay.standing_s >= self._calm_s or self._losses.excess >= CALM:
+            return self.estimate_bps * DRAINING
+        return self.estimate_bps * (1.0 if self.scarce_bps is not None else AHEAD)
 
     @property
     def scarce_bps(self) -> float | None:
         """The estimate while more is wanted than fits; None: whatever the link carries, it is enough."""
         return self.estimate_bps if self._wanted_bps > self.budget_bps else None
+
+    @property
+    def restless(self) -> bool:
+        """Whether `probe_due` may have something to say with every tick."""
+        return self._prober.running or self.scarce_bps is not None
 
     @property
     def _for_media(self) -> float:

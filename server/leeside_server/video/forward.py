@@ -231,14 +231,23 @@ class Uplink:
         if stream is not None and not stream[1]:
             stream[0].sender_report(info, now_s)
 
+    @property
+    def restless(self) -> bool:
+        """Whether `due` is to be called with every tick: something is lost that may still come, a key frame is to be asked for,
+        or a stream has just begun. Else every 100 ms will do."""
+        return any(track.restless for track in self.tracks.values())
+
     def due(self, now_s: float, *, behind: bool = False) -> None:
-        """What is to be said to the publisher now: call it every 20 ms while the peer is ready. `behind`: packets are lost here,
-        not on their way; asking for each of them ten times would be work for who has too much."""
+        """What is to be said to the publisher now: call it every 20 ms, or less often (`restless`), while the peer is ready.
+        `behind`: packets are lost here, not on their way; asking for each of them ten times would be work for who has too much."""
         for track in self.tracks.values():
+            restless = False
             for layer in track.layers.values():
                 layer.due(now_s)
                 if layer.misses:
                     self._miss(layer, now_s, behind=behind)
+                restless = restless or layer.restless
+            track.restless = restless
         waiting = len(self.arrivals)
         if waiting and (waiting >= TWCC_PACKETS or now_s - self._told_s >= TWCC_S):
             self._told_s = now_s

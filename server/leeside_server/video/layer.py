@@ -196,6 +196,7 @@ class Layer:
     # ---- what is lost
 
     def _miss(self, begin: int, end: int, now_s: float) -> None:
+        self.track.restless = True
         if end - begin > ASK_GAP:
             self._skipped += end - begin  # The sender jumped: nothing was lost.
             self._missing.clear()
@@ -258,7 +259,7 @@ class Layer:
         of every size."""
         track = self.track
         if now_s - track.key_asked_s < KEY_THROTTLE_S:
-            self._key_wanted = True
+            self._key_wanted = track.restless = True
             return
         self._key_wanted = False
         self._key_asked_s = track.key_asked_s = now_s
@@ -286,6 +287,11 @@ class Layer:
         if alive != self.alive:
             self.alive = alive
             self.track.changed(self, now_s)
+
+    @property
+    def restless(self) -> bool:
+        """Whether anything may be due with the next tick: it misses packets, or a key frame is to be asked for."""
+        return bool(self._missing) or self._key_wanted
 
     def rated_from(self, now_s: float) -> None:
         """Its rate is what comes from now on, over the time from now on."""
@@ -382,11 +388,14 @@ class Track:
         self.slots: dict[Slot, None] = {}
         self.key_asked_s = -KEY_REPEAT_S
         """Of any of its layers, the last time."""
+        self.restless = True
+        """See `Uplink.restless`."""
         self._on_layer = on_layer
 
     def add(self, ssrc: int, rid: str, now_s: float) -> Layer:
         """A stream of this track was seen for the first time, or begins anew under another SSRC."""
         layer = self.layers[rid] = Layer(self, ssrc, rid)
+        self.restless = True
         layer.began_s = now_s
         layer.rated_from(now_s)
         self.changed(layer, now_s)

@@ -44,7 +44,7 @@ class Receiver:
         self._said: dict[str, tuple[PausedWhy, int]] = {}
         self._twice: dict[str, int] = {}
         """The lines of which all is sent twice, and up to which number that was done."""
-        self._new: set[str] = set(_PICTURES)
+        self._new: set[str] = set()
         """Lines behind which a picture may be that nothing was said of yet."""
 
     @property
@@ -58,6 +58,11 @@ class Receiver:
             if any(layer.alive for layer in slot.track.layers.values()):
                 return True
         return False
+
+    @property
+    def restless(self) -> bool:
+        """Whether `probe` and `repeat` may have something to do with every tick. Else every 100 ms will do."""
+        return bool(self._twice) or self.bandwidth.restless
 
     def probe(self, now_s: float) -> None:
         """Send the padding that is due."""
@@ -134,8 +139,10 @@ class Receiver:
         """Another picture, or none, is behind this line from now on."""
         self._said.pop(mid, None)
         self._allocator.forget(mid)
-        if mid in _PICTURES:
+        if mid in _PICTURES and self._down.slots[mid].track is not None:
             self._new.add(mid)
+        else:
+            self._new.discard(mid)
 
     def retell(self) -> None:
         """What was told of the pictures may be lost."""

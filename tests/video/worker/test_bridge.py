@@ -19,7 +19,7 @@ from leeside_protocol.video import signalling as s
 from leeside_protocol.video.formats import VP8, MediaKind
 from leeside_protocol.video.signalling import Part
 from leeside_server.video import bridge as bridging
-from leeside_server.video.bridge import AGAIN_MS
+from leeside_server.video.bridge import AGAIN_MS, CALM_TICKS
 from leeside_server.video.dtls import Dtls, Srtp
 from leeside_server.video.forward import Uplink
 from leeside_server.video.layer import Track
@@ -497,6 +497,9 @@ async def test_who_is_behind_counts_what_was_not_read_and_asks_for_none_of_it(
 
         monkeypatch.setattr(Uplink, "due", due)
         monkeypatch.setattr(Receiver, "repeat", repeat)
+        # Who has something due with every tick.
+        monkeypatch.setattr(Uplink, "restless", property(_yes))
+        monkeypatch.setattr(Receiver, "restless", property(_yes))
         there.bridge.tick()
         assert (asked, len(repeated)) == ([False], 1)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
@@ -509,6 +512,38 @@ async def test_who_is_behind_counts_what_was_not_read_and_asks_for_none_of_it(
         assert 100 < overrun < 200
         await until(lambda: asked[-1] is False)
         assert there.bridge.counts.overrun == overrun
+
+
+def _yes(_of: object) -> bool:
+    return True
+
+
+async def test_who_misses_nothing_is_looked_at_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    due = Uplink.due
+    async with bridge() as there:
+        ana, ben = await there.joined(ANA), await there.joined(BEN, ssrc=41)
+        await heard(ana, ben)
+        up = there.bridge.halls[ROOM].peers[DeviceId(ANA)].up
+        looks: list[float] = []
+
+        def counted(which: Uplink, now_s: float, *, behind: bool) -> None:
+            if which is up:
+                looks.append(now_s)
+            due(which, now_s, behind=behind)
+
+        def in_ticks(count: int) -> int:
+            looks.clear()
+            for _ in range(count):
+                there.bridge.tick()
+            return len(looks)
+
+        await until(lambda: not up.restless)
+        monkeypatch.setattr(Uplink, "due", counted)
+        assert in_ticks(2 * CALM_TICKS) == 2
+        ana.sequence += 2
+        ana.sound()
+        await until(lambda: up.restless)
+        assert in_ticks(CALM_TICKS) == CALM_TICKS
 
 
 async def test_joins_and_leaves_leave_nothing_behind() -> None:
