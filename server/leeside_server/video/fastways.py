@@ -30,6 +30,7 @@ from leeside_server.video.metrics import Counts
 from leeside_server.video.seal import EMPTY, PADDED, Packet
 from leeside_server.video.ways import (
     FRAMES,
+    HELD_MOST,
     NOTHING,
     PACKETS_A_SECOND,
     RING,
@@ -37,6 +38,7 @@ from leeside_server.video.ways import (
     DoorState,
     Flow,
     GateState,
+    Hold,
     LineState,
     LinkState,
     Shelf,
@@ -88,6 +90,7 @@ class FastWays:
         for name, value in (
             ("RING", RING),
             ("FRAMES", FRAMES),
+            ("HELD_MOST", HELD_MOST),
             ("PENDING", PENDING),
             ("STREAMS", STREAMS),
             ("PACKETS_A_SECOND", PACKETS_A_SECOND),
@@ -103,6 +106,7 @@ class FastWays:
         self._packet = ffi.new("struct packet *")
         self._intake = self._own(lib.intake_new(unprotect, self._fan), lib.intake_free)
         self._take = lib.intake_take
+        self._more = lib.intake_more
         self._found = lib.intake_found(self._intake)
         self._faces: WeakKeyDictionary[Face, Any] = WeakKeyDictionary()
 
@@ -133,14 +137,15 @@ class FastWays:
         line.paced = paced
         return cast("LineState", line)
 
-    def gate(self, timestamps: array[int], fates: array[int]) -> GateState:
+    def gate(self, timestamps: array[int], fates: array[int]) -> tuple[GateState, Hold]:
         """See `Ways`."""
         ffi = self._ffi
         gate = ffi.new("struct gate *")
         gate.trusted_until_s = gate.newest = NOTHING
         gate.timestamps = ffi.from_buffer("uint32_t[]", timestamps, require_writable=True)
         gate.fates = ffi.from_buffer("uint8_t[]", fates, require_writable=True)
-        return cast("GateState", gate)
+        gate.hold = hold = self._own(self._lib.hold_new(), self._lib.hold_free)
+        return cast("GateState", gate), _FastHold(ffi, self._lib, hold)
 
     def stream(
         self, hz: int, types: Sequence[int], places: int, gate: GateState | None
@@ -185,9 +190,12 @@ class FastWays:
     def take(self, uplink: UplinkState, buffer: bytearray, length: int, now_s: float) -> bool:
         """See `Ways`."""
         verdict = self._take(self._intake, uplink, self._ffi.from_buffer(buffer), length, now_s)
-        if verdict == self._lib.LEFT:
+        if verdict == self._lib.OPENED:
+            return False
+        while verdict == self._lib.LEFT:
             self._forward_left()
-        return bool(verdict != self._lib.OPENED)
+            verdict = self._more(self._intake)
+        return True
 
     def _forward_left(self) -> None:
         """Hand the packet found to the slots that C left: their lines are as they were."""
@@ -294,9 +302,7 @@ class _FastShelf:
         self._had: WeakValueDictionary[int, Packet] = WeakValueDictionary()
 
     def put(self, packet: Packet) -> None:
-        told = self._told
-        told.at, told.timestamp = packet.at, packet.timestamp
-        told.first, told.marker_type = packet.first, packet.marker_type
+        told = _tell(self._told, packet)
         if self._lib.shelf_put(self._shelf, told, packet.body, len(packet.body)) == self._ffi.NULL:
             raise MemoryError
         self._had[packet.at] = packet
@@ -307,10 +313,7 @@ class _FastShelf:
             return None
         packet = self._had.get(number)
         if packet is None:
-            told = kept.packet
-            body = bytes(self._ffi.buffer(self._ffi.addressof(kept, "body"), kept.body_bytes))
-            packet = Packet.again(told.at, told.first, told.marker_type, told.timestamp, body)
-            self._had[number] = packet
+            packet = self._had[number] = _again(self._ffi, kept)
         return packet
 
     def empty(self, timestamp: int) -> None:
@@ -321,6 +324,51 @@ class _FastShelf:
 
     def clear(self) -> None:
         self._lib.shelf_clear(self._shelf)
+
+
+class _FastHold:
+    """Lists in C."""
+
+    def __init__(self, ffi: Any, lib: Any, hold: Any) -> None:
+        self._ffi = ffi
+        self._lib = lib
+        self._hold = hold
+        self._told = ffi.new("struct packet *")
+
+    @property
+    def count(self) -> int:
+        return int(self._hold.count)
+
+    def put(self, place: int, packet: Packet) -> None:
+        kept = self._lib.kept_new(_tell(self._told, packet), packet.body, len(packet.body))
+        if kept == self._ffi.NULL:
+            raise MemoryError
+        self._lib.hold_put(self._hold, place, kept)
+
+    def take(self, place: int) -> list[Packet]:
+        first = kept = self._lib.hold_take(self._hold, place)
+        packets: list[Packet] = []
+        while kept != self._ffi.NULL:
+            packets.append(_again(self._ffi, kept))
+            kept = kept.next
+        self._lib.kept_free(first)
+        return packets
+
+    def holds(self, place: int) -> bool:
+        return bool(self._hold.frames[place] != self._ffi.NULL)
+
+
+def _tell(told: Any, packet: Packet) -> Any:
+    """Write what C knows of a packet, beside its body."""
+    told.at, told.timestamp = packet.at, packet.timestamp
+    told.first, told.marker_type = packet.first, packet.marker_type
+    return told
+
+
+def _again(ffi: Any, kept: Any) -> Packet:
+    told = kept.packet
+    body = bytes(ffi.buffer(ffi.addressof(kept, "body"), kept.body_bytes))
+    return Packet.again(told.at, told.first, told.marker_type, told.timestamp, body)
 
 
 class _FastFlow:
@@ -358,11 +406,7 @@ class _FastFlow:
         return slots
 
     def forward(self, packet: Packet, now_s: float) -> None:
-        told, body, left = self._packet, packet.body, self._left
-        told.at = packet.at
-        told.timestamp = packet.timestamp
-        told.first = packet.first
-        told.marker_type = packet.marker_type
+        told, body, left = _tell(self._packet, packet), packet.body, self._left
         lefts = self._out(self._fan, self._lines, len(self.slots), told, body, len(body), now_s, left)
         for place in range(lefts):
             self.slots[int(left[place])].forward(packet, now_s)

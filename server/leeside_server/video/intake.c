@@ -1,8 +1,9 @@
 /* The fast way of a datagram from the socket to all who are shown what it carries (ways.py tells why there are two).
 
    It does what `Port.taken`, `Peer.media`, `Uplink.receive_rtp`, `Layer.receive` and `SealGate.admit` do for nearly every packet:
-   the next one of a stream that is known, from a peer that is live, of a frame that has the gate's trust. Whatever is otherwise, and
-   all that is no media, is left to Python with nothing changed: there the rules are written down.
+   the next one of a stream that is known, from a peer that is live, of a frame that has the gate's trust, or whose packets are
+   held until its last one shows that it is sealed. Whatever is otherwise, and all that is no media, is left to Python with nothing
+   changed: there the rules are written down.
 
    What is read here of a stranger's datagram is its address, length and first byte. Of a known peer's the head is read
    before it is opened, each length within the datagram; nothing changes before libsrtp has found it genuine. One thread. */
@@ -59,6 +60,9 @@ struct intake {
     int count, at;
     double now_s;
     struct found found;
+    struct kept *releasing; /* what is still to go on of a frame, to whom `of` flows, at `now_s` */
+    struct stream *of;
+    double released_s;
     struct mmsghdr messages[ROW];
     struct iovec parts[ROW];
     uint8_t addresses[ROW][ADDRESS_BYTES];
@@ -224,34 +228,56 @@ static int begins_key(const uint8_t *payload, int length)
     return at < length && !(payload[at] & 1);
 }
 
-/* Whether a packet of a picture goes on as it comes; if so, the gate has taken it. */
-static int admits(struct gate *gate, const struct head *head, const uint8_t *payload, int length, double now_s)
+enum passage {
+    PYTHONS, /* nothing was changed */
+    GOES,    /* as it comes */
+    WAITS,   /* for the end of its frame */
+    ENDS     /* its frame, which goes on with it */
+};
+
+/* What becomes of a packet of a picture; but for the first case the gate has taken it, and `place` is its frame's. `waits`: somebody is to be
+   shown the stream from its next key frame on, and that is Python's to begin. */
+static enum passage admit(struct gate *gate, const struct head *head, const uint8_t *payload, int length, int waits, double now_s,
+                          int32_t *place)
 {
-    int marker = head->marker_type & 0x80;
-    if (begins_key(payload, length) || (marker && !is_sealed(payload, length)))
-        return 0;
-    int64_t newest = (gate->begun - 1) & (FRAMES - 1), place = gate->begun & (FRAMES - 1);
-    if (gate->begun > 0 && gate->timestamps[newest] == head->timestamp) {
-        if (gate->fates[newest] != TRUSTED)
-            return 0;
-        place = newest;
-    } else {
+    int marker = head->marker_type & 0x80, key = begins_key(payload, length);
+    if (marker && !is_sealed(payload, length))
+        return PYTHONS;
+    int64_t newest = (gate->begun - 1) & (FRAMES - 1);
+    int begins = gate->begun <= 0 || gate->timestamps[newest] != head->timestamp;
+    int fate;
+    if (begins) {
         uint32_t ahead = head->timestamp - (uint32_t)gate->newest;
-        if (gate->newest < 0 || ahead == 0 || ahead >= 0x80000000U || gate->trusted_until_s < 0
-            || now_s > gate->trusted_until_s || (gate->begun >= FRAMES && gate->fates[place] == HELD))
-            return 0;
+        *place = (int32_t)(gate->begun & (FRAMES - 1));
+        if (gate->newest < 0 || ahead == 0 || ahead >= 0x80000000U || gate->hold->frames[*place] != NULL)
+            return PYTHONS;
+        fate = gate->trusted_until_s >= 0 && now_s <= gate->trusted_until_s ? TRUSTED : HELD;
+    } else {
+        *place = (int32_t)newest;
+        fate = gate->fates[newest];
+        if (fate != TRUSTED && fate != HELD)
+            return PYTHONS;
+    }
+    if (!marker && (fate == HELD || key) && gate->hold->count >= HELD_MOST)
+        return PYTHONS;
+    if (marker && (fate == HELD || key) && waits)
+        return PYTHONS;
+
+    if (begins) {
         gate->newest = head->timestamp;
-        gate->trusted_until_s = -1;
-        gate->timestamps[place] = head->timestamp;
-        gate->fates[place] = TRUSTED;
+        if (fate == TRUSTED)
+            gate->trusted_until_s = -1;
+        gate->timestamps[*place] = head->timestamp;
         gate->begun++;
     }
     if (marker) {
-        gate->fates[place] = SEALED;
+        gate->fates[*place] = SEALED;
         gate->misses = 0;
         gate->trusted_until_s = now_s + TRUST_S;
+        return fate == HELD ? ENDS : GOES;
     }
-    return 1;
+    gate->fates[*place] = (uint8_t)(key ? HELD : fate);
+    return gate->fates[*place] == HELD ? WAITS : GOES;
 }
 
 /* ---- a packet */
@@ -286,6 +312,39 @@ static void measure(struct stream *stream, uint32_t timestamp, double now_s)
     stream->transit = transit;
 }
 
+/* A packet that may go on: keep it, and hand it to all whom its stream flows to. */
+static enum verdict hand_on(struct intake *intake, const struct stream *stream, const struct packet *packet, const char *body,
+                            int32_t body_bytes, double now_s)
+{
+    struct found *found = &intake->found;
+    found->lefts = fan_out(intake->fan, stream->lines, stream->count, packet, body, body_bytes, now_s, found->left);
+    if (found->lefts == 0)
+        return DONE;
+    found->flow = stream->flow;
+    found->at = packet->at;
+    found->now_s = now_s;
+    return LEFT;
+}
+
+enum verdict intake_more(struct intake *intake)
+{
+    while (intake->releasing != NULL) {
+        struct kept *kept = intake->releasing;
+        intake->releasing = kept->next;
+        shelf_adopt(intake->of->shelf, kept);
+        if (hand_on(intake, intake->of, &kept->packet, kept->body, kept->body_bytes, intake->released_s) == LEFT)
+            return LEFT;
+    }
+    return DONE;
+}
+
+/* What was not asked for any more: an error of Python's came between. */
+static void forget(struct intake *intake)
+{
+    kept_free(intake->releasing);
+    intake->releasing = NULL;
+}
+
 /* Deal with an opened packet that `expects` took; OPENED: nothing was done. */
 static enum verdict take(struct intake *intake, struct uplink *uplink, struct stream *stream, const struct head *head,
                          uint8_t *packet, int length, double now_s)
@@ -301,12 +360,16 @@ static enum verdict take(struct intake *intake, struct uplink *uplink, struct st
     int payload_bytes = end - head->start;
     if (payload_bytes <= 0 || payload_bytes > BODY_BYTES - TURN_BYTES)
         return OPENED;
-    if (stream->gate == NULL) {
-        if (stream->waits > 0 || !is_sealed(payload, payload_bytes))
+    enum passage passage = GOES;
+    int32_t place = 0;
+    if (stream->gate != NULL) {
+        passage = admit(stream->gate, head, payload, payload_bytes, stream->waits > 0, now_s, &place);
+        if (passage == PYTHONS)
             return OPENED;
-        stream->sound_misses = 0;
-    } else if (!admits(stream->gate, head, payload, payload_bytes, now_s)) {
+    } else if (stream->waits > 0 || !is_sealed(payload, payload_bytes)) {
         return OPENED;
+    } else {
+        stream->sound_misses = 0;
     }
 
     if (now_s - uplink->began_s >= 1.0) {
@@ -322,8 +385,6 @@ static enum verdict take(struct intake *intake, struct uplink *uplink, struct st
     stream->octets += payload_bytes;
     stream->heard_s = now_s;
     measure(stream, head->timestamp, now_s);
-    if (stream->count == 0 && stream->waits == 0)
-        return DONE; /* Nobody sees it, so nobody can have lost it. */
 
     struct packet told = {stream->newest, head->timestamp, 0x90, head->marker_type};
     /* What stands there belongs to the head, which was read. */
@@ -334,15 +395,26 @@ static enum verdict take(struct intake *intake, struct uplink *uplink, struct st
         body[1] = (uint8_t)head->orientation;
     }
     int32_t body_bytes = TURN_BYTES + payload_bytes;
-    shelf_put(stream->shelf, &told, (const char *)body, body_bytes);
-    struct found *found = &intake->found;
-    found->lefts = fan_out(intake->fan, stream->lines, stream->count, &told, (const char *)body, body_bytes, now_s, found->left);
-    if (found->lefts == 0)
+    /* Nobody sees it, so nobody can have lost it. */
+    int unseen = stream->count == 0 && stream->waits == 0;
+    if (passage == GOES) {
+        if (unseen)
+            return DONE;
+        shelf_put(stream->shelf, &told, (const char *)body, body_bytes);
+        return hand_on(intake, stream, &told, (const char *)body, body_bytes, now_s);
+    }
+    struct kept *kept = kept_new(&told, (const char *)body, body_bytes);
+    if (kept != NULL)
+        hold_put(stream->gate->hold, place, kept);
+    if (passage == WAITS)
         return DONE;
-    found->flow = stream->flow;
-    found->at = stream->newest;
-    found->now_s = now_s;
-    return LEFT;
+    forget(intake);
+    intake->releasing = hold_take(stream->gate->hold, place);
+    intake->of = stream;
+    intake->released_s = now_s;
+    if (unseen)
+        forget(intake);
+    return intake_more(intake);
 }
 
 enum verdict intake_take(struct intake *intake, struct uplink *uplink, const char *packet, int32_t packet_bytes, double now_s)
@@ -380,6 +452,7 @@ struct intake *intake_new(void *unprotect, struct fan *fan)
 
 void intake_free(struct intake *intake)
 {
+    forget(intake);
     free(intake);
 }
 
@@ -390,6 +463,7 @@ struct found *intake_found(struct intake *intake)
 
 int32_t intake_read(struct intake *intake, struct face *face)
 {
+    forget(intake);
     for (int i = 0; i < ROW; i++)
         intake->messages[i].msg_hdr.msg_namelen = ADDRESS_BYTES;
     memset(intake->addresses, 0, sizeof intake->addresses);
@@ -444,6 +518,8 @@ static enum verdict deal(struct intake *intake, int at)
 enum verdict intake_next(struct intake *intake)
 {
     struct found *found = &intake->found;
+    if (intake_more(intake) == LEFT)
+        return LEFT;
     while (intake->at < intake->count) {
         int at = intake->at++;
         enum verdict verdict = deal(intake, at);

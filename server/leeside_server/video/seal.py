@@ -27,7 +27,7 @@ from typing import Final
 from leeside_protocol.video.formats import EXT_ORIENTATION
 from leeside_protocol.video.frames import is_sealed
 from leeside_server.video.pictures import Placed
-from leeside_server.video.ways import FRAMES, NOTHING, Ways
+from leeside_server.video.ways import FRAMES, HELD_MOST, NOTHING, Ways
 from leeside_server.video.ways import PLAIN as PLAIN_WAYS
 
 TRUST_S: Final = 2.0
@@ -41,9 +41,6 @@ TURN_BYTES: Final = 3
 _UPRIGHT: Final = bytes(TURN_BYTES)
 _TURNED: Final = tuple(bytes([EXT_ORIENTATION << 4, turn, 0]) for turn in range(256))
 EMPTY: Final = _UPRIGHT + b"\x01"
-
-_HELD: Final = 512
-"""Packets held of one stream; beyond it the oldest frame is dropped."""
 
 
 class Packet:
@@ -92,7 +89,7 @@ class _Fate(IntEnum):
 
 
 class SealGate:
-    """Decides what of one video stream may go on. `state.misses`: unsealed frames in a row; `held`: packets that wait.
+    """Decides what of one video stream may go on. `state.misses`: unsealed frames in a row.
 
     Its frames stand in two rings, timestamp and fate, the newest in place `state.begun - 1`. (C reads and writes them as well:
     `intake.c`.)
@@ -101,10 +98,12 @@ class SealGate:
     def __init__(self, ways: Ways = PLAIN_WAYS) -> None:
         self.timestamps = array("I", bytes(4 * FRAMES))
         self.fates = array("B", bytes(FRAMES))
-        self.state: Final = ways.gate(self.timestamps, self.fates)
-        self._held: dict[int, list[Packet]] = {}
-        """By the place of their frame."""
-        self.held = 0
+        self.state, self._hold = ways.gate(self.timestamps, self.fates)
+
+    @property
+    def held(self) -> int:
+        """Packets that wait for the end of their frame."""
+        return self._hold.count
 
     def admit(self, packet: Packet, begins_key: bool, now_s: float) -> list[Packet]:
         """Take the next packet, in whatever order they come; what may go on now, in order of sequence."""
@@ -119,9 +118,8 @@ class SealGate:
         if fate == _Fate.SEALED or (fate == _Fate.TRUSTED and not begins_key):
             return [packet]
         self.fates[place] = _Fate.HELD
-        self._held.setdefault(place, []).append(packet)
-        self.held += 1
-        if self.held > _HELD:
+        self._hold.put(place, packet)
+        if self._hold.count > HELD_MOST:
             self._drop_oldest()
         return []
 
@@ -150,13 +148,13 @@ class SealGate:
                 state.trusted_until_s = NOTHING
         place = state.begun % FRAMES
         state.begun += 1
-        self._release(place)  # Of the frame that is forgotten.
+        self._hold.take(place)  # Of the frame that is forgotten.
         self.timestamps[place], self.fates[place] = timestamp, fate
         return place
 
     def _finish(self, place: int, packet: Packet, now_s: float) -> list[Packet]:
         state = self.state
-        held = self._release(place)
+        held = self._hold.take(place)
         if not is_sealed(packet.body):
             self.fates[place] = _Fate.DROPPED
             state.misses += 1
@@ -169,17 +167,12 @@ class SealGate:
         held.sort(key=_at)
         return held
 
-    def _release(self, place: int) -> list[Packet]:
-        held = self._held.pop(place, [])
-        self.held -= len(held)
-        return held
-
     def _drop_oldest(self) -> None:
         begun = self.state.begun
         for frame in range(max(0, begun - FRAMES), begun):
-            if self._held.get(frame % FRAMES):
+            if self._hold.holds(frame % FRAMES):
                 self.fates[frame % FRAMES] = _Fate.DROPPED
-                self._release(frame % FRAMES)
+                self._hold.take(frame % FRAMES)
                 return
 
 

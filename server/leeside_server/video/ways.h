@@ -10,6 +10,7 @@ enum {
     PREFIX_BYTES = 7,
     ADDRESS_BYTES = 28,
     FRAMES = 64,      /* entries of a gate */
+    HELD_MOST = 512,  /* packets that wait in one */
     PENDING = 4000,   /* of arrivals */
     STREAMS = 8,      /* of one publisher */
     PACKETS_A_SECOND = 3000, /* from one publisher */
@@ -98,10 +99,16 @@ struct tally *fan_tally(struct fan *fan);
 /* ---- what is kept of a stream */
 
 struct kept {
+    struct kept *next; /* of those that wait */
     struct packet packet;
     int32_t body_bytes;
     char body[];
 };
+
+/* A copy of a packet; NULL: there is no memory. */
+struct kept *kept_new(const struct packet *packet, const char *body, int32_t body_bytes);
+/* It, and all behind it. */
+void kept_free(struct kept *kept);
 
 struct shelf;
 
@@ -112,12 +119,31 @@ void shelf_free(struct shelf *shelf);
 /* Keep a copy; what had its place goes. NULL: there is no memory, and the place is empty. */
 struct kept *shelf_put(struct shelf *shelf, const struct packet *packet, const char *body, int32_t body_bytes);
 
+/* The same for one that was copied already: it is the shelf's from now on. */
+void shelf_adopt(struct shelf *shelf, struct kept *kept);
+
 /* The packet with this number, while it is kept; NULL: it is not. */
 struct kept *shelf_at(struct shelf *shelf, int64_t at);
 
 /* What is kept of this frame carries nothing any more: its body is this one. */
 void shelf_empty(struct shelf *shelf, uint32_t timestamp, uint8_t first, const char *body, int32_t body_bytes);
 void shelf_clear(struct shelf *shelf);
+
+/* ---- what waits for the end of its frame, as `SealGate` holds it */
+
+struct hold {
+    int32_t count; /* of all frames */
+    struct kept *frames[64];
+};
+
+struct hold *hold_new(void);
+void hold_free(struct hold *hold);
+
+/* Let it wait with the packets of the frame in this place: it is the hold's from now on. */
+void hold_put(struct hold *hold, int32_t place, struct kept *kept);
+
+/* All of this frame, in order of sequence, and the caller's from now on; NULL: none waits. */
+struct kept *hold_take(struct hold *hold, int32_t place);
 
 /* ---- the way in */
 
@@ -137,6 +163,7 @@ struct gate {
 
     uint32_t *timestamps;
     uint8_t *fates;
+    struct hold *hold;
 };
 
 struct stream {
@@ -205,6 +232,10 @@ void intake_free(struct intake *intake);
 /* Read a row of datagrams, and return how many they are; then `intake_next` deals with them, until it says DONE. */
 int32_t intake_read(struct intake *intake, struct face *face);
 enum verdict intake_next(struct intake *intake);
+
+/* What is still to go on of the frame whose last packet was dealt with: LEFT, or DONE: nothing is. After each LEFT of `intake_take`;
+   `intake_next` does it by itself. */
+enum verdict intake_more(struct intake *intake);
 
 /* A packet of this publisher that was opened already: DONE, LEFT, or OPENED: nothing was done with it. */
 enum verdict intake_take(struct intake *intake, struct uplink *uplink, const char *packet, int32_t packet_bytes, double now_s);

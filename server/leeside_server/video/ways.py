@@ -3,7 +3,7 @@
 A bridge spends its time on what is done for every packet: once for each that comes, and once more for each receiver it goes
 to. So there are two ways, and they do the same. The plain one is written in Python, where the rules are: `Peer.media`,
 `Uplink.receive_rtp`, `Layer.receive`, `SealGate.admit`, `Slot.forward`. The fast one (`fastways`, in C) does what is so for nearly
-every packet: it is the next of its stream, its frame has the gate's trust, and the receiver's link has room for it. Whatever is
+every packet: it is the next of its stream, and the receiver's link has room for it. Whatever is
 otherwise it leaves to Python with nothing changed. The tests of the plane run both ways, and `tests/video/plane/test_ways.py` sends
 the same calls both ways, and compares every byte that leaves.
 
@@ -28,6 +28,8 @@ NOTHING: Final = -1
 """A number, or a time, of nothing."""
 RING: Final = 4_096
 """Packets remembered of a link: three seconds of 10 Mbit/s. A power of two below the numbers' own wrap."""
+HELD_MOST: Final = 512
+"""Packets that a gate holds of a stream; beyond it the oldest frame is dropped."""
 FRAMES: Final = 64
 """Frames that a gate remembers of a stream: two seconds of them, so that a packet sent again finds its frame. A power of two."""
 PACKETS_A_SECOND: Final = 3_000
@@ -180,6 +182,27 @@ class Shelf(Protocol):
         ...
 
 
+class Hold(Protocol):
+    """The packets of a gate's frames that wait for their end, by the place of their frame in its rings."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
+
+    def put(self, place: int, packet: Packet) -> None:
+        """Let it wait."""
+        ...
+
+    def take(self, place: int) -> list[Packet]:
+        """All of this frame, which wait no more."""
+        ...
+
+    def holds(self, place: int) -> bool:
+        """Whether any of this frame wait."""
+        ...
+
+
 class Ways(Protocol):
     """How packets pass through a worker: makes what belongs together. Arrays that a state is made with must live as long as
     that; they are the object's that has it."""
@@ -192,8 +215,8 @@ class Ways(Protocol):
         """The state of a slot on this link. `prefix`: of its header extension (7 bytes); `paced`: it waits for room."""
         ...
 
-    def gate(self, timestamps: array[int], fates: array[int]) -> GateState:
-        """The state of a gate; the two rings, of `FRAMES` each, hold its frames."""
+    def gate(self, timestamps: array[int], fates: array[int]) -> tuple[GateState, Hold]:
+        """The state of a gate, whose two rings, of `FRAMES` each, have its frames; and what holds their packets."""
         ...
 
     def stream(
@@ -265,6 +288,26 @@ class _PlainShelf:
         self._places = [None] * len(self._places)
 
 
+class _PlainHold:
+    """Lists."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, list[Packet]] = {}
+        self.count = 0
+
+    def put(self, place: int, packet: Packet) -> None:
+        self._frames.setdefault(place, []).append(packet)
+        self.count += 1
+
+    def take(self, place: int) -> list[Packet]:
+        packets = self._frames.pop(place, [])
+        self.count -= len(packets)
+        return packets
+
+    def holds(self, place: int) -> bool:
+        return place in self._frames
+
+
 class _PlainWays:
     """All in Python."""
 
@@ -276,9 +319,9 @@ class _PlainWays:
         del link, ssrc, prefix, paced
         return LineState()
 
-    def gate(self, timestamps: array[int], fates: array[int]) -> GateState:
+    def gate(self, timestamps: array[int], fates: array[int]) -> tuple[GateState, Hold]:
         del timestamps, fates
-        return GateState()
+        return GateState(), _PlainHold()
 
     def stream(
         self, hz: int, types: Sequence[int], places: int, gate: GateState | None
