@@ -209,7 +209,7 @@ class Port:
         if count == BATCH:
             self._loop.call_soon(self._again, face)
         elif count:
-            self._loop.call_later(ROW_S, self._again, face)
+            self._loop.call_later(max(0.0, ROW_S - (self._clock() - face.read_s)), self._again, face)
         else:
             self._loop.add_reader(face.socket.fileno(), self.readable, face)
 
