@@ -123,6 +123,13 @@ def cpu_s(pid: int) -> float:
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def stolen_s(cores: frozenset[int]) -> float:
+    """For how long others had these cores of a machine that is shared (a virtual one), so far."""
+    names = {f"cpu{core}" for core in cores}
+    rows = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    return sum(int(row[8]) for row in rows if row[0] in names) / os.sysconf("SC_CLK_TCK")
+
+
 def sign_of_life(contender: Contender, handles: Sequence[socket.socket]) -> None:
     """Tell the server that these connections live; without it ours would give them up after half a minute.
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -107,14 +108,21 @@ async def test_a_worker_takes_its_packets_for_sealed_ones_and_hands_all_on(
 
 
 def test_a_figure_is_by_packet_and_core() -> None:
-    seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, [0.001, 0.002, 0.003, 0.1], [0.004], 30.0)
+    seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, [[0.001, 0.002, 0.003, 0.1]], [0.004], 30.0)
     assert (seen.cpu_us, seen.cores, seen.arrived, seen.late_ms) == (500.0, 0.1, 1.0, 4.0)
     assert seen.load_cores == 0.05
     assert (seen.delay_ms(0.5), seen.delay_ms(0.99)) == (3.0, 100.0)
 
 
 def a_step(rooms: int, *, arrived: int = 400, took_s: float = 0.001, late_s: float = 0.0) -> Step:
-    return Step(rooms, Seen(2.0, 100, arrived, 400, 0.2, 0.1, 0, [took_s], [late_s], 30.0), 1.0)
+    return Step(rooms, Seen(2.0, 100, arrived, 400, 0.2, 0.1, 0, [[took_s]], [late_s], 30.0), 1.0)
+
+
+def test_a_moment_in_which_the_machine_was_away_is_not_the_delay_of_a_step() -> None:
+    parts = [[0.001] * 99 + [took_s] for took_s in (0.002, 0.003, 0.4)]
+    seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, parts, [0.0], 30.0)
+    assert seen.delay_ms(0.99) == 3.0
+    assert seen.delay_ms(0.5) == 1.0
 
 
 def test_rooms_are_whole_when_everything_arrives_in_time() -> None:
@@ -123,6 +131,9 @@ def test_rooms_are_whole_when_everything_arrives_in_time() -> None:
     assert not a_step(8, took_s=0.03).whole
     assert "the load was full" in str(a_step(8, arrived=390, late_s=0.02))
     assert "the load was full" not in str(a_step(8, arrived=390))
+    step = a_step(8)
+    assert "others" not in str(step)
+    assert "others had 5% of this core" in str(replace(step, seen=replace(step.seen, stolen_s=0.1)))
 
 
 def test_how_many_rooms_a_core_carries_is_looked_for_until_it_is_known() -> None:
