@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import heapq
+import importlib
 import secrets
 import statistics
 import time
@@ -21,8 +22,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
-
-import cffi
 
 from leeside_protocol.video.formats import OPUS, VP8, MediaKind
 from leeside_protocol.video.frames import MARK
@@ -60,7 +59,7 @@ _EXTENSIONS: Final = bytes.fromhex("bede0003100022000000310000000000")
 _HEADER_BYTES: Final = 12 + len(_EXTENSIONS)
 
 
-_ffi: Final = cffi.FFI()
+_ffi: Final[Any] = importlib.import_module("cffi").FFI()
 _ffi.cdef(Path(__file__).with_name("media.h").read_text(encoding="ascii"))
 
 
@@ -281,8 +280,8 @@ class VideoLoad:
                 self._late_s.append(now_s - at)
                 heapq.heappush(due, (at + self._do(number, what), number, what))
             for place in range(self._c.media_wait(self._media, min(due[0][0], end_s))):
-                each = left[place]
-                self._take(self._lines[each.line], bytes(_ffi.buffer(each.datagram, each.bytes)))
+                each: Any = left[place]
+                self._take(self._lines[int(each.line)], bytes(_ffi.buffer(each.datagram, each.bytes)))
 
     def _do(self, number: int, what: str) -> float:
         """One thing that is due; returns after how long it is due again."""

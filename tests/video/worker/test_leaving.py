@@ -25,17 +25,19 @@ LONGEST = 1_400
 BATCH = 64
 
 
-@ffi.callback("int(void *, void *, int *)")
 def unprotected(_context: Any, _packet: Any, _length: Any) -> int:
     """What is sent is read by the test."""
     return 0
+
+
+UNPROTECTED: Any = ffi.callback("int(void *, void *, int *)", unprotected)
 
 
 class Away:
     """A socket of ours that sends to receivers, in rows."""
 
     def __init__(self) -> None:
-        at = int(ffi.cast("uintptr_t", unprotected))
+        at = int(ffi.cast("uintptr_t", UNPROTECTED))
         loaded = fastways.load(library(), lambda c, lib: fastways.FastWays(c, lib, SrtpAddresses(at, at, at)))
         assert isinstance(loaded, fastways.FastWays)
         self.ways = loaded

@@ -29,8 +29,8 @@ class Still(Bridge):
     def _remember(self, after_s: float, call: Callable[[], None]) -> None:
         self.later.append((after_s, call))
 
-    def _pass(self, hall: Hall, now_s: float, *, share: bool, grade: bool) -> None:
-        self.passed.append((hall.name, share, grade))
+    def _pass(self, hall: Hall, now_s: float, turn: int) -> None:
+        self.passed.append((hall.name, turn % SHARE_TICKS == 0, turn % GRADE_TICKS == 0))
 
 
 def _ignore(_word: object) -> None:
