@@ -3,6 +3,7 @@
 import pytest
 
 from leeside_protocol.video.signalling import Part
+from leeside_server.video.bwe import AHEAD
 from leeside_server.video.quality import FAIR
 from tests.video.bandwidth.simulated import Link, World
 from tests.video.bandwidth.whole import SIMULCAST, Publisher, Sizes, Whole
@@ -102,6 +103,17 @@ def test_nothing_is_sent_twice_on_a_link_that_loses_nothing_or_has_no_room() -> 
         picture = call.downlink.slots["b"]
         assert picture.line.packets > 200
         assert picture.resent <= 10 * loss * picture.line.packets
+
+
+def test_only_a_link_that_bears_all_that_is_wanted_is_paced_ahead_of_its_estimate() -> None:
+    """There a key frame must not hold up what follows it; elsewhere it must not fill the queue before the sound."""
+    for bps, ahead in ((20e6, AHEAD), (400_000, 1.0)):
+        call = a_call(1, SIMULCAST, bps=bps, delay_s=0.03)
+        call.world.run(20.0)
+        bandwidth = call.bandwidth
+        assert bandwidth.queue_s < 0.02
+        assert (bandwidth.scarce_bps is None) == (ahead == AHEAD)
+        assert bandwidth.pace_bps == ahead * bandwidth.estimate_bps
 
 
 @pytest.mark.parametrize("seed", SEEDS)
