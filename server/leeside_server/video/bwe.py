@@ -157,7 +157,8 @@ class Bandwidth:
         what was lost in a queue must not keep that queue up."""
         if self._delay.standing_s >= self._calm_s or self._losses.excess >= CALM:
             return self.estimate_bps * DRAINING
-        return self.estimate_bps * (1.0 if self.scarce_bps is not None else AHEAD)
+        # Of a link that nothing was told of yet the estimate is a hope.
+        return self.estimate_bps * (AHEAD if self.told and self.scarce_bps is None else 1.0)
 
     @property
     def scarce_bps(self) -> float | None:

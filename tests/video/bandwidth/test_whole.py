@@ -3,7 +3,7 @@
 import pytest
 
 from leeside_protocol.video.signalling import Part
-from leeside_server.video.bwe import AHEAD
+from leeside_server.video.bwe import AHEAD, Bandwidth
 from leeside_server.video.quality import FAIR
 from tests.video.bandwidth.simulated import Link, World
 from tests.video.bandwidth.whole import SIMULCAST, Publisher, Sizes, Whole
@@ -107,6 +107,8 @@ def test_nothing_is_sent_twice_on_a_link_that_loses_nothing_or_has_no_room() -> 
 
 def test_only_a_link_that_bears_all_that_is_wanted_is_paced_ahead_of_its_estimate() -> None:
     """There a key frame must not hold up what follows it; elsewhere it must not fill the queue before the sound."""
+    unknown = Bandwidth()
+    assert unknown.pace_bps == unknown.estimate_bps
     for bps, ahead in ((20e6, AHEAD), (400_000, 1.0)):
         call = a_call(1, SIMULCAST, bps=bps, delay_s=0.03)
         call.world.run(20.0)
