@@ -118,11 +118,12 @@ def a_step(rooms: int, *, arrived: int = 400, took_s: float = 0.001, late_s: flo
     return Step(rooms, Seen(2.0, 100, arrived, 400, 0.2, 0.1, 0, [[took_s]], [late_s], 30.0), 1.0)
 
 
-def test_a_moment_in_which_the_machine_was_away_is_not_the_delay_of_a_step() -> None:
+def test_a_moment_in_which_the_machine_was_away_counts_and_is_told_apart() -> None:
     parts = [[0.001] * 99 + [took_s] for took_s in (0.002, 0.003, 0.4)]
     seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, parts, [0.0], 30.0)
-    assert seen.delay_ms(0.99) == 3.0
-    assert seen.delay_ms(0.5) == 1.0
+    assert seen.delay_ms(0.99) == 2.0
+    assert seen.delay_ms(0.997) == 400.0
+    assert seen.usual_delay_ms(0.997) == 3.0
 
 
 def test_rooms_are_whole_when_everything_arrives_in_time() -> None:

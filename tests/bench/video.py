@@ -81,6 +81,7 @@ class Step:
     def __str__(self) -> str:
         seen = self.seen
         told = f"{self.rooms} rooms: {seen.arrived:.1%} arrived at {seen.cores:.2f} core, p99 {seen.delay_ms(0.99):.1f} ms"
+        told += f", {seen.usual_delay_ms(0.99):.1f} in the median of {PARTS} parts of the time"
         if seen.stolen_s >= STOLEN * seen.elapsed_s:
             told += f" (others had {seen.stolen_s / seen.elapsed_s:.0%} of this core)"
         if seen.late_ms >= LATE_MS:
@@ -249,7 +250,7 @@ def _rows(
     result.notes.append(
         f"each forwarder is one process on one core, the load on another; {KBPS / 1_000:.1f} Mbit/s of VP8 and 50 sounds a second from "
         f"everybody; {plan.measure_s:.0f} s each once everything arrives and nothing else does, or after {plan.warm_s:.0f} s; delays end "
-        f"when the system has the packet for its receiver, and are those of the median of {PARTS} parts of the time"
+        "when the system has the packet for its receiver"
     )
     result.notes.append(
         f"rooms are whole when {WHOLE:.0%} of all packets arrive and 99 of 100 of these within {IN_TIME_MS:.0f} ms; the share that was "
