@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +20,7 @@ from tests.bench.curve import Curve, draw
 from tests.bench.figures import Result
 from tests.bench.video import MOST_ROOMS, Step, further
 from tests.bench.video_line import Line, Remote, answered, described
-from tests.bench.video_load import FRAMES_PER_S, KEY_FRAMES, Seen, VideoLoad, synthetic
+from tests.bench.video_load import FRAMES_PER_S, KEY_FRAMES, Pace, Second, Seen, VideoLoad, synthetic
 from tests.bench.video_rooms import PlainWorker, Worker
 
 SVG: Final = "{http://www.w3.org/2000/svg}"
@@ -94,7 +93,7 @@ async def test_a_worker_takes_its_packets_for_sealed_ones_and_hands_all_on(
     try:
         filled = await worker.fill(1, 2)
         load = VideoLoad(filled.senders, filled.lines, synthetic(150), 1)
-        seen = await asyncio.to_thread(load.run, worker.pid, 2.0, 2.0)
+        seen = await asyncio.to_thread(load.run, worker.pid, Pace(2.0, 2.0))
         filled.close()
     finally:
         worker.close()
@@ -102,28 +101,49 @@ async def test_a_worker_takes_its_packets_for_sealed_ones_and_hands_all_on(
     assert seen.arrived > 0.5
     assert seen.pictures > 1
     assert seen.refused == 0
-    assert seen.delays_s
+    assert len(seen.seconds) == 2
+    assert all(second.delays_s for second in seen.seconds)
     assert 0 <= seen.delay_ms(0.5) < 1_000
     assert len(seen.late_s) > 100
 
 
 def test_a_figure_is_by_packet_and_core() -> None:
-    seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, [[0.001, 0.002, 0.003, 0.1]], [0.004], 30.0)
+    seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, [Second([0.001, 0.002, 0.003, 0.1])], [0.004], 30.0)
     assert (seen.cpu_us, seen.cores, seen.arrived, seen.late_ms) == (500.0, 0.1, 1.0, 4.0)
     assert seen.load_cores == 0.05
     assert (seen.delay_ms(0.5), seen.delay_ms(0.99)) == (3.0, 100.0)
 
 
 def a_step(rooms: int, *, arrived: int = 400, took_s: float = 0.001, late_s: float = 0.0) -> Step:
-    return Step(rooms, Seen(2.0, 100, arrived, 400, 0.2, 0.1, 0, [[took_s]], [late_s], 30.0), 1.0)
+    return Step(rooms, Seen(2.0, 100, arrived, 400, 0.2, 0.1, 0, [Second([took_s])], [late_s], 30.0), 1.0)
 
 
-def test_a_moment_in_which_the_machine_was_away_counts_and_is_told_apart() -> None:
-    parts = [[0.001] * 99 + [took_s] for took_s in (0.002, 0.003, 0.4)]
-    seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, parts, [0.0], 30.0)
-    assert seen.delay_ms(0.99) == 2.0
-    assert seen.delay_ms(0.997) == 400.0
-    assert seen.usual_delay_ms(0.997) == 3.0
+def in_a_shared_hour(*stolen_s: float, least_own: int = 2) -> Seen:
+    """A second for each: 1 ms at most in what is our own, 50 ms while others have the machine."""
+    seconds = [Second([0.05 if each >= 0.02 else 0.001], each) for each in stolen_s]
+    return Seen(float(len(seconds)), 100, 400, 400, 0.2, 0.1, 0, seconds, [0.0], 30.0, least_own)
+
+
+def test_delays_are_told_of_the_seconds_that_were_our_own() -> None:
+    seen = in_a_shared_hour(0.0, 0.03, 0.01)
+    assert (seen.own_seconds, seen.by_own) == (2, True)
+    assert (seen.delay_ms(0.99), seen.any_delay_ms(0.99)) == (1.0, 50.0)
+    told = str(Step(8, seen, 1.0))
+    assert "p99 1.0 ms in the 2 of 3 seconds that were our own, 50.0 in all" in told
+    assert "others had 1.3% of a core" in told
+
+
+def test_delays_are_told_of_all_where_too_few_seconds_were_our_own() -> None:
+    seen = in_a_shared_hour(0.0, 0.03, 0.02)
+    assert (seen.own_seconds, seen.by_own) == (1, False)
+    assert seen.delay_ms(0.99) == 50.0
+    assert "only 1 of 3 seconds were our own: this is of all" in str(Step(8, seen, 1.0))
+
+
+def test_what_is_late_in_a_second_of_our_own_counts() -> None:
+    seconds = [Second([0.001] * 90 + [0.2] * 10, 0.01), Second([0.001] * 100)]
+    seen = Seen(2.0, 100, 400, 400, 0.2, 0.1, 0, seconds, [0.0], 30.0, 2)
+    assert seen.delay_ms(0.99) == 200.0
 
 
 def test_rooms_are_whole_when_everything_arrives_in_time() -> None:
@@ -134,7 +154,7 @@ def test_rooms_are_whole_when_everything_arrives_in_time() -> None:
     assert "the load was full" not in str(a_step(8, arrived=390))
     step = a_step(8)
     assert "others" not in str(step)
-    assert "others had 5% of this core" in str(replace(step, seen=replace(step.seen, stolen_s=0.1)))
+    assert "own" not in str(step)
 
 
 def test_how_many_rooms_a_core_carries_is_looked_for_until_it_is_known() -> None:

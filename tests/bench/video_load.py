@@ -14,10 +14,9 @@ import gc
 import heapq
 import importlib
 import secrets
-import statistics
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -32,7 +31,7 @@ from leeside_server.video.dtls import srtp_addresses
 from tests.bench.programs import MeasureFailed, library
 from tests.bench.rounds import cpu_s, stolen_s
 from tests.bench.video_line import Line, binding
-from tests.faults.machine import server_cores
+from tests.faults.machine import load_cores, server_cores
 
 FRAMES_PER_S: Final = 30
 KEY_FRAMES: Final = 60
@@ -47,8 +46,8 @@ BEGINS_S: Final = 0.11
 SETTLE_S: Final = 1.0
 SETTLED: Final = 0.995
 """The share that arrives once every link is known to carry all; two times in a row."""
-PARTS: Final = 5
-"""Of the measured time, in which delays are told apart."""
+OWN_S: Final = 0.015
+"""A second of which others had less, of both cores together, is ours: the system counts hundredths, and one of them says little."""
 DELAYS: Final = 1 << 20
 """Of the sample, at most."""
 STAMP_AT: Final = {MediaKind.AUDIO: 1, MediaKind.VIDEO: 20}
@@ -80,8 +79,25 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class Second:
+    """A second of the measured time: the delays of the sample, and for how long the machine's owner gave the forwarder's core and
+    the load's to others."""
+
+    delays_s: Sequence[float]
+    stolen_s: float = 0.0
+
+    @property
+    def own(self) -> bool:
+        return self.stolen_s < OWN_S
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
-    """What a forwarder did in the measured time. `cpu_s`: its processor time, all threads together."""
+    """What a forwarder did in the measured time. `cpu_s`: its processor time, all threads together.
+
+    A virtual machine is stopped for hundredths of a second at a time, and everything on it is so much later: where enough seconds are
+    our own (`Pace.own_s`), delays are told of these, and else of all. Which they are is told by the system, and not by the delays.
+    """
 
     elapsed_s: float
     sent: int
@@ -91,14 +107,13 @@ class Seen:
     load_cpu_s: float
     refused: int
     """Packets of the sample that could not be opened."""
-    delays_s: Sequence[Sequence[float]]
-    """By parts of the time."""
+    seconds: Sequence[Second]
     late_s: Sequence[float]
     """How long after its time each picture and sound was sent."""
     pictures: float
     """Pictures that came whole enough to have an end, a second and receiver of a sender."""
-    stolen_s: float = 0.0
-    """For how long the machine's owner gave the forwarder's core to others."""
+    least_own: int = 0
+    """Seconds of our own by which delays are told."""
 
     @property
     def cpu_us(self) -> float:
@@ -119,19 +134,47 @@ class Seen:
         """The share of what should have been handed on."""
         return self.forwarded / self.expected if self.expected else 0.0
 
-    def delay_ms(self, share: float) -> float:
-        """The delay that this share of the packets stayed below."""
-        return _below_ms(list(chain.from_iterable(self.delays_s)), share)
+    @property
+    def stolen(self) -> float:
+        """The share of the time that others had, of both cores."""
+        return sum(second.stolen_s for second in self.seconds) / self.elapsed_s
 
-    def usual_delay_ms(self, share: float) -> float:
-        """The same in the median part of the time: where it is much less, a few moments made the delay, as when the machine under
-        both of us is taken away for some hundredths of a second."""
-        return statistics.median(_below_ms(part, share) for part in self.delays_s)
+    @property
+    def own_seconds(self) -> int:
+        """How many seconds were our own."""
+        return sum(second.own for second in self.seconds)
+
+    @property
+    def by_own(self) -> bool:
+        """Whether delays are told of these."""
+        return self.own_seconds >= max(1, self.least_own)
+
+    def delay_ms(self, share: float) -> float:
+        """The delay that this share of the packets stayed below, of the seconds that were our own if these are enough."""
+        return self._delay_ms(share, [second for second in self.seconds if second.own or not self.by_own])
+
+    def any_delay_ms(self, share: float) -> float:
+        """The same of all seconds, whoever had the machine."""
+        return self._delay_ms(share, self.seconds)
+
+    def _delay_ms(self, share: float, seconds: Iterable[Second]) -> float:
+        return _below_ms(list(chain.from_iterable(second.delays_s for second in seconds)), share)
 
     @property
     def late_ms(self) -> float:
         """What 99 % of all that the load sent was less late than."""
         return _below_ms(self.late_s, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long to measure: at least for `least_s`, and then, for `most_s` at most, until `own_s` were our own. `warm_s`: the longest
+    wait, before that, until all arrives and nothing else does."""
+
+    warm_s: float
+    least_s: float
+    own_s: int = 0
+    most_s: float = 0.0
 
 
 def _below_ms(values_s: Sequence[float], share: float) -> float:
@@ -217,9 +260,9 @@ class VideoLoad:
             raise MeasureFailed("the load could not watch its connections")
         return _ffi.gc(media, self._c.media_free)
 
-    def run(self, pid: int, warm_s: float, measure_s: float) -> Seen:
-        """Send and receive until all arrives and nothing else does, or for `warm_s`; then measure for so long. Before that they begin
-        one after another, as people come. Blocks."""
+    def run(self, pid: int, pace: Pace) -> Seen:
+        """Send and receive until all arrives and nothing else does; then measure. Before that they begin one after another, as people
+        come. Blocks."""
         begun_s = time.perf_counter()
         for number in range(len(self._senders)):
             at = begun_s + number * BEGINS_S
@@ -235,15 +278,10 @@ class VideoLoad:
         try:
             all_there_s = begun_s + len(self._senders) * BEGINS_S
             self._until(all_there_s)
-            self._settle(all_there_s + warm_s)
+            self._settle(all_there_s + pace.warm_s)
             self._forget()
             server_s, own_s, from_s = cpu_s(pid), time.process_time(), time.perf_counter()
-            before_s = stolen_s(server_cores())
-            delays_s: list[list[float]] = []
-            for part in range(1, PARTS + 1):
-                self._until(from_s + measure_s * part / PARTS)
-                delays_s.append(list(self._delays_s[0 : seen.delays]))
-                seen.delays = 0
+            seconds = self._seconds(from_s, pace)
             elapsed_s = time.perf_counter() - from_s
             return Seen(
                 elapsed_s,
@@ -253,14 +291,28 @@ class VideoLoad:
                 cpu_s(pid) - server_s,
                 time.process_time() - own_s,
                 seen.refused,
-                delays_s,
+                seconds,
                 list(self._late_s),
                 seen.pictures / elapsed_s / (len(self._senders) * self._each),
-                stolen_s(server_cores()) - before_s,
+                pace.own_s,
             )
         finally:
             gc.enable()
             self._due.clear()
+
+    def _seconds(self, from_s: float, pace: Pace) -> list[Second]:
+        seconds: list[Second] = []
+        cores = server_cores() | load_cores()
+        until_s = 0.0
+        while until_s < pace.least_s or (
+            until_s < pace.most_s and sum(second.own for second in seconds) < pace.own_s
+        ):
+            until_s += 1.0
+            before_s = stolen_s(cores)
+            self._until(from_s + until_s)
+            seconds.append(Second(list(self._delays_s[0 : self._seen.delays]), stolen_s(cores) - before_s))
+            self._seen.delays = 0
+        return seconds
 
     def _forget(self) -> None:
         seen = self._seen
