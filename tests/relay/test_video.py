@@ -39,7 +39,7 @@ from leeside_server.ports import BridgesUnavailable, Workplace
 from leeside_server.relay.node import Node
 from leeside_server.relay.reading import find
 from leeside_server.relay.settings import TurnSettings
-from leeside_server.relay.video import JUDGE_S, MISSED, SIGNALS
+from leeside_server.relay.video import JUDGE_S, MISSED, NO_BRIDGE_MS, SIGNALS
 from tests.relay.video_scene import AGENCY, OFFER, TURN_SECRET, WORKER, Scene, Worker, scened
 from tests.relay.world import joined, serving, world
 
@@ -197,7 +197,7 @@ class TestTheBridge:
         await scene.bridges.withdraw(WORKER)
         async with scene.socket(scene.asker) as (phone,):
             refused = await scene.refused(phone, Join(1))
-            assert (refused.error, refused.retry_ms > 0) == (WireError.UNAVAILABLE, True)
+            assert (refused.error, refused.retry_ms) == (WireError.UNAVAILABLE, NO_BRIDGE_MS)
 
     async def test_a_word_that_cannot_be_sent_is_unavailable(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch

@@ -87,6 +87,8 @@ SEATS_KEPT: Final = 32
 CALLS_KEPT: Final = 4_096
 BUSY_MS: Final = 5_000
 RETRY_MS: Final = 1_000
+NO_BRIDGE_MS: Final = 250
+"""A worker that died has a successor in less, nearly always."""
 
 _log: Final = get_logger("leeside.video")
 
@@ -296,7 +298,9 @@ class Calls:
             self._node.metrics.video_signals.labels(WireError.BUSY.label).inc()
             denied = Denied(signal.generation, WireError.BUSY, BUSY_MS)
             socket.hear_call(VideoTold(message.consult, encode_signal(denied)))
-        except (NoBridge, BridgesUnavailable, StoreUnavailable):
+        except NoBridge:
+            self._refuse(socket, message, WireError.UNAVAILABLE, NO_BRIDGE_MS)
+        except (BridgesUnavailable, StoreUnavailable):
             self._refuse(socket, message, WireError.UNAVAILABLE, RETRY_MS)
         except Exception as error:  # noqa: BLE001
             # A fault of ours costs this signal, and not what waits behind it. Its text could repeat content.

@@ -42,6 +42,7 @@ TICK_S: Final = 0.02
 REPEAT_S: Final = 2.0
 """A join that nobody answered is said again."""
 RETRY_S: Final = 1.0
+"""After a refusal that does not say how long to wait."""
 SILENT_S: Final = 2.0
 """Of a path over which something should come: then ICE is restarted, and after twice as long again all is begun anew."""
 CONSENT_S: Final = 0.5
@@ -109,6 +110,8 @@ class Call:
         self._generation = join.generation
         self._present: frozenset[DeviceId] = frozenset()
         self._said_s = self._again_s = self._restrict_s = 0.0
+        self._unavailable = 0
+        """Joins on end that found no bridge."""
         self._differs_s = _now_s()
         """When channel and bridge last agreed on whom media may reach."""
         self._lifts = False
@@ -345,7 +348,9 @@ class Call:
         refused, self._next = self._next, None
         self._begin(refused.close())
         if code.may_retry:
-            self._again_s = _now_s() + max(RETRY_S, retry_ms / 1000)
+            self._again_s = _now_s() + wait_s(code, retry_ms, self._unavailable)
+            if code is WireError.UNAVAILABLE:
+                self._unavailable += 1
         elif self._leg is None:
             self.phase, self.refused = Phase.REFUSED, code
         else:
@@ -398,6 +403,7 @@ class Call:
             return
         match signal:
             case s.Welcome():
+                self._unavailable = 0
                 leg.welcome(signal.participants, signal.turn)
                 self.restricted = signal.restricted
                 if signal.waiting:
@@ -516,6 +522,13 @@ class Call:
 
     def _now_ms(self) -> int:
         return self._inside.connection.server_now_ms()
+
+
+def wait_s(code: WireError, retry_ms: int, before: int) -> float:
+    """How long to wait after a refusal that may be tried again; `before`: how many joins on end found no bridge before it. One that
+    died has a successor in a moment, so it is looked for soon, and then less and less often (spec 09, "Signalling")."""
+    asked_s = retry_ms / 1000 or RETRY_S
+    return min(REPEAT_S, asked_s * 2**before) if code is WireError.UNAVAILABLE else asked_s
 
 
 def _now_s() -> float:

@@ -33,7 +33,7 @@ import type {
     UnitView,
 } from './engine';
 import type { ConsentView } from './call/call';
-import type { CallEvent } from './call/commands';
+import type { VideoWord } from './call/commands';
 import type { ConsultId, ConsultView, DutyView, GuestView, OnCallEvent, OnCallView } from './on-call';
 import { RowWindow } from './row-window.svelte';
 import { OVER_MS } from './typing';
@@ -49,7 +49,6 @@ export interface Sound {
 }
 
 /** What the bridge of a call says, or that a signal did not reach it. */
-export type VideoWord = Exclude<CallEvent, { readonly kind: 'consent' }>;
 
 /** A consult rings, or its alarm is up: make a noise now. */
 export type Ring = Extract<OnCallEvent, { readonly kind: 'ring' }>;

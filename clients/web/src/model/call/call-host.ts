@@ -1,7 +1,7 @@
 /** What a call asks of whose page it is on. `WorldHost` is the agency's own devices', `GuestLine` a guest's. */
 import type { ConsultId, DeviceId, MemberId } from '~/protocol/ids';
 import type { CallPart, ConsentView } from './call';
-import type { CallCommands } from './commands';
+import type { CallCommands, VideoWord } from './commands';
 
 /** Where a call is: who this device is in it, and what is known of it here. */
 export interface CallHost {
@@ -19,6 +19,5 @@ export interface CallHost {
     readonly readsConsent: boolean;
     /** The newest, as it is now; a signal, also of its time running out. */
     consentOf(consult: ConsultId): ConsentView | null;
-    /** `body` null: a signal was not passed on, for the reason `code`. */
-    onVideo(listen: (consult: ConsultId, body: Uint8Array | null, code: number) => void): () => void;
+    onVideo(listen: (word: VideoWord) => void): () => void;
 }

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { consultId, deviceId, memberId, messageId } from '~/model/sample';
 import { WireError } from '~/protocol/errors';
 import type { ConsultId } from '~/protocol/ids';
+import type { VideoWord } from './commands';
 import {
     type BridgeSignal,
     type ClientSignal,
@@ -59,7 +60,7 @@ class Page implements CallHost {
     consent = $state.raw<ConsentView | null>(consent);
     readonly said: ClientSignal[] = [];
     readonly recorded: unknown[] = [];
-    tell: (consult: ConsultId, body: Uint8Array | null, code: number) => void = () => undefined;
+    tell: (word: VideoWord) => void = () => undefined;
     readonly engine = {
         videoSend: (_: ConsultId, body: Uint8Array) => {
             this.said.push(decodeClientSignal(body));
@@ -100,7 +101,8 @@ const settled = async (): Promise<void> => {
 };
 const words = (): string[] => page.said.splice(0).map(({ kind }) => kind);
 const generation = (): number => page.said.findLast(({ kind }) => kind === 'join')?.generation ?? 0;
-const hears = (signal: BridgeSignal): void => page.tell(CONSULT, encodeSignal(signal), 0);
+const hears = (signal: BridgeSignal): void =>
+    page.tell({ kind: 'video', consult: CONSULT, body: encodeSignal(signal) });
 const peer = (): FakePeer => {
     const last = door.peers.at(-1);
     if (last === undefined) throw new Error('there is no path');
@@ -180,10 +182,10 @@ describe('a call', () => {
     test('takes words of its own consult alone, and none that it cannot read', async () => {
         const of = await live();
         const gone = encodeSignal({ kind: 'gone', generation: of, device: LEE, why: 0 });
-        page.tell(consultId(2), gone, 0);
-        page.tell(CONSULT, Uint8Array.of(0x91, 0x7e), 0);
+        page.tell({ kind: 'video', consult: consultId(2), body: gone });
+        page.tell({ kind: 'video', consult: CONSULT, body: Uint8Array.of(0x91, 0x7e) });
         expect(call.participants).toHaveLength(1);
-        page.tell(CONSULT, gone, 0);
+        page.tell({ kind: 'video', consult: CONSULT, body: gone });
         expect(call.participants).toHaveLength(0);
     });
 
@@ -288,7 +290,7 @@ describe('a join', () => {
 
     test('that the relay refuses is told', async () => {
         await call.join(HOW);
-        page.tell(CONSULT, null, WireError.expired);
+        page.tell({ kind: 'video_refused', consult: CONSULT, code: WireError.expired, retryMs: 0 });
         expect([call.phase, call.why, door.on]).toEqual(['ended', 'over', []]);
     });
 

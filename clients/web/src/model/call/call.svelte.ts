@@ -23,6 +23,7 @@ import type {
     JoinHow,
 } from './call';
 import type { CallHost } from './call-host';
+import type { VideoWord } from './commands';
 import { CallPaths } from './call-paths';
 import type { Effect } from './effects';
 import { LiveView } from './live-view.svelte';
@@ -55,7 +56,7 @@ export class Call extends ShownCall implements CallModel {
         super();
         this.#own = new OwnSide(door);
         this.#live = new LiveView(host, this.#own, door.canPip);
-        host.onVideo((consult, body, code) => this.#told(consult, body, code));
+        host.onVideo((word) => this.#told(word));
     }
 
     protected get view(): CallView {
@@ -251,13 +252,13 @@ export class Call extends ShownCall implements CallModel {
 
     // ---- what comes: words of the bridge, time, what a path says
 
-    #told(consult: ConsultId, body: Uint8Array | null, code: number): void {
-        if (consult !== this.consult || this.#machine === null) return;
+    #told(word: VideoWord): void {
+        if (word.consult !== this.consult || this.#machine === null) return;
         const { nowMs } = this.host;
-        if (body === null) this.#machine.refused(code, nowMs);
+        if (word.kind === 'video_refused') this.#machine.refused(word.code, word.retryMs, nowMs);
         else {
             try {
-                this.#machine.hear(decodeBridgeSignal(body), nowMs);
+                this.#machine.hear(decodeBridgeSignal(word.body), nowMs);
             } catch (error) {
                 // A word of a newer bridge: what counts is said in words that are known.
                 if (!(error instanceof ProtocolError)) throw error;

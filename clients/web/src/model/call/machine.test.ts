@@ -216,9 +216,9 @@ describe('joining', () => {
     it('that is refused again and again while it looks for its path has no seat any more', () => {
         live();
         machine.silent(T0, T0 + 1_000);
-        machine.refused(WireError.forbidden, T0 + 1_100);
+        machine.refused(WireError.forbidden, 0, T0 + 1_100);
         expect(machine.phase).toBe('reconnecting');
-        machine.refused(WireError.forbidden, T0 + 1_000 + PERMIT_MS);
+        machine.refused(WireError.forbidden, 0, T0 + 1_000 + PERMIT_MS);
         expect([machine.phase, machine.why]).toEqual(['ended', 'removed']);
     });
 
@@ -236,11 +236,41 @@ describe('joining', () => {
 
     it('that the relay refuses is asked again for a while where a device may be let in any moment', () => {
         machine.join(MINE, Part.psychiatrist, T0);
-        machine.refused(WireError.forbidden, T0 + 100);
-        machine.refused(WireError.unavailable, T0 + 200);
+        machine.refused(WireError.forbidden, 0, T0 + 100);
+        machine.refused(WireError.unavailable, 0, T0 + 200);
         expect(machine.phase).toBe('joining');
-        machine.refused(WireError.forbidden, T0 + PERMIT_MS);
+        machine.refused(WireError.forbidden, 0, T0 + PERMIT_MS);
         expect([machine.phase, machine.why]).toEqual(['failed', 'not_permitted']);
+    });
+
+    it('that finds no bridge looks again soon, and less and less often', () => {
+        machine.join(MINE, Part.psychiatrist, T0);
+        machine.take();
+        let nowMs = T0;
+        const asksAfter: number[] = [];
+        while (asksAfter.length < 5) {
+            const refusedMs = nowMs;
+            machine.refused(WireError.unavailable, 250, refusedMs);
+            do machine.tick((nowMs += 250));
+            while (done().length === 0);
+            asksAfter.push(nowMs - refusedMs);
+        }
+        expect(asksAfter).toEqual([250, 500, 1_000, 2_000, 2_000]);
+        machine.hear(welcome(T0), nowMs);
+        machine.take();
+        machine.refused(WireError.unavailable, 250, nowMs);
+        machine.tick(nowMs + 250);
+        expect(done()).toEqual(['join 0']);
+    });
+
+    it('that finds no bridge waits as ever where it was not told how long', () => {
+        machine.join(MINE, Part.psychiatrist, T0);
+        machine.take();
+        machine.refused(WireError.unavailable, 0, T0 + 100);
+        machine.tick(T0 + AGAIN_MS - 1);
+        expect(done()).toEqual([]);
+        machine.tick(T0 + AGAIN_MS);
+        expect(done()).toEqual(['join 0']);
     });
 
     it('anew has a higher generation, whatever the clock says', () => {
@@ -374,8 +404,8 @@ describe('a path', () => {
     it('says all again a little after the relay took too many words at once for one', () => {
         live();
         machine.want([{ device: LEE, lines: 360 }]);
-        machine.refused(WireError.rate_limited, T0 + 1_000);
-        machine.refused(WireError.rate_limited, T0 + 1_500);
+        machine.refused(WireError.rate_limited, 0, T0 + 1_000);
+        machine.refused(WireError.rate_limited, 0, T0 + 1_500);
         machine.take();
         machine.tick(T0 + 999 + AGAIN_MS);
         expect(done()).toEqual([]);

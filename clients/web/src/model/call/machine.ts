@@ -45,6 +45,8 @@ export class CallMachine {
     #nextNotBeforeMs = 0;
     /** When all is said again, since the relay did not pass something on; null: it did. */
     #repeatMs: number | null = null;
+    /** Words on end that found no bridge. */
+    #unavailable = 0;
     #restartMs: number | null = null;
     #generation = 0;
     #effects: Effect[] = [];
@@ -96,6 +98,7 @@ export class CallMachine {
         this.#tries = 0;
         this.#restartMs = null;
         this.#repeatMs = null;
+        this.#unavailable = 0;
         this.#stand('joining', '', nowMs);
         this.#current = this.#begin(nowMs);
     }
@@ -235,7 +238,7 @@ export class CallMachine {
     // ---- what the bridge and the relay say
 
     /** The relay passed nothing on. */
-    refused(code: number, nowMs: number): void {
+    refused(code: number, retryMs: number, nowMs: number): void {
         if (!this.goesOn) return;
         switch (code) {
             case WireError.expired:
@@ -256,7 +259,9 @@ export class CallMachine {
                 this.#repeatMs ??= nowMs + AGAIN_MS;
                 break;
             default:
-                // No bridge now: said again in two seconds, until the join gives up.
+                // No bridge now, and another one most likely in a moment: looked for soon at first, until the join gives up.
+                this.#repeatMs ??= nowMs + Math.min(AGAIN_MS, (retryMs || AGAIN_MS) * 2 ** this.#unavailable);
+                this.#unavailable += 1;
                 break;
         }
     }
@@ -328,6 +333,7 @@ export class CallMachine {
         this.rights.restricted = signal.restricted;
         // Who waits is said behind it.
         this.rights.waiting.clear();
+        this.#unavailable = 0;
         attempt.welcome(signal);
         if (attempt === this.#current && this.phase === 'joining' && signal.waiting)
             this.#stand('waiting', '', nowMs);

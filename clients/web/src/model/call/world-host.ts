@@ -4,6 +4,7 @@ import type { Engine } from '../engine';
 import type { World } from '../world.svelte';
 import type { CallPart, ConsentView } from './call';
 import type { CallHost } from './call-host';
+import type { VideoWord } from './commands';
 
 type Seen = Pick<World, 'me' | 'link' | 'clock' | 'consults' | 'channels' | 'consents' | 'units' | 'onVideo'>;
 
@@ -58,10 +59,7 @@ export class WorldHost implements CallHost {
         return isOver ? { ...consent, state: 'over' } : consent;
     }
 
-    onVideo(listen: (consult: ConsultId, body: Uint8Array | null, code: number) => void): () => void {
-        return this.world.onVideo((word) => {
-            if (word.kind === 'video') listen(word.consult, word.body, 0);
-            else listen(word.consult, null, word.code);
-        });
+    onVideo(listen: (word: VideoWord) => void): () => void {
+        return this.world.onVideo(listen);
     }
 }

@@ -17,6 +17,7 @@ import { REASON_PERIODIC, rosterIndex } from '~/sealing/public/commit';
 import { MEDIA } from '~/sealing/public/entries';
 
 import type { ConsentDraft, ConsentView } from '../call/call';
+import { wordOf } from '../call/commands';
 import { type Consented, consentOf, draftOf } from './consents';
 import { EngineFailure, isExpected } from './errors';
 import type { Room } from './room';
@@ -70,12 +71,8 @@ export class VideoWork {
     }
 
     heard(said: VideoTold | VideoRefused): void {
-        const { put } = this.work.parts;
-        if (said.kind === 'video_refused') {
-            put({ kind: 'video_refused', consult: said.consult, code: said.error });
-            return;
-        }
-        put({ kind: 'video', consult: said.consult, body: said.body });
+        this.work.parts.put(wordOf(said));
+        if (said.kind === 'video_refused') return;
         const held = this.held.get(said.consult);
         const signal = held === undefined ? null : readSignal(said.body);
         if (held !== undefined && signal !== null) this.follow(held, signal);

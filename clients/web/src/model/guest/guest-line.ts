@@ -14,7 +14,7 @@ import type { ConsultId, DeviceId } from '~/protocol/ids';
 import type { VideoTold } from '~/protocol/messages';
 import type { CallPart, ConsentView } from '../call/call';
 import type { CallHost } from '../call/call-host';
-import type { CallCommands } from '../call/commands';
+import { type CallCommands, type VideoWord, wordOf } from '../call/commands';
 import type { GuestRole } from '../on-call';
 import type { SeatedRoom } from './seated-room';
 
@@ -33,7 +33,7 @@ export interface LinePorts {
     readonly random: Random;
 }
 
-type Listen = (consult: ConsultId, body: Uint8Array | null, code: number) => void;
+type Listen = (word: VideoWord) => void;
 
 /** Connected from its making until `end`. */
 export class GuestLine implements CallHost {
@@ -54,9 +54,7 @@ export class GuestLine implements CallHost {
             onPush: () => undefined,
             onStatus: () => undefined,
             onVideo: (said: VideoTold | VideoRefused) => {
-                const body = said.kind === 'video_told' ? said.body : null;
-                const code = said.kind === 'video_told' ? 0 : said.error;
-                for (const listen of this.listeners) listen(said.consult, body, code);
+                for (const listen of this.listeners) listen(wordOf(said));
             },
         };
         this.connection = new Connection(dialer, seat.tokens, seat.sign, sink, clock, random);
