@@ -27,7 +27,7 @@ from leeside_protocol.video.signalling import Part
 from tests.bench.figures import LIMIT, Result, Row, median, spread
 from tests.bench.programs import MeasureFailed
 from tests.bench.rounds import run_folder, tell
-from tests.bench.video_page import Caller, Seen, caller, callers_running, worker_running
+from tests.bench.video_page import Caller, Join, Seen, caller, callers_running, worker_running
 from tests.support.impair import Relay, impaired
 
 TARGET: Final = "target"
@@ -79,7 +79,7 @@ class Findings:
     """The figures of all rounds by what they measure."""
 
     by_measure: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    notes: dict[str, str] = field(default_factory=dict[str, str])
+    joins: list[Join] = field(default_factory=list[Join])
 
     def add(self, measure: str, value: float) -> None:
         self.by_measure.setdefault(measure, []).append(value)
@@ -112,6 +112,8 @@ async def run(result: Result) -> None:
                 spread(values),
             )
         )
+    slowest = sorted(findings.joins, key=lambda join: join.pictured_s)[-3:]
+    result.notes.append("the slowest joins: " + "; ".join(str(join) for join in slowest))
     result.notes.append(
         "what a good link has frozen is the machine's doing: it makes and shows these pictures without help of a chip"
     )
@@ -256,7 +258,9 @@ async def joining(call: Call, plan: Plan, findings: Findings) -> None:
             through=call.relay.address,
             signal_s=0.04,
         )
-        findings.add(JOIN, await comes.first_picture_s(JOINING_S))
+        joined = await comes.joined(JOINING_S)
+        findings.add(JOIN, joined.pictured_s)
+        findings.joins.append(joined)
         await comes.leave()
 
 

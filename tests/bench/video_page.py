@@ -5,8 +5,9 @@
         screen = await caller(browser, worker, room, through=relay.address)
         before = await screen.seen()
 
-Everybody speaks. The page is bare: a peer connection, the browser's false microphone and a moving picture in three sizes, and an encoded transform that
-gives each frame the trailer of a sealed one. What sealing itself costs is measured elsewhere; here it is the network.
+Everybody speaks. The page is bare: a peer connection, the browser's false microphone (open before it joins, as after the device
+test of the waiting room), a moving picture in three sizes, and an encoded transform that gives each frame the trailer of a sealed
+one. What sealing itself costs is measured elsewhere; here it is the network.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -93,10 +94,18 @@ const moving = () => {
 
 let firstPicture;
 globalThis.pictured = new Promise((resolve) => { firstPicture = resolve; });
+globalThis.connected_s = 0;
+
+// Before anybody joins: the waiting room tries out the devices, and a join takes what it opened.
+let spoken;
+globalThis.prepare = async () => { spoken = await navigator.mediaDevices.getUserMedia({ audio: true }); };
 
 // Everybody in a call speaks, and so knows the round trip (by the reports of what it sends); whoever `shows` is seen as well.
 globalThis.answer = async (sdp, shows) => {
     const link = globalThis.link = new RTCPeerConnection({ iceServers: [], bundlePolicy: 'max-bundle' });
+    link.onconnectionstatechange = () => {
+        if (link.connectionState === 'connected') globalThis.connected_s ||= Date.now() / 1000;
+    };
     link.ontrack = ({ track, transceiver }) => {
         transceiver.receiver.transform = through(false, track.kind);
         const element = document.createElement(track.kind);
@@ -104,7 +113,6 @@ globalThis.answer = async (sdp, shows) => {
         Object.assign(element, { autoplay: true, muted: track.kind === 'video', srcObject: new MediaStream([track]) });
         document.body.append(element);
     };
-    const spoken = await navigator.mediaDevices.getUserMedia({ audio: true });
     const tracks = [...spoken.getTracks(), ...(shows ? moving() : [])];
     await link.setRemoteDescription({ type: 'offer', sdp });
     const all = link.getTransceivers().filter(({ mid }) => mid === '0' || mid === '1');
@@ -239,6 +247,23 @@ class Seen(msgspec.Struct, frozen=True):
         return (self.frozen_s - before.frozen_s) / (self.at_s - before.at_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Join:
+    """How a join went, in seconds since it was said: when the page had the offer, when it had its answer, when its transport stood,
+    and when it could show a picture."""
+
+    offered_s: float
+    answered_s: float
+    connected_s: float = 0.0
+    pictured_s: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pictured_s:.2f} s (offer {self.offered_s:.2f}, answer {self.answered_s:.2f}, "
+            f"connected {self.connected_s:.2f})"
+        )
+
+
 @dataclass
 class Caller:
     """A page in a call. `paused` and `quality` are the newest of what the bridge said about its link."""
@@ -255,6 +280,11 @@ class Caller:
     quality: tuple[int, int] = (3, 3)
     history: list[tuple[float, s.BridgeSignal]] = field(default_factory=list[tuple[float, s.BridgeSignal]])
     """All that the bridge said, with the loop's time."""
+    join: Join | None = None
+
+    def since_joined_s(self) -> float:
+        """How long ago it said that it joins."""
+        return time.time() - self.joined_unix_s
 
     async def seen(self) -> Seen:
         """The page's statistics now."""
@@ -270,13 +300,16 @@ class Caller:
             sound_packets_lost=sound.get("packetsLost", 0),
         )
 
-    async def first_picture_s(self, within_s: float) -> float:
-        """How long after it joined the page could show a picture."""
+    async def joined(self, within_s: float) -> Join:
+        """How its join went, once the page could show a picture."""
+        assert self.join is not None
         try:
             async with asyncio.timeout(within_s):
-                return float(await self.page.evaluate("pictured")) - self.joined_unix_s
+                pictured_s = float(await self.page.evaluate("pictured")) - self.joined_unix_s
         except TimeoutError:
             raise MeasureFailed(f"no picture came within {within_s:.0f} s of joining") from None
+        connected_s = float(await self.page.evaluate("connected_s")) - self.joined_unix_s
+        return replace(self.join, connected_s=connected_s, pictured_s=pictured_s)
 
     async def leave(self) -> None:
         """Go, and close the page."""
@@ -316,6 +349,7 @@ async def caller(
 
     await page.route(PAGE, document)
     await page.goto(PAGE)
+    await page.evaluate("prepare()")
     made = Caller(page, worker, room, DeviceId(secrets.token_bytes(16)), part, time.time())
     heard = worker.heard(made.device)
     await asyncio.sleep(signal_s)
@@ -324,10 +358,12 @@ async def caller(
         while not isinstance(offer := await heard.get(), s.Offer):
             pass
     await asyncio.sleep(signal_s)
+    offered_s = made.since_joined_s()
     sdp = offer.sdp
     if through is not None:
         sdp = _CANDIDATE.sub(rf"\1 {through[0]} {through[1]} \4", sdp)
     answered = await page.evaluate("([sdp, sends]) => answer(sdp, sends)", [sdp, sends])
+    made.join = Join(offered_s, made.since_joined_s())
     await asyncio.sleep(signal_s)
     await worker.say(room, made.device, part, s.Answer(1, offer.version, answered))
     return made
