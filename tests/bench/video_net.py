@@ -5,7 +5,8 @@ frames a second, 800 kbit/s); another Chromium that gets them through a UDP rela
 as the profile says. Each profile is a call of its own that begins on a good link. The peer of each figure is its target
 (docs and issue: the design's), so that a ratio of 1 is the target itself. Figures are the receiving browser's own
 (webrtc-stats), and what the bridge told it. Everybody speaks as well. For how soon a call begins, people come one after
-another to a call that stands, with 80 ms of round trip for their media and their signals.
+another to a call that stands, with 80 ms of round trip for their media and their signals; the camera of that call is no browser,
+since nobody's camera is on the machine of who joins.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from leeside_protocol.video.signalling import Part
 from tests.bench.figures import LIMIT, Result, Row, median, spread
 from tests.bench.programs import MeasureFailed
 from tests.bench.rounds import run_folder, tell
+from tests.bench.video_film import film, filmed
 from tests.bench.video_page import Caller, Join, Seen, caller, callers_running, worker_running
 from tests.support.impair import Relay, impaired
 
@@ -36,6 +38,7 @@ CONCEALED: Final = 0.02
 SOUND_ALONE_S: Final = 3.0
 BACK_S: Final = 3.0
 JOINED_S: Final = 1.0
+FILM_KBPS: Final = 300.0
 JOINING_S: Final = 20.0
 """The longest that one join is waited for."""
 GROWN_S: Final = 10.0
@@ -91,14 +94,13 @@ async def run(result: Result) -> None:
     findings = Findings()
     with run_folder() as folder:
         for number in range(plan.rounds):
-            for profile in PROFILES:
-                tell(f"round {number + 1} of {plan.rounds}: {profile.__doc__}")
+            for scene in SCENES:
+                tell(f"round {number + 1} of {plan.rounds}: {scene.__doc__}")
                 try:
-                    async with a_call(folder, seed=number + 1) as call:
-                        await profile(call, plan, findings)
+                    await scene(folder, number + 1, plan, findings)
                 except* MeasureFailed as group:
                     # One call that did not come about must not cost the figures of the others.
-                    result.notes.append(f"{profile.__doc__}, round {number + 1}: {_first(group)}")
+                    result.notes.append(f"{scene.__doc__}, round {number + 1}: {_first(group)}")
     for measure, (unit, target) in MEASURES.items():
         values = findings.by_measure.get(measure, [])
         result.add(
@@ -246,28 +248,44 @@ async def to_wifi(call: Call, plan: Plan, findings: Findings) -> None:
     findings.add("3G to Wi-Fi: to the largest picture", took_s)
 
 
-async def joining(call: Call, plan: Plan, findings: Findings) -> None:
+async def joining(folder: Path, seed: int, plan: Plan, findings: Findings) -> None:
     """joins, 80 ms"""
-    call.both(delay_s=0.04)
-    for _ in range(plan.joins):
-        comes = await caller(
-            call.browser,
-            call.screen.worker,
-            call.screen.room,
-            Part.SUPERVISOR,
-            through=call.relay.address,
-            signal_s=0.04,
-        )
-        joined = await comes.joined(JOINING_S)
-        findings.add(JOIN, joined.pictured_s)
-        findings.joins.append(joined)
-        await comes.leave()
+    frames = await asyncio.to_thread(film, FILM_KBPS)
+    async with (
+        worker_running(folder) as worker,
+        impaired(("127.0.0.1", worker.port), seed=seed) as relay,
+        callers_running() as browser,
+    ):
+        room = secrets.token_bytes(16)
+        relay.down.delay_s = relay.up.delay_s = 0.04
+        async with filmed(worker, room, frames):
+            for _ in range(plan.joins):
+                comes = await caller(
+                    browser, worker, room, Part.PSYCHIATRIST, through=relay.address, signal_s=0.04
+                )
+                joined = await comes.joined(JOINING_S)
+                findings.add(JOIN, joined.pictured_s)
+                findings.joins.append(joined)
+                await comes.leave()
 
 
-Profile = Callable[[Call, Plan, Findings], Awaitable[None]]
+Scene = Callable[[Path, int, Plan, Findings], Awaitable[None]]
+
+
+def watched(profile: Callable[[Call, Plan, Findings], Awaitable[None]]) -> Scene:
+    """The profile in a call of its own."""
+
+    async def scene(folder: Path, seed: int, plan: Plan, findings: Findings) -> None:
+        async with a_call(folder, seed) as call:
+            await profile(call, plan, findings)
+
+    scene.__doc__ = profile.__doc__
+    return scene
+
+
 JOIN: Final = "joins, 80 ms: to the first picture (95 of 100)"
 PERCENT: Final = 95.0
-PROFILES: Final[tuple[Profile, ...]] = (joining, weak, very_weak, lossy, blackout, to_wifi)
+SCENES: Final = (joining, *map(watched, (weak, very_weak, lossy, blackout, to_wifi)))
 MEASURES: Final[dict[str, tuple[str, float | None]]] = {
     JOIN: ("s", JOINED_S),
     "a good link: picture frozen": ("% of the time", None),
