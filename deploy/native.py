@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "server/leeside_server/video"
 LIBRARY = FOLDER / "_ways.so"
-SOURCES = tuple(FOLDER / name for name in ("ways.h", "fan.c", "intake.c", "shelf.c"))
+SOURCES = tuple(FOLDER / name for name in ("ways.h", "fan.c", "intake.c", "shelf.c", "reports.c"))
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wconversion")
 PACKAGES = ("gcc", "libc6-dev")
 """Of Debian, where there is no compiler."""

@@ -9,8 +9,9 @@ import struct
 from dataclasses import dataclass, field
 
 from leeside_protocol.video.formats import OPUS, VP8, VP8_RTX, MediaKind
+from leeside_protocol.video.rtcp import Part
 from leeside_protocol.video.rtp import split_vp8, write_rtp
-from leeside_protocol.video.twcc import TwccReport
+from leeside_protocol.video.twcc import TwccReport, read_twcc
 from leeside_server.video.forward import Downlink, Uplink
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer
@@ -89,6 +90,14 @@ class Ear:
 
     def send_rtcp(self, packet: bytes) -> None:
         self.control.append(packet)
+
+    def report(self, data: bytes, part: Part, now_s: float) -> bool:
+        """What its receiver says of what came."""
+        del now_s
+        report = read_twcc(data, part)
+        if report is not None:
+            self.reports.append(report)
+        return report is not None
 
     def held(self) -> None:
         """Who tests a pacer asks it what is due."""
@@ -244,13 +253,12 @@ class Plane:
 
     def receiver(self, ear: Ear, pacer: Pacer[Held] | None = None) -> Downlink:
         ear.link = link(ear.hear, pacer)
-        reported = ear.reports.append
         names = range(10_001, 10_100)
         return Downlink(
             ear,
             ear.out,
             names,
-            lambda report, _: reported(report),
+            ear.report,
             self.uplink.clock,
             pacer,
             ear.link,

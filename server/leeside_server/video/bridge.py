@@ -267,7 +267,7 @@ class Bridge:
             peer,
             self.buffers.outward,
             _ssrcs(),
-            bandwidth.feedback,
+            bandwidth.report,
             up.clock,
             peer.pacer,
             bandwidth.link,

@@ -23,11 +23,12 @@ from collections.abc import Sequence
 from operator import sub
 from typing import Final, cast
 
-from leeside_protocol.video.twcc import TwccReport
+from leeside_protocol.video.rtcp import Part
+from leeside_protocol.video.twcc import TwccReport, read_twcc
 from leeside_server.video.delay import QueueDelay
 from leeside_server.video.losses import CALM, Losses
 from leeside_server.video.probing import Prober
-from leeside_server.video.ways import NOTHING, PLAIN, RING, Ways
+from leeside_server.video.ways import NOTHING, PLAIN, RING, Heard, Ways
 
 START_BPS: Final = 500_000.0
 """A hope: a picture of one usual size, and sound. What the link carries is known within a second."""
@@ -100,7 +101,7 @@ _ALL_NUMBERS: Final = array("i", range(0x1_0000))
 
 
 class Bandwidth:
-    """The estimate of one link. The caller numbers its packets with `next_seq`, tells `sent` and `feedback`, asks
+    """The estimate of one link. The caller numbers its packets with `next_seq`, tells `sent` and each `report`, asks
     `probe_due` every 10 to 20 ms while `restless`, and gives `budget_bps` to the allocator and `pace_bps` to the pacer. `ways` may number and
     tell by itself: what stands in `link` and in the rings is all there is to know of what was sent."""
 
@@ -116,6 +117,7 @@ class Bandwidth:
         self._times = array("d", [0.0] * RING)
         self._sizes = array("i", [0] * RING)
         """Of the packets sent last: number, when, size; a negative size: counted as lost."""
+        self._ways = ways
         self.link: Final = ways.link(self._numbers, self._times, self._sizes)
         self._delay = QueueDelay()
         self._losses = Losses()
@@ -131,9 +133,6 @@ class Bandwidth:
         """(when, all bytes sent until then) at each report."""
         self._pushed = 1.0
         """How much faster packets are sent than they arrive."""
-        self._clock_us: int | None = None
-        """The receiver's time of the newest report, without wraps."""
-        self._next_reported: int | None = None
         self._told_s: float | None = None
         self._lasting_bps: float | None = None
         """The estimate after the newest report."""
@@ -294,6 +293,19 @@ class Bandwidth:
             prober.start(known_bps, wanted_bps, self.sent_bytes, now_s)
         return prober.due(self.sent_bytes, now_s)
 
+    def report(self, data: bytes, part: Part, now_s: float) -> bool:
+        """A report of the receiver as it came, in this part of a compound. False: it cannot be read."""
+        # A probe looks at each packet by itself; and what is said after a silence, or while a report is missing, is not the usual.
+        if not self._prober.running and self.silent_s(now_s) <= SILENT_S:
+            heard = self._ways.heard(self.link, data, part.start, part.end, now_s - TOO_OLD_S)
+            if heard is not None:
+                self._learn(heard, 0, now_s)
+                return True
+        report = read_twcc(data, part)
+        if report is not None:
+            self.feedback(report, now_s)
+        return report is not None
+
     def feedback(self, report: TwccReport, now_s: float) -> None:
         """A report of the receiver. What is not known, too old or said twice is ignored."""
         after_silence = self.silent_s(now_s) > SILENT_S
@@ -313,18 +325,23 @@ class Bandwidth:
         if self._prober.running:
             for packet in zip(sent_s, came_s, sizes, strict=True):
                 self._prober.arrived(*packet)
-        newest_s, newest_sent_s = max(came_s), sent_s[-1]
+        least_s = min(map(sub, came_s, sent_s))
+        heard = Heard(len(came_s), sum(sizes) + credited, max(came_s), sent_s[-1], least_s)
+        self._learn(heard, 0 if after_silence else lost, now_s)
+
+    def _learn(self, heard: Heard, lost: int, now_s: float) -> None:
+        newest_s, newest_sent_s = heard.newest_s, heard.newest_sent_s
         passed_s = 0.0 if self._told_s is None else min(0.5, now_s - self._told_s)
         if self._arrivals and abs(newest_s - self._arrivals[-1][0]) > CLOCK_JUMPS_S + passed_s:
             self._delay.forget()
             self._arrivals.clear()
         self._told_s = now_s
         self.link.owed_since_s = NOTHING
-        self._measure_rate(newest_s, newest_sent_s, sum(sizes) + credited)
-        if self._delay.told(min(map(sub, came_s, sent_s)), now_s):
+        self._measure_rate(newest_s, newest_sent_s, heard.bytes)
+        if self._delay.told(heard.least_s, now_s):
             self._prober.encourage(now_s)
         calm = self._delay.standing_s < self._calm_s
-        self._losses.told(len(came_s), 0 if after_silence else lost, now_s, calm=calm)
+        self._losses.told(heard.count, lost, now_s, calm=calm)
         rtt_s = max(0.0, now_s - newest_sent_s)
         self.rtt_s = rtt_s if not self.rtt_s else self.rtt_s + 0.2 * (rtt_s - self.rtt_s)
         self._judge(newest_sent_s, passed_s, now_s)
@@ -377,22 +394,23 @@ class Bandwidth:
 
     def _unwrapped(self, came_us: Sequence[int]) -> list[float]:
         """Times of one report as seconds that go on from those of the reports before."""
-        first_us, half_us = came_us[0], CLOCK_WRAP_US // 2
-        clock_us = first_us if self._clock_us is None else self._clock_us
+        first_us, half_us, link = came_us[0], CLOCK_WRAP_US // 2, self.link
+        clock_us = first_us if link.clock_us == NOTHING else link.clock_us
         wraps_us = clock_us + (first_us - clock_us + half_us) % CLOCK_WRAP_US - half_us - first_us
-        self._clock_us = came_us[-1] + wraps_us
+        link.clock_us = came_us[-1] + wraps_us
         return [(arrival_us + wraps_us) / 1e6 for arrival_us in came_us]
 
     def _credit_gap(self, report: TwccReport) -> int:
         """The bytes of packets that a lost report spoke of: they count as arrived, less the usual loss, or the rate would
         seem to fall with every report that is lost."""
-        first, expected = report.first, self._next_reported
+        first, link = report.first, self.link
+        expected = link.reported
         after = (first + len(report.arrivals_us)) & 0xFFFF
-        if expected is None:
-            self._next_reported = after
+        if expected == NOTHING:
+            link.reported = after
             return 0
         if (after - expected) & 0xFFFF < 0x8000:
-            self._next_reported = after
+            link.reported = after
         gap = (first - expected) & 0xFFFF
         if not 0 < gap <= GAP_PACKETS:
             return 0

@@ -1,4 +1,4 @@
-"""The fast way of packets through a worker, in C (`intake.c`, `shelf.c`, `fan.c`), as `Ways` of `ways`.
+"""The fast way of packets through a worker, in C (`intake.c`, `shelf.c`, `fan.c`, `reports.c`), as `Ways` of `ways`.
 
     ways = load() or PLAIN
 
@@ -38,6 +38,7 @@ from leeside_server.video.ways import (
     DoorState,
     Flow,
     GateState,
+    Heard,
     Hold,
     LineState,
     LinkState,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 LIBRARY: Final = HERE / "_ways.so"
-SOURCES: Final = tuple(HERE / name for name in ("ways.h", "fan.c", "intake.c", "shelf.c"))
+SOURCES: Final = tuple(HERE / name for name in ("ways.h", "fan.c", "intake.c", "shelf.c", "reports.c"))
 T = TypeVar("T")
 
 _log = get_logger("leeside.video")
@@ -108,6 +109,8 @@ class FastWays:
         self._take = lib.intake_take
         self._more = lib.intake_more
         self._found = lib.intake_found(self._intake)
+        self._hear = lib.link_heard
+        self._heard: Heard = ffi.new("struct heard *")
         self._faces: WeakKeyDictionary[Face, Any] = WeakKeyDictionary()
 
     def _own(self, made: Any, free: Any) -> Any:
@@ -121,7 +124,7 @@ class FastWays:
         """See `Ways`."""
         ffi = self._ffi
         link = ffi.new("struct link *")
-        link.owed_since_s = NOTHING
+        link.owed_since_s = link.reported = link.clock_us = NOTHING
         link.numbers = ffi.from_buffer("int32_t[]", numbers, require_writable=True)
         link.times = ffi.from_buffer("double[]", times, require_writable=True)
         link.sizes = ffi.from_buffer("int32_t[]", sizes, require_writable=True)
@@ -203,6 +206,10 @@ class FastWays:
         flow: _FastFlow | None = self._ffi.from_handle(found.flow)()
         assert flow is not None, "it lives as long as its stream"
         flow.forward_left(found.at, found.left[0 : found.lefts], found.now_s)
+
+    def heard(self, link: LinkState, data: bytes, start: int, end: int, oldest_s: float) -> Heard | None:
+        """See `Ways`."""
+        return self._heard if self._hear(link, data, start, end, oldest_s, self._heard) else None
 
     # ---- the way out
 

@@ -23,7 +23,7 @@ from leeside_protocol.video.formats import (
     MediaKind,
 )
 from leeside_protocol.video.rtp import RtpHeader
-from leeside_protocol.video.twcc import Arrivals, TwccReport, read_twcc
+from leeside_protocol.video.twcc import Arrivals
 from leeside_server.video.layer import Layer, Track
 from leeside_server.video.pacer import Pacer
 from leeside_server.video.slot import Held, Outlet, Slot
@@ -277,7 +277,8 @@ class Uplink:
 
 
 class Downlink:
-    """What one peer is sent: its slots, by mid. `on_twcc(report, now_s)`: its receiver's report for the estimate.
+    """What one peer is sent: its slots, by mid. `on_twcc(data, part, now_s)`: its receiver's report for the estimate; false: it
+    cannot be read.
     `on_clock(info, now_s)`: how the clock of something goes that this peer publishes, for its `Uplink`.
 
     `pacer`: spreads bursts of pictures; without one everything leaves at once. `link`: the state of its link (`Bandwidth.link`).
@@ -291,7 +292,7 @@ class Downlink:
         outlet: Outlet,
         out: bytearray,
         ssrcs: Iterable[int],
-        on_twcc: Callable[[TwccReport, float], None],
+        on_twcc: Callable[[bytes, rtcp.Part, float], bool],
         on_clock: Callable[[rtcp.SenderInfo, float], None],
         pacer: Pacer[Held] | None = None,
         link: LinkState | None = None,
@@ -372,11 +373,8 @@ class Downlink:
     def _take(self, data: bytes, part: rtcp.Part, now_s: float) -> None:
         if part.kind == rtcp.TRANSPORT_FEEDBACK:
             if part.variant == rtcp.TWCC:
-                report = read_twcc(data, part)
-                if report is None:
+                if not self._on_twcc(data, part, now_s):
                     self.refused += 1
-                else:
-                    self._on_twcc(report, now_s)
             elif part.variant == rtcp.NACK:
                 self._resend(data, part, now_s)
         elif part.kind in (rtcp.SENDER_REPORT, rtcp.RECEIVER_REPORT):

@@ -28,6 +28,8 @@ struct link {
     double bytes_per_s;
     double most;
     int64_t held_bytes;
+    int32_t reported;
+    int64_t clock_us;
 
     int32_t *numbers; /* rings of what was sent: number, when, bytes */
     double *times;
@@ -95,6 +97,19 @@ void fan_send_control(struct fan *fan, struct link *link, const char *packet, in
 
 void fan_flush(struct fan *fan);
 struct tally *fan_tally(struct fan *fan);
+
+/* ---- what came of it */
+
+struct heard {
+    int32_t count;
+    int64_t bytes;
+    double newest_s;
+    double newest_sent_s;
+    double least_s;
+};
+
+/* What a receiver's report says, which stands in `data` from `start` to `end`, in the way of `Ways.heard`. 0: nothing was done. */
+int32_t link_heard(struct link *link, const char *data, int32_t start, int32_t end, double oldest_s, struct heard *heard);
 
 /* ---- what is kept of a stream */
 

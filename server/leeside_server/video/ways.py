@@ -45,7 +45,8 @@ class LinkState:
     """What every packet to a receiver changes: its number, what the estimate knows of it, and what the pace still allows.
 
     `owed_since_s`: when the first packet was sent that no report speaks of yet, or `NOTHING`. `room`: bytes that may leave at
-    once, at `filled_s`; it fills with `bytes_per_s` up to `most`. `held_bytes` wait for their time.
+    once, at `filled_s`; it fills with `bytes_per_s` up to `most`. `held_bytes` wait for their time. `reported`: the number that the next
+    report should begin with; `clock_us`: the receiver's time of the newest one, without wraps.
     """
 
     seq: int = 0
@@ -56,6 +57,20 @@ class LinkState:
     bytes_per_s: float = 0.0
     most: float = 0.0
     held_bytes: int = 0
+    reported: int = NOTHING
+    clock_us: int = NOTHING
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a receiver's report says of the packets that came: how many, their bytes, the receiver's time of the newest, when that was
+    sent, and the least that any of them took."""
+
+    count: int
+    bytes: int
+    newest_s: float
+    newest_sent_s: float
+    least_s: float
 
 
 @dataclass(slots=True)
@@ -210,6 +225,12 @@ class Ways(Protocol):
         """The state of a receiver's link; the three rings, of `RING` each, hold what was sent."""
         ...
 
+    def heard(self, link: LinkState, data: bytes, start: int, end: int, oldest_s: float) -> Heard | None:
+        """What a transport-wide report says (`data[start:end]`), if it goes on where the one before ended, and all that it speaks of came
+        and was told of by none before; it is known then, and the answer holds until the next one. None, and nothing was done: it is
+        otherwise, or some of it was sent before `oldest_s`."""
+        ...
+
     def line(self, link: LinkState, ssrc: int, prefix: bytes, *, paced: bool) -> LineState:
         """The state of a slot on this link. `prefix`: of its header extension (7 bytes); `paced`: it waits for room."""
         ...
@@ -313,6 +334,10 @@ class _PlainWays:
     def link(self, numbers: array[int], times: array[float], sizes: array[int]) -> LinkState:
         del numbers, times, sizes
         return LinkState()
+
+    def heard(self, link: LinkState, data: bytes, start: int, end: int, oldest_s: float) -> Heard | None:
+        del link, data, start, end, oldest_s
+        return None
 
     def line(self, link: LinkState, ssrc: int, prefix: bytes, *, paced: bool) -> LineState:
         del link, ssrc, prefix, paced

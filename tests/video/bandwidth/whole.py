@@ -134,7 +134,7 @@ class Whole:
         self.pacer: Pacer[Held] = Pacer(self.bandwidth.estimate_bps)
         far = _Far(self)
         ssrcs = list(range(10_001, 10_021))
-        self.downlink = Downlink(far, far.out, ssrcs, self.bandwidth.feedback, _no_clock, self.pacer)
+        self.downlink = Downlink(far, far.out, ssrcs, self.bandwidth.report, _no_clock, self.pacer)
         self.receiver = Receiver(self.bandwidth, self.downlink, self._told)
         self.member = _member(DeviceId(b"\xff" * 16), Part.PSYCHIATRIST, person=False)
         slots = self.downlink.slots

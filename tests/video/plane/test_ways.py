@@ -450,6 +450,7 @@ def test_no_byte_is_read_or_written_that_is_not_its_own(tmp_path: Path) -> None:
     )]  # fmt: skip
     worker = Path(__file__).parents[1] / "worker"
     tests += [str(worker / "test_reader.py"), str(worker / "test_bridge.py")]
+    tests.append(str(Path(__file__).with_name("test_reports.py")))
     done = subprocess.run(
         [
             sys.executable,
