@@ -523,6 +523,7 @@ class Bandwidth:
         self._prober.postpone(now_s)
         if not self._strikes:
             self._first_cut_bps = self.estimate_bps
+            self._losses.doubt()
         self._strikes += 1 if grows else 2
 
     def _adapt(self, standing_s: float, passed_s: float) -> None:

@@ -25,6 +25,8 @@ HELPED: Final = 0.7
 FADES_S: Final = 2.0
 LATELY_PACKETS: Final = 1_000
 """Twenty seconds of a small picture: rare loss is seen over no less."""
+DOUBTED_PACKETS: Final = 200
+"""For so many counts what was seen before, once it is doubted."""
 
 
 class Losses:
@@ -59,6 +61,10 @@ class Losses:
         self._tried = None
         self.share = self.inherent = self.usual = self.lately = 0.0
         self._counted = 0
+
+    def doubt(self) -> None:
+        """The link carries less than it did, and is another one perhaps: what is rare on it is to be learned anew."""
+        self._counted = min(self._counted, DOUBTED_PACKETS)
 
     def told(self, received: int, lost: int, now_s: float, *, calm: bool) -> None:
         """Count a report. `lost` is negative where packets came after all that were counted as lost. `calm`: nothing

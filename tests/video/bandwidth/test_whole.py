@@ -11,6 +11,7 @@ from tests.video.bandwidth.whole import SIMULCAST, Publisher, Sizes, Whole
 SEEDS = (1, 2, 3)
 PYTHON: Sizes = (("", 250_000),)
 DEAR: Sizes = (("", 1_200_000),)
+CAMERA: Sizes = (("q", 100_000), ("h", 300_000), ("f", 800_000))
 
 
 def a_call(seed: int, *sizes: Sizes, bps: float, delay_s: float, loss: float = 0.0) -> Whole:
@@ -66,6 +67,22 @@ def test_450_kbit_120_ms_and_one_percent_of_loss_keep_the_picture(seed: int) -> 
     assert call.given(17.0) >= 180
     assert call.frozen(17.0, 80.0) < 0.01
     assert all(lines for _, lines in call.switches(12.0, 80.0))
+
+
+@pytest.mark.parametrize("seed", [5, 8, 9, 12])
+def test_a_weaker_link_that_loses_a_little_is_known_for_one_within_seconds(seed: int) -> None:
+    """A good link before it had lost nothing for a thousand packets, which is no reason to wait for another thousand."""
+    call = a_call(seed, CAMERA, bps=2e7, delay_s=0.02)
+    call.world.run(20.0)
+    call.down.bps = 450_000
+    for way in (call.down, call.up):
+        way.delay_s, way.loss = 0.06, 0.01
+    call.world.run(26.0)
+    resent = call.downlink.slots["b"].resent
+    call.world.run(45.0)
+    picture = call.downlink.slots["b"]
+    assert picture.resent - resent > 100, "there is room to send it twice"
+    assert call.frozen(25.0, 45.0) < 0.01
 
 
 @pytest.mark.parametrize("seed", SEEDS)
