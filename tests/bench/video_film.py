@@ -56,8 +56,8 @@ async def filmed(worker: Worker, room: bytes, frames: Sequence[bytes]) -> AsyncG
         while not isinstance(offer := await heard.get(), s.Offer):
             pass
     await worker.say(room, device, Part.RESPONDER, s.Answer(1, offer.version, peer.answer(offer.sdp)))
-    await peer.connect()
     try:
+        await peer.connect()
         async with asyncio.TaskGroup() as group:
             playing = [group.create_task(_play(peer, frames)), group.create_task(_speak(peer))]
             yield

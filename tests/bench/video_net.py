@@ -117,9 +117,6 @@ async def run(result: Result) -> None:
     slowest = sorted(findings.joins, key=lambda join: join.pictured_s)[-3:]
     result.notes.append("the slowest joins: " + "; ".join(str(join) for join in slowest))
     result.notes.append(
-        "what a good link has frozen is the machine's doing: it makes and shows these pictures without help of a chip"
-    )
-    result.notes.append(
         f"median of {plan.rounds} calls of each profile, {plan.measured_s:.0f} s each, and {plan.joins} joins a call; "
         f"the relay's queue holds 300 ms; load of the machine at the end: {os.getloadavg()[0]:.1f}"
     )

@@ -3,8 +3,10 @@
 A bridge spends its time on what is done for every packet: once for each that comes, and once more for each receiver it goes
 to. So there are two ways, and they do the same. The plain one is written in Python, where the rules are: `Peer.media`,
 `Uplink.receive_rtp`, `Layer.receive`, `SealGate.admit`, `Slot.forward`. The fast one (`fastways`, in C) does what is so for nearly
-every packet: it is the next of its stream, and the receiver's link has room for it. Whatever is otherwise it leaves to Python with nothing changed. The tests of the plane run both ways, and `tests/video/plane/test_ways.py` sends
-the same calls both ways, and compares every byte that leaves.
+every packet: it is the next of its stream, and the receiver's link has room for it. Whatever is otherwise it leaves to Python with
+nothing changed. So it does with what receivers report of these packets (`Bandwidth.report`), where all of them came. The tests of the
+plane run both ways; `tests/video/plane/test_ways.py` sends the same calls both ways, and compares every byte that leaves, and
+`test_reports.py` the same reports, and compares all that is known of a link.
 
 What both ways read and write stands in the states below, and nowhere else: each belongs to one object of the plane.
 """

@@ -165,7 +165,7 @@ class Link:
 
     def do(self, move: str) -> None:
         chance = self.chance
-        if move not in ("again", "silence", "mangled", "ahead", "strange", "jump", "want"):
+        if move not in ("again", "silence", "mangled", "jump", "want"):
             self.send(chance.randrange(1, 30))
         match move:
             case "lossy":
@@ -234,8 +234,8 @@ class Link:
 
 
 MOVES: Final = (
-    "lossy", "again", "overtaken", "gap", "slow", "silence", "sevens", "fourteens", "cut", "count", "mangled", "jump", "want", "wrap",
-    "usual", "usual", "usual", "usual",
+    "lossy", "again", "overtaken", "gap", "slow", "silence", "sevens", "fourteens", "cut", "count", "mangled", "ahead",
+    "strange", "jump", "want", "wrap", "usual", "usual", "usual", "usual",
 )  # fmt: skip
 
 
