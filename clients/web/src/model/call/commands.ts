@@ -30,6 +30,7 @@ export type CallEvent =
 /** What comes of a call's words. */
 export type VideoWord = Exclude<CallEvent, { readonly kind: 'consent' }>;
 
+/** What came over the socket, as a page hears it. */
 export function wordOf(said: VideoTold | VideoRefused): VideoWord {
     const { consult } = said;
     if (said.kind === 'video_told') return { kind: 'video', consult, body: said.body };

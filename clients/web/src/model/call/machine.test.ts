@@ -250,7 +250,8 @@ describe('joining', () => {
         const asksAfter: number[] = [];
         while (asksAfter.length < 5) {
             const refusedMs = nowMs;
-            machine.refused(WireError.unavailable, 250, refusedMs);
+            // A join, and what was said with it.
+            for (let word = 0; word < 3; word += 1) machine.refused(WireError.unavailable, 250, refusedMs);
             do machine.tick((nowMs += 250));
             while (done().length === 0);
             asksAfter.push(nowMs - refusedMs);

@@ -45,7 +45,7 @@ export class CallMachine {
     #nextNotBeforeMs = 0;
     /** When all is said again, since the relay did not pass something on; null: it did. */
     #repeatMs: number | null = null;
-    /** Words on end that found no bridge. */
+    /** How often on end there was no bridge. */
     #unavailable = 0;
     #restartMs: number | null = null;
     #generation = 0;
@@ -260,7 +260,9 @@ export class CallMachine {
                 break;
             default:
                 // No bridge now, and another one most likely in a moment: looked for soon at first, until the join gives up.
-                this.#repeatMs ??= nowMs + Math.min(AGAIN_MS, (retryMs || AGAIN_MS) * 2 ** this.#unavailable);
+                // Several words may be refused before the next is said; that is one time.
+                if (this.#repeatMs !== null) break;
+                this.#repeatMs = nowMs + Math.min(AGAIN_MS, (retryMs || AGAIN_MS) * 2 ** this.#unavailable);
                 this.#unavailable += 1;
                 break;
         }
