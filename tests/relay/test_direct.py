@@ -356,7 +356,8 @@ class Draining(asyncio.Transport):
 async def test_an_answer_that_is_taken_slowly_may_take_long() -> None:
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None: ...
 
-    protocol, transport = handshake.HeaderDeadline(uvicorn.Config(app), ServerState(), {}), Draining()
+    config, transport = uvicorn.Config(app, log_config=None), Draining()
+    protocol = handshake.HeaderDeadline(config, ServerState(), {})
     protocol.connection_made(transport)
     transport.unsent = 1_000_000
     protocol.pause_writing()
