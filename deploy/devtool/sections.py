@@ -1,8 +1,8 @@
 """`./dev test`: the folders of tests, what each took, and one line with the sum.
 
 Every folder under tests/ that holds test files is a section; those named here come first, in this order, and a folder
-that is not named comes after them: none is left out. What shares nothing runs in one pytest on both cores: its start
-costs as much as a hundred tests. `--fast` runs all sections so; it leaves out what needs servers or is slow by marker,
+that is not named comes after them: none is left out. Most run two tests at a time: what computes shares a run of pytest,
+because its start costs as much as a hundred tests, and so does what mostly waits for servers. `--fast` runs all sections so; it leaves out what needs servers or is slow by marker,
 and says how many tests of which file that are.
 """
 
@@ -18,9 +18,13 @@ from deploy.devtool.web import WEB, environment, node_folder
 ORDER = (
     "guards", "protocol", "core", "ports", "relay", "video", "client", "journeys", "web", "faults", "deploy",
 )  # fmt: skip
-ON_BOTH_CORES = frozenset({"guards", "protocol", "core", "ports", "relay", "client"})
-"""Sections whose tests share nothing between processes. The others start processes of their own and measure them; what
-`--fast` keeps of those bears a busy neighbour."""
+TWO_AT_A_TIME = (
+    ("guards", "protocol", "core", "ports", "relay", "client"),
+    ("video", "journeys"),
+    ("web",),
+)
+"""Sections that share a run of pytest in two processes, between which their tests share nothing. The others break machines or
+measure them, and have the cores for themselves; what `--fast` keeps of those bears a busy neighbour."""
 
 LEFT_OUT = " or ".join(left_out.MARKERS)
 """The markers that `--fast` leaves out."""
@@ -31,15 +35,13 @@ BRIEF = "--hypothesis-profile=brief"
 RESULTS = OWN / "results"
 UNITS = "web (vitest)"
 """The section of the web client's own tests; those in a browser are the section `web`."""
-TOGETHER = "together"
-"""The name of a run of several sections."""
 NOTHING_COLLECTED = 5
 """pytest's exit code when no test was selected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one section gave; `took_s` is the time of its tests, on both cores together."""
+    """What one section gave; `took_s` is the time of its tests, of which two may run beside each other."""
 
     section: str
     passed: int
@@ -60,12 +62,26 @@ def sections(tests: Path) -> tuple[str, ...]:
     return (*(name for name in ORDER if name in there), *sorted(there - set(ORDER)))
 
 
-def runs(names: Sequence[str], *, fast: bool) -> list[tuple[str, ...]]:
-    """Which sections share a run of pytest; those of a run of several stand on both cores."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of pytest over these sections, `at_a_time` tests beside each other."""
+
+    sections: tuple[str, ...]
+    at_a_time: int = 2
+
+    @property
+    def name(self) -> str:
+        """What its report is called."""
+        return "-".join(self.sections)
+
+
+def runs(names: Sequence[str], *, fast: bool) -> list[Run]:
+    """The runs in which these sections are done."""
     if fast:
-        return [tuple(names)]
-    together = tuple(name for name in names if name in ON_BOTH_CORES)
-    return [group for group in (together, *((name,) for name in names if name not in together)) if group]
+        return [Run(tuple(names))]
+    shared = [tuple(name for name in group if name in names) for group in TWO_AT_A_TIME]
+    alone = (name for name in names if not any(name in group for group in shared))
+    return [*(Run(group) for group in shared if group), *(Run((name,), at_a_time=1) for name in alone)]
 
 
 def section_of(case: ET.Element, run_name: str) -> str:
@@ -164,14 +180,13 @@ def run_sections(options: Sequence[str], *, fast: bool) -> list[Outcome]:
     print("\n== the web client's own tests", flush=True)
     outcomes = run_vitest()
     names = sections(ROOT / "tests")
-    for group in runs(names, fast=fast):
-        print(f"\n== {', '.join(group)}", flush=True)
-        # A process that has done its half takes over from the other.
-        both = ["-n", "2", "--dist", "worksteal"] if len(group) > 1 else []
+    for each in runs(names, fast=fast):
+        print(f"\n== {', '.join(each.sections)}", flush=True)
+        # A process that has done its part takes over from the other.
+        beside = ["-n", str(each.at_a_time), "--dist", "worksteal"] if each.at_a_time > 1 else []
         chosen = ["-p", left_out.__name__, "-m", f"not ({LEFT_OUT})", BRIEF] if fast else []
-        folders = [f"tests/{name}" for name in group]
-        run_name = group[0] if len(group) == 1 else TOGETHER
-        outcomes += run_pytest(run_name, [*both, *chosen, *options, *folders])
+        folders = [f"tests/{name}" for name in each.sections]
+        outcomes += run_pytest(each.name, [*beside, *chosen, *options, *folders])
     rank = {name: number for number, name in enumerate(names)}
     outcomes.sort(key=lambda outcome: rank.get(outcome.section.partition(" ")[0], len(rank)))
     if fast:

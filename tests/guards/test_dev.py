@@ -14,7 +14,7 @@ import pytest
 
 from deploy.devtool import commands, left_out, packages, place, sections, services
 from deploy.devtool.place import EXIT_CONFIG, ROOT, Stop
-from deploy.devtool.sections import Outcome
+from deploy.devtool.sections import Outcome, Run
 from deploy.devtool.services import NGINX, POSTGRES, PROGRAMS, REDIS
 
 REPORT = """<?xml version="1.0"?><testsuites><testsuite name="pytest" tests="7">
@@ -165,11 +165,20 @@ def test_no_folder_of_tests_is_left_out(tmp_path: Path) -> None:
     assert sections.sections(tmp_path) == ("guards", "protocol", "core", "zebra")
 
 
-def test_what_shares_nothing_runs_in_one_pytest() -> None:
-    names = ("guards", "core", "journeys", "faults", "zebra")
-    assert sections.runs(names, fast=False) == [("guards", "core"), ("journeys",), ("faults",), ("zebra",)]
-    assert sections.runs(names, fast=True) == [names]
-    assert sections.runs(("zebra",), fast=False) == [("zebra",)]
+def test_what_shares_nothing_runs_two_tests_at_a_time_and_each_section_once() -> None:
+    names = ("guards", "core", "video", "journeys", "web", "faults", "zebra")
+    assert sections.runs(names, fast=False) == [
+        Run(("guards", "core")),
+        Run(("video", "journeys")),
+        Run(("web",)),
+        Run(("faults",), at_a_time=1),
+        Run(("zebra",), at_a_time=1),
+    ]
+    assert sections.runs(names, fast=True) == [Run(names)]
+    assert sections.runs(("zebra",), fast=False) == [Run(("zebra",), at_a_time=1)]
+    everything = sections.sections(Path(__file__).parents[1])
+    done = [name for each in sections.runs(everything, fast=False) for name in each.sections]
+    assert sorted(done) == sorted(everything)
 
 
 def read(folder: Path, exit_code: int, more: str = "") -> list[Outcome]:
