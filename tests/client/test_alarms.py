@@ -161,6 +161,10 @@ def test_a_replayed_frame_and_one_under_another_id_are_never_shown(tmp_path: Pat
             await eventually(lambda: sum(isinstance(e, Unreadable) for e in b.history(channel)) == 2)
             unreadable = [e.why for e in b.history(channel) if isinstance(e, Unreadable)]
             assert unreadable == ["E_REPLAY", "E_FORMAT"]
+            alarms = {(alarm.kind, alarm.code, alarm.device, alarm.stops_sending) for alarm in b.alarms}
+            assert alarms == {
+                (AlarmKind.CHANGED_FRAME, code, old.device, False) for code in ("E_REPLAY", "E_FORMAT")
+            }
             await said(b, channel, "shots fired")
 
     play(story())
@@ -185,6 +189,7 @@ def test_a_frame_replayed_in_the_same_batch_is_never_shown(tmp_path: Path) -> No
             async with ben.open() as b:
                 await eventually(lambda: sum(isinstance(e, Unreadable) for e in b.history(channel)) == 2)
                 assert [e.why for e in b.history(channel) if isinstance(e, Unreadable)] == ["E_REPLAY"] * 2
+                assert {alarm.kind for alarm in b.alarms} == {AlarmKind.CHANGED_FRAME}
                 await said(b, channel, "shots fired")
 
     play(story())
@@ -253,7 +258,8 @@ def test_a_message_whose_place_a_copy_took_is_noticed(tmp_path: Path) -> None:
             await asyncio.sleep(5)
             await (await a.send(channel, "where are you?")).wait(timeout_s=30)
             await eventually(lambda: bool(b.alarms) and bool(a.alarms))
-            assert {alarm.kind for alarm in (*a.alarms, *b.alarms)} == {AlarmKind.HISTORY}
+            assert {alarm.kind for alarm in a.alarms} == {AlarmKind.HISTORY}
+            assert {alarm.kind for alarm in b.alarms} == {AlarmKind.HISTORY, AlarmKind.CHANGED_FRAME}
             await said(b, channel, "stay outside", "where are you?")
 
     play(story())

@@ -273,6 +273,8 @@ class AlarmKind(StrEnum):
     """Another member saw another order of messages than this device was given."""
     REFUSED_COMMIT = "refused_commit"
     """The server passed on a change of members or keys that breaks a rule."""
+    CHANGED_FRAME = "changed_frame"
+    """A message came back other than it was sent, under another name, or once more."""
 
 
 @dataclass(frozen=True, slots=True)

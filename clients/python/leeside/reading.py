@@ -26,6 +26,10 @@ from leeside_protocol.words import Lane
 
 _PENDING_CLAIMS: Final = 64
 _REOPENED_ENTRIES: Final = 100
+_CHANGED: Final = frozenset(
+    {SealingCode.E_REPLAY, SealingCode.E_AEAD, SealingCode.E_SIG, SealingCode.E_FORMAT}
+)
+"""What says that somebody changed, moved or repeated a frame on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +155,9 @@ class Reader:
             return Reading(_row(entry, Verdict.NOT_GRANTED, entry.payload), code="not_granted")
         if error.code is SealingCode.E_FORK:
             # One signed branch here, an unproven one there: tell, and let the commits prove it.
-            self._home.report(
-                Alarm(self._place.id, AlarmKind.HISTORY, error.code, stops_sending=False, device=entry.device)
-            )
+            self._alarm(AlarmKind.HISTORY, error.code, entry.device)
+        if error.code in _CHANGED:
+            self._alarm(AlarmKind.CHANGED_FRAME, error.code, entry.device)
         return Reading(_row(entry, Verdict.UNREADABLE, error.code.encode()), code=error.code)
 
     # ---- what others have seen
@@ -179,9 +183,10 @@ class Reader:
             if self._place.sealed.compare_seen(claim) is Seen.AHEAD and len(self._claims) < _PENDING_CLAIMS:
                 self._claims.append((device, claim))
         except SealingError as error:
-            self._home.report(
-                Alarm(self._place.id, AlarmKind.HISTORY, error.code, stops_sending=False, device=device)
-            )
+            self._alarm(AlarmKind.HISTORY, error.code, device)
+
+    def _alarm(self, kind: AlarmKind, code: SealingCode, device: DeviceId) -> None:
+        self._home.report(Alarm(self._place.id, kind, code, stops_sending=False, device=device))
 
 
 def _row(entry: Entry, verdict: Verdict, value: bytes) -> Row:
