@@ -9,7 +9,6 @@ responder alone sees a consult through.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -117,10 +116,11 @@ class Colleague:
                     group.create_task(self._come(event.consult))
 
     async def _come(self, consult: o.Consult) -> None:
-        """Accept, be there, recommend. Somebody else may have been first, or it was cancelled: then there is nothing to do."""
+        """Accept, be there, recommend. Somebody else may have been first, or it was cancelled: then there is nothing to do.
+        Whatever else keeps her away is told: who watches would wait for her."""
         await asyncio.sleep(ANSWER_S if consult.step == 0 else LATE_S)
         key, channel = ConsultId(bytes.fromhex(consult.id)), ChannelId(bytes.fromhex(consult.channel))
-        with contextlib.suppress(LeesideError):
+        try:
             now = self.priya.consults.known.get(key)
             if now is None or now.state is not ConsultState.PAGING:
                 return
@@ -134,6 +134,13 @@ class Colleague:
                 await calling
             finally:
                 calling.cancel()
+        except LeesideError as error:
+            now = self.priya.consults.known.get(key)
+            if now is not None and now.state is ConsultState.PAGING:
+                self.tell(
+                    f"   [consult]  Dr Nair could not come: {error}",
+                    {"consult": consult.id, "kept_away": str(error)},
+                )
 
 
 _WORDS: Final[Mapping[str, str]] = {
