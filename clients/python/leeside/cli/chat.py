@@ -96,7 +96,7 @@ def chat(
 
     async def work() -> None:
         async with live(run) as found:
-            info = found.channel(channel)
+            info = await found.channel(channel)
             identifier = ChannelId(bytes.fromhex(info.id))
             if send is not None:
                 await _send(run, found, identifier, send, urgency, timeout_s)

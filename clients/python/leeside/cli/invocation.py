@@ -57,7 +57,7 @@ class SignedIn:
     keys: DeviceKeys
     identity: Identity
     settings: Settings
-    learn: Callable[[SignedIn], Awaitable[bool]]
+    learn: Callable[[SignedIn, float], Awaitable[bool]]
     """Fetches shown names, when one is missing here; whether all of them came."""
 
     @property
@@ -183,11 +183,11 @@ class Invocation:
                 async with self.connect(settings.server, session, ca_file) as api:
                     yield SignedIn(api, session, keystore, keys, identity, settings, self._learn_names)
 
-    async def _learn_names(self, desk: SignedIn) -> bool:
+    async def _learn_names(self, desk: SignedIn, wait_s: float) -> bool:
         # The client stands on this module, not the other way; most commands never need it.
         from leeside.cli.live import learn_names
 
-        return await learn_names(self, desk)
+        return await learn_names(self, desk, wait_s)
 
     def run(self, work: Callable[[SignedIn], Awaitable[_T]]) -> _T:
         """Sign in, do the work, and come back; the usual body of a command."""

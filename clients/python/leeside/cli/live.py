@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from leeside.cli.exits import CommandError, Exit, ending_of
 from leeside.cli.invocation import Invocation, SignedIn
-from leeside.cli.names import Names, channel_name
+from leeside.cli.names import SHOWN_S, SOUGHT_S, Names, channel_name, names_late
 from leeside.cli.registry import Choice, choose
 from leeside.cli.screen import short
 from leeside.client import Leeside, Sent
@@ -28,7 +28,9 @@ QUIET_S: Final = 1.0
 """How long a command waits for a link before it says so."""
 LINK_S: Final = 4.0
 """How long a command that can do without waits for a link before it goes on."""
-NAMES_S: Final = 3.0
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +55,25 @@ class Live:
                 return ChannelId(bytes.fromhex(info.id))
         return None
 
-    def channel(self, text: str) -> r.ChannelInfo:
+    async def channel(self, text: str) -> r.ChannelInfo:
         """The channel that a person means, among those last heard of: this works without a link."""
-        infos = self.client.channels()
-        names = self.names()
-        choices = [
-            Choice(
-                bytes.fromhex(i.id), channel_name(i, names), "archived" if i.archived else "", past=i.archived
-            )
-            for i in infos
-        ]
-        chosen = choose("channel", text, choices).id.hex()
-        info = next(i for i in infos if i.id == chosen)
+
+        def look() -> r.ChannelInfo:
+            infos = self.client.channels()
+            names = self.names()
+            choices = [
+                Choice(
+                    bytes.fromhex(i.id),
+                    channel_name(i, names),
+                    "archived" if i.archived else "",
+                    past=i.archived,
+                )
+                for i in infos
+            ]
+            chosen = choose("channel", text, choices).id.hex()
+            return next(i for i in infos if i.id == chosen)
+
+        info = await self._found(text, look)
         if info.archived:
             raise CommandError(
                 f"Channel {short(info.id)} is out of service: its incident has ended, or it was archived. Nothing is sent "
@@ -74,19 +83,43 @@ class Live:
             )
         return info
 
-    def unit_channel(self, unit: str) -> tuple[UnitId, ChannelId]:
+    async def unit_channel(self, unit: str) -> tuple[UnitId, ChannelId]:
         """A unit that a person means, and its channel."""
-        infos = [
-            i
-            for i in self.client.channels()
-            if i.purpose is ChannelPurpose.UNIT and not i.archived and i.subject
-        ]
-        names = self.names()
-        chosen = choose(
-            "unit with a channel that this device is in", unit, names.choices(str(i.subject) for i in infos)
-        )
-        info = next(i for i in infos if i.subject == chosen.id.hex())
-        return UnitId(chosen.id), ChannelId(bytes.fromhex(info.id))
+
+        def look() -> tuple[UnitId, ChannelId]:
+            infos = [
+                i
+                for i in self.client.channels()
+                if i.purpose is ChannelPurpose.UNIT and not i.archived and i.subject
+            ]
+            names = self.names()
+            chosen = choose(
+                "unit with a channel that this device is in",
+                unit,
+                names.choices(str(i.subject) for i in infos),
+            )
+            info = next(i for i in infos if i.subject == chosen.id.hex())
+            return UnitId(chosen.id), ChannelId(bytes.fromhex(info.id))
+
+        return await self._found(unit, look)
+
+    async def _found(self, text: str, look: Callable[[], Found]) -> Found:
+        """What `look` finds. While names are still to come nobody may say that there is none of this name."""
+        try:
+            return look()
+        except CommandError as error:
+            agency = self.agency()
+            online = self.client.link.state is LinkState.ONLINE
+            if (
+                error.exit_code is not Exit.NOT_FOUND
+                or agency is None
+                or not online
+                or self.client.caught_up(agency)
+            ):
+                raise
+        if not await settle(self.client, agency, SOUGHT_S):
+            raise names_late(text)
+        return look()
 
     def who(self, device: DeviceId, member: MemberId | None) -> str:
         """A person's shown name, or the first digits of what is known."""
@@ -122,7 +155,7 @@ async def live(run: Invocation, *, wait_s: float = LINK_S) -> AsyncGenerator[Liv
             await desk.api.agency()
             with suppress(TimeoutError):
                 await found.client.online(ONLINE_S)
-        await _settle_names(found)
+        await _settle_names(found, SHOWN_S)
         yield found
 
 
@@ -141,22 +174,25 @@ async def _online(run: Invocation, found: Live, wait_s: float) -> bool:
     return True
 
 
-async def _settle_names(found: Live) -> bool:
-    """Give the agency's channel a moment to bring names, without which ids are shown; whether all are here."""
-    agency = found.agency()
-    if agency is None or found.client.link.state is not LinkState.ONLINE:
+async def _settle_names(found: Live, wait_s: float) -> bool:
+    """Give the agency's channel time to bring names, without which ids are shown; whether all are here."""
+    if found.client.link.state is not LinkState.ONLINE:
         return False
-    whole = await settle(found.client, agency, NAMES_S)
+    agency = found.agency()
+    if agency is None:
+        return True
+    whole = await settle(found.client, agency, wait_s)
     found.names()
     return whole
 
 
-async def learn_names(run: Invocation, desk: SignedIn) -> bool:
-    """Fetch the names of the agency's channel, for a command that has none for what it shows or is asked for."""
+async def learn_names(run: Invocation, desk: SignedIn, wait_s: float) -> bool:
+    """Fetch the names of the agency's channel, for a command that has none for what it shows or is asked for; whether all are here.
+    Once there is a link they have `wait_s`."""
     async with client_of(run, desk) as found:
         with suppress(TimeoutError):
             await found.client.online(ONLINE_S)
-        return await _settle_names(found)
+        return await _settle_names(found, wait_s)
 
 
 async def settle(client: Leeside, channel: ChannelId, timeout_s: float) -> bool:

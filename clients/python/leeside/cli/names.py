@@ -28,6 +28,10 @@ LOOKED_AT: Final = "names/looked-at"
 """The agency's channel and its head when all its names were fetched last."""
 _DIGITS: Final = re.compile(r"[0-9a-fA-F]{4,32}")
 _PAGE: Final = 500
+SHOWN_S: Final = 3.0
+"""How long a command waits for names that it shows: it can show ids."""
+SOUGHT_S: Final = 15.0
+"""How long for one that it was given: without it the command can do nothing."""
 
 
 class Names:
@@ -91,8 +95,22 @@ async def _named(desk: SignedIn, what: str, text: str, choices: Callable[[Names]
     except CommandError as error:
         if error.exit_code is not Exit.NOT_FOUND or _DIGITS.fullmatch(text):
             raise
-    await desk.learn(desk)
-    return choose(what, text, choices(Names.of(desk.keystore))).id.hex()
+    whole = await desk.learn(desk, SOUGHT_S)
+    try:
+        return choose(what, text, choices(Names.of(desk.keystore))).id.hex()
+    except CommandError as error:
+        if whole or error.exit_code is not Exit.NOT_FOUND:
+            raise
+    raise names_late(text)
+
+
+def names_late(text: str) -> CommandError:
+    """What to say when a name was not found, and not all names are here."""
+    return CommandError(
+        f"What is called {text} is not known yet: the agency's names have not all come. Try again, or give its id.",
+        Exit.TRY_AGAIN,
+        "names_late",
+    )
 
 
 async def names_for(desk: SignedIn, owners: Iterable[str | None]) -> Names:
@@ -106,7 +124,7 @@ async def names_for(desk: SignedIn, owners: Iterable[str | None]) -> Names:
     )
     if agency is not None:
         looked_at = f"{agency.id} {agency.head}".encode()
-        if desk.keystore.get(LOOKED_AT) != looked_at and await desk.learn(desk):
+        if desk.keystore.get(LOOKED_AT) != looked_at and await desk.learn(desk, SHOWN_S):
             desk.keystore.put(LOOKED_AT, looked_at)
     return Names.of(desk.keystore)
 

@@ -98,7 +98,8 @@ def share(
     async def work() -> int:
         sent = 0
         async with live(run) as found:
-            identifier = ChannelId(bytes.fromhex(found.channel(channel).id))
+            info = await found.channel(channel)
+            identifier = ChannelId(bytes.fromhex(info.id))
             found.client.start_sharing(identifier, every_s=every_s, coarse_m=coarse_m)
             run.screen.warn(
                 f"SHARING this device's position in {channel}: everyone in it sees it. Ctrl-C stops."

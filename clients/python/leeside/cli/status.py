@@ -44,7 +44,7 @@ def set_status(
 
     async def work() -> None:
         async with live(run) as found:
-            identifier, channel = found.unit_channel(unit)
+            identifier, channel = await found.unit_channel(unit)
             sent = await found.client.set_status(
                 channel, identifier, primary, secondary, note=note, destination=destination, mark=chosen
             )
