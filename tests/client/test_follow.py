@@ -6,19 +6,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from leeside.channels import Channel
 from leeside.follow import ChannelFollow
-from leeside.history import History
+from leeside.history import History, Row, Verdict
 from leeside.lockbox import Lockbox
 from leeside.reading import Reading
 from leeside_protocol import resources as r
 from leeside_protocol.follow import Position
 from leeside_protocol.ids import ChannelAddress, ChannelId, ChannelKind, DeviceId, MessageId, address
 from leeside_protocol.messages import Batch, Entry, Subscribed
+from leeside_protocol.sealing.errors import SealingCode, SealingError
 from leeside_protocol.words import Lane
 from tests.client.people import channel_of, person, texts
 from tests.client.relay_double import RelayDouble
@@ -36,8 +39,33 @@ class StubChannel:
     epochs = address(ChannelKind.EPOCHS, CHANNEL)
     grants = address(ChannelKind.GRANTS, CHANNEL)
 
+    stopped = False
+
     def __init__(self) -> None:
         self.epoch = -1
+        self.advanced = asyncio.Event()
+        self.sealed = SimpleNamespace(seen=SimpleNamespace(head=None))
+
+    async def sync(self) -> None:
+        """Nothing comes over HTTP."""
+
+    def read(self, entry: Entry) -> Reading:
+        if self.epoch < 0:
+            raise SealingError(SealingCode.E_UNKNOWN_EPOCH, "its commit has still to come")
+        return Reading(
+            Row(
+                entry.offset,
+                entry.lane,
+                entry.key,
+                entry.device,
+                entry.id,
+                entry.at_ms,
+                entry.urgency,
+                entry.mark,
+                Verdict.UNREADABLE,
+                b"E_FORMAT",
+            )
+        )
 
     async def take_epochs(self, entries: Iterable[Entry], *, live: bool) -> None:
         self.epoch = 0
@@ -64,10 +92,20 @@ class Server:
 
 
 class Told:
-    """Counts how often it was told that all is here."""
+    """Counts how often it was told that all is here, and keeps how much was read by then."""
 
     def __init__(self) -> None:
         self.times = 0
+        self.read = 0
+        self.follow: ChannelFollow | None = None
+        self.early: list[bool] = []
+        """Whether it was called all that is here, each time before something more of it was read."""
+
+    def pressing(self, channel: Channel, readings: tuple[Reading, ...]) -> tuple[tuple[MessageId, int], ...]:
+        assert self.follow is not None
+        self.early.append(self.follow.caught_up)
+        self.read += len(readings)
+        return ()
 
     def on_newest(self, channel: Channel) -> None:
         """Nobody waits to send."""
@@ -79,15 +117,23 @@ class Told:
         return lambda *_args, **_named: None
 
 
-def following(story: Callable[[StubChannel, ChannelFollow, Told], Awaitable[None]]) -> None:
-    """Play a story with a channel whose content log is empty and whose one commit is still on its way."""
+def commit() -> Batch:
+    """The first, of a channel that has no other."""
+    entry = Entry(1, Lane.LOG, b"", DeviceId(b"d" * 16), MessageId(b"m" * 16), 0, b"commit")
+    return Batch(StubChannel.epochs, 0, 1, (entry,))
+
+
+def following(
+    story: Callable[[StubChannel, ChannelFollow, Told], Awaitable[None]], *, content: int = 0
+) -> None:
+    """Play a story with a channel whose content log has so many entries and whose one commit is still on its way."""
 
     async def run() -> None:
         channel, told = StubChannel(), Told()
-        server = Server({channel.content: 0, channel.epochs: 1, channel.grants: 0})
+        server = Server({channel.content: content, channel.epochs: 1, channel.grants: 0})
         history = History(":memory:", Lockbox.of(MemoryKeystore()))
         follow = ChannelFollow(cast("Channel", channel), history, server, cast("Any", told), VirtualClock())
-        server.follow = follow
+        server.follow = told.follow = follow
         task = asyncio.ensure_future(follow.run())
         follow.up()
         try:
@@ -106,14 +152,42 @@ def test_an_empty_log_says_nothing_before_the_first_commit() -> None:
         await asyncio.sleep(1.0)
         assert not follow.caught_up
         assert told.times == 0
-        entry = Entry(1, Lane.LOG, b"", DeviceId(b"d" * 16), MessageId(b"m" * 16), 0, b"commit")
-        follow.push(channel.epochs, Batch(channel.epochs, 0, 1, (entry,)))
+        follow.push(channel.epochs, commit())
         await eventually(lambda: follow.caught_up)
         await eventually(lambda: told.times == 1)
         await asyncio.sleep(1.0)
         assert told.times == 1
 
     following(story)
+
+
+def test_what_waits_for_its_keys_is_not_all_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content arrived, and with it the head; the commit that opens it comes later: who asked for names would find none."""
+    monkeypatch.setattr("leeside.follow._STORE_ENTRIES", 1)
+
+    async def story(channel: StubChannel, follow: ChannelFollow, told: Told) -> None:
+        entries = tuple(
+            Entry(offset, Lane.LOG, b"", DeviceId(b"d" * 16), MessageId(bytes([offset] * 16)), 0, b"frame")
+            for offset in (1, 2)
+        )
+        await eventually(lambda: follow.position.generation == GENERATION)
+        follow.push(channel.content, Batch(channel.content, 0, 2, entries))
+        await asyncio.sleep(1.0)
+        assert (told.read, follow.caught_up) == (0, False)
+        follow.push(channel.epochs, commit())
+        await eventually(lambda: follow.caught_up)
+        assert (told.read, told.times, told.early) == (2, 1, [False, False])
+        follow.down()
+        await eventually(lambda: not follow.caught_up)
+        follow.up()
+        await eventually(lambda: follow.caught_up)
+        assert told.times == 2
+        third = msgspec.structs.replace(entries[0], offset=3, id=MessageId(b"3" * 16))
+        follow.push(channel.content, Batch(channel.content, 2, 3, (third,)))
+        await eventually(lambda: told.read == 3)
+        assert (follow.caught_up, told.times) == (True, 2), "one more is no catching up"
+
+    following(story, content=2)
 
 
 def test_who_is_let_in_again_before_the_list_was_read_hears_what_is_said_on_the_same_link(

@@ -126,6 +126,8 @@ class ChannelFollow:
         self._overflowed: set[ChannelAddress] = set()
         self._wake = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
+        self._read_up = False
+        """All up to the head that the content's follower has reached was read and told as well, which takes as long as keys do."""
         self._untold = False
         """The content was caught up and nobody was told yet: the first commit has still to come."""
         self._followers = {
@@ -142,7 +144,7 @@ class ChannelFollow:
     def caught_up(self) -> bool:
         """Whether all of the content up to the head that the server named is here. Before the first commit was
         processed nothing is: an empty log of a channel without members says nothing."""
-        return self._followers[self.channel.content].live and self.channel.epoch >= 0
+        return self._read_up and self._followers[self.channel.content].live and self.channel.epoch >= 0
 
     @property
     def newest(self) -> bool:
@@ -211,7 +213,10 @@ class ChannelFollow:
             return False
         log, item = self._content.popleft()
         live = self._followers[log].live
-        for step in self._steps(log, item):
+        steps = self._steps(log, item)
+        if any(isinstance(step, CaughtUp) for step in steps):
+            self._read_up = False
+        for step in steps:
             await self._perform_content(log, step, live=live)
         return True
 
@@ -298,7 +303,7 @@ class ChannelFollow:
             case SubscribeAgain():
                 self._subscribe(log)
             case CaughtUp():
-                self._untold = True
+                self._read_up = self._untold = True
                 self._tell_caught_up()
 
     def _tell_caught_up(self) -> None:

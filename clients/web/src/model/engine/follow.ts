@@ -70,6 +70,8 @@ export class ChannelFollow {
     private readonly content: Item[] = [];
     private readonly overflowed = new Set<ChannelAddress>();
     private readonly wake: Wake;
+    /** All up to the head that the content's follower has reached was read and told as well, which takes as long as keys do. */
+    private readUp = false;
     /** The content was caught up and nobody was told yet: the first commit has still to come. */
     private untold = false;
 
@@ -107,7 +109,7 @@ export class ChannelFollow {
      * nothing is: an empty log of a channel without members says nothing.
      */
     get caughtUp(): boolean {
-        return this.follower(this.chain.contentLog).live && this.chain.epoch >= 0;
+        return this.readUp && this.follower(this.chain.contentLog).live && this.chain.epoch >= 0;
     }
 
     /** Whether every commit that the server named on this connection was processed. */
@@ -181,7 +183,9 @@ export class ChannelFollow {
     private async workContent(): Promise<boolean> {
         const item = this.content.shift();
         if (item === undefined) return false;
-        for (const step of this.steps(this.chain.contentLog, item)) await this.performContent(step);
+        const steps = this.steps(this.chain.contentLog, item);
+        if (steps.some(({ kind }) => kind === 'caught_up')) this.readUp = false;
+        for (const step of steps) await this.performContent(step);
         return true;
     }
 
@@ -295,6 +299,7 @@ export class ChannelFollow {
                 this.subscribe(log);
                 break;
             case 'caught_up':
+                this.readUp = true;
                 this.untold = true;
                 this.tellCaughtUp();
                 break;
