@@ -9,9 +9,10 @@ from typing import cast
 
 import pytest
 
+from leeside.api import ApiError
 from leeside.client import Leeside
 from leeside.demo.oncall import Colleague
-from leeside.errors import Offline, Refused
+from leeside.errors import Offline
 from leeside.events import Event, Ring
 from leeside_protocol import oncall as o
 from leeside_protocol.errors import WireError
@@ -20,6 +21,7 @@ from leeside_protocol.words import ConsultState
 from tests.client.consult_double import consult
 from tests.client.virtual_time import play
 
+TOLD = "   [consult]  Dr Nair could not come, or stay:"
 CONSULT = consult("07" * 16, "07" * 17, state=ConsultState.PAGING)
 
 
@@ -43,14 +45,12 @@ class Psychiatrist:
 @pytest.mark.parametrize(
     ("hinders", "then", "told"),
     [
-        (
-            Offline("there is no link"),
-            ConsultState.PAGING,
-            ["   [consult]  Dr Nair could not come: there is no link"],
-        ),
-        (Refused(WireError.CONFLICT), ConsultState.ACCEPTED, []),
+        (Offline("no link"), ConsultState.PAGING, [f"{TOLD} no link"]),
+        (Offline("no link"), ConsultState.ACCEPTED, [f"{TOLD} no link"]),
+        (ApiError(WireError.ALREADY_ACCEPTED, "", 0), ConsultState.PAGING, []),
+        (ApiError(WireError.CONFLICT, "", 0), ConsultState.CANCELLED, []),
     ],
-    ids=["something keeps her away", "somebody else was first"],
+    ids=["she cannot accept", "it breaks off", "somebody else was first", "it was cancelled"],
 )
 def test_what_keeps_her_away_is_told(hinders: Exception, then: ConsultState, told: list[str]) -> None:
     said: list[str] = []

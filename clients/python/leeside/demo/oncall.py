@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from leeside import events as e
-from leeside.api import Api, every
+from leeside.api import Api, ApiError, every
 from leeside.client import Leeside
 from leeside.demo import call
 from leeside.errors import LeesideError
 from leeside_protocol import oncall as o
+from leeside_protocol.errors import WireError
 from leeside_protocol.ids import ChannelId, ConsultId
 from leeside_protocol.words import ConsultEvent, ConsultState
 
@@ -117,7 +118,7 @@ class Colleague:
 
     async def _come(self, consult: o.Consult) -> None:
         """Accept, be there, recommend. Somebody else may have been first, or it was cancelled: then there is nothing to do.
-        Whatever else keeps her away is told: who watches would wait for her."""
+        Whatever else keeps or drives her away is told: who watches would wait for her."""
         await asyncio.sleep(ANSWER_S if consult.step == 0 else LATE_S)
         key, channel = ConsultId(bytes.fromhex(consult.id)), ChannelId(bytes.fromhex(consult.channel))
         try:
@@ -135,14 +136,16 @@ class Colleague:
             finally:
                 calling.cancel()
         except LeesideError as error:
+            first = not (isinstance(error, ApiError) and error.code is WireError.ALREADY_ACCEPTED)
             now = self.priya.consults.known.get(key)
-            if now is not None and now.state is ConsultState.PAGING:
+            if first and now is not None and now.state in _GOES_ON:
                 self.tell(
-                    f"   [consult]  Dr Nair could not come: {error}",
+                    f"   [consult]  Dr Nair could not come, or stay: {error}",
                     {"consult": consult.id, "kept_away": str(error)},
                 )
 
 
+_GOES_ON: Final = frozenset((ConsultState.PAGING, ConsultState.ACCEPTED, ConsultState.IN_SESSION))
 _WORDS: Final[Mapping[str, str]] = {
     "paged": "paging",
     "unreachable": "cannot be reached:",
