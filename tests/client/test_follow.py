@@ -14,9 +14,9 @@ import pytest
 
 from leeside.channels import Channel
 from leeside.follow import ChannelFollow
-from leeside.history import History, Row, Verdict
+from leeside.history import History, Verdict
 from leeside.lockbox import Lockbox
-from leeside.reading import Reading
+from leeside.reading import Reading, row_of
 from leeside_protocol import resources as r
 from leeside_protocol.follow import Position
 from leeside_protocol.ids import ChannelAddress, ChannelId, ChannelKind, DeviceId, MessageId, address
@@ -52,20 +52,7 @@ class StubChannel:
     def read(self, entry: Entry) -> Reading:
         if self.epoch < 0:
             raise SealingError(SealingCode.E_UNKNOWN_EPOCH, "its commit has still to come")
-        return Reading(
-            Row(
-                entry.offset,
-                entry.lane,
-                entry.key,
-                entry.device,
-                entry.id,
-                entry.at_ms,
-                entry.urgency,
-                entry.mark,
-                Verdict.UNREADABLE,
-                b"E_FORMAT",
-            )
-        )
+        return Reading(row_of(entry, Verdict.UNREADABLE, b"E_FORMAT"))
 
     async def take_epochs(self, entries: Iterable[Entry], *, live: bool) -> None:
         self.epoch = 0

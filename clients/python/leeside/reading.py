@@ -75,7 +75,7 @@ class Reader:
             # server chooses its bytes.
             deleted = entry.lane is not Lane.LOG and not entry.hash
             verdict = Verdict.OPENED if deleted else Verdict.PRUNED
-            return Reading(_row(entry, verdict, entry.hash), code="pruned" if entry.hash else "")
+            return Reading(row_of(entry, verdict, entry.hash), code="pruned" if entry.hash else "")
         try:
             body = self._open(entry.payload, again=False)
         except SealingError as error:
@@ -92,7 +92,7 @@ class Reader:
     def give_up(self, entry: Entry) -> Reading:
         """The keys did not come in time: keep the frame, say "cannot decrypt"."""
         self._note_seen(entry)
-        return Reading(_row(entry, Verdict.UNKNOWN_EPOCH, entry.payload), code="no_key")
+        return Reading(row_of(entry, Verdict.UNKNOWN_EPOCH, entry.payload), code="no_key")
 
     def reopen(self) -> Iterator[tuple[Reading, ...]]:
         """Try the frames that could not be opened before; those that opened, or failed for good, now, page by page."""
@@ -146,19 +146,19 @@ class Reader:
         try:
             content = read_content(body.type, body.data)
         except BodyError as error:
-            return Reading(_row(entry, Verdict.UNREADABLE, error.code.encode()), body, code=error.code)
-        return Reading(_row(entry, Verdict.OPENED, encode_body(body)), body, content)
+            return Reading(row_of(entry, Verdict.UNREADABLE, error.code.encode()), body, code=error.code)
+        return Reading(row_of(entry, Verdict.OPENED, encode_body(body)), body, content)
 
     def _failed(self, entry: Entry, error: SealingError) -> Reading:
         if error.code is SealingCode.E_NO_KEY:
             self._place.missed(parse_frame(entry.payload).epoch)
-            return Reading(_row(entry, Verdict.NOT_GRANTED, entry.payload), code="not_granted")
+            return Reading(row_of(entry, Verdict.NOT_GRANTED, entry.payload), code="not_granted")
         if error.code is SealingCode.E_FORK:
             # One signed branch here, an unproven one there: tell, and let the commits prove it.
             self._alarm(AlarmKind.HISTORY, error.code, entry.device)
         if error.code in _CHANGED:
             self._alarm(AlarmKind.CHANGED_FRAME, error.code, entry.device)
-        return Reading(_row(entry, Verdict.UNREADABLE, error.code.encode()), code=error.code)
+        return Reading(row_of(entry, Verdict.UNREADABLE, error.code.encode()), code=error.code)
 
     # ---- what others have seen
 
@@ -189,7 +189,8 @@ class Reader:
         self._home.report(Alarm(self._place.id, kind, code, stops_sending=False, device=device))
 
 
-def _row(entry: Entry, verdict: Verdict, value: bytes) -> Row:
+def row_of(entry: Entry, verdict: Verdict, value: bytes) -> Row:
+    """What is kept of an entry, with what it was found to be."""
     return Row(
         entry.offset,
         entry.lane,

@@ -18,6 +18,7 @@ from leeside.lockbox import Keystore
 from leeside_protocol import resources as r
 from leeside_protocol.ids import ChannelId
 from leeside_protocol.words import ChannelPurpose, Compartment
+from tests.client.people import MemoryKeystore
 from tests.client.virtual_time import play
 
 UNIT = "ab" * 16
@@ -27,19 +28,6 @@ NAMED = {bytes.fromhex(UNIT): "Crisis 7"}
 
 def info(ident: str, purpose: ChannelPurpose, subject: str | None = None) -> r.ChannelInfo:
     return r.ChannelInfo(ident, purpose, Compartment.CLINICAL, subject, 0, b"", (), False, 1, 1)
-
-
-class Shelf:
-    """A keystore in memory."""
-
-    def __init__(self) -> None:
-        self.records: dict[str, bytes] = {}
-
-    def get(self, name: str) -> bytes | None:
-        return self.records.get(name)
-
-    def put(self, name: str, value: bytes) -> None:
-        self.records[name] = value
 
 
 class Client:
@@ -72,7 +60,7 @@ class Client:
 
 
 def at(client: Client) -> Live:
-    return Live(cast("Leeside", client), cast("SignedIn", SimpleNamespace(keystore=Shelf())))
+    return Live(cast("Leeside", client), cast("SignedIn", SimpleNamespace(keystore=MemoryKeystore())))
 
 
 def test_a_channel_is_found_by_a_name_that_comes_late() -> None:
@@ -109,7 +97,7 @@ def test_commands_without_a_link_of_their_own_say_so_too(whole: bool, code: str)
     async def units(_after: str, _limit: int) -> r.Units:
         return r.Units("", (r.Unit(UNIT, (), None, 1, 0, 1),))
 
-    desk = SimpleNamespace(keystore=Shelf(), learn=learn, api=SimpleNamespace(units=units))
+    desk = SimpleNamespace(keystore=MemoryKeystore(), learn=learn, api=SimpleNamespace(units=units))
     with pytest.raises(CommandError) as raised:
         play(find_unit(cast("SignedIn", desk), "Crisis 7"))
     assert raised.value.code == code

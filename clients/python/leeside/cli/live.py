@@ -110,12 +110,7 @@ class Live:
         except CommandError as error:
             agency = self.agency()
             online = self.client.link.state is LinkState.ONLINE
-            if (
-                error.exit_code is not Exit.NOT_FOUND
-                or agency is None
-                or not online
-                or self.client.caught_up(agency)
-            ):
+            if error.exit_code is not Exit.NOT_FOUND or agency is None or not online:
                 raise
         if not await settle(self.client, agency, SOUGHT_S):
             raise names_late(text)
