@@ -3,7 +3,8 @@
 import asyncpg
 import pytest
 
-from tests.support.services import PostgresServer, RedisServer, ServerFailed, answers
+from tests.support import services
+from tests.support.services import PostgresServer, RedisServer, ServerFailed, answers, free_port, free_ports
 
 
 def ask(server: RedisServer, words: bytes, expected: bytes) -> bool:
@@ -23,6 +24,25 @@ def test_redis_is_empty_for_each_test_and_after_a_crash(redis_url: str, redis_se
     redis_server.start()
     assert redis_server.url == redis_url
     assert ask(redis_server, b"DBSIZE", b":0")
+
+
+def test_no_port_is_given_twice_before_its_server_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "LISTENING", range(20_000, 20_024))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    given = [free_port() for _ in range(12)]
+    assert len(set(given)) == len(given)
+    assert set(given) <= set(services.LISTENING)
+
+
+def test_processes_beside_each_other_are_given_ports_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
+    for worker, share in (("gw0", range(20_000, 26_000)), ("gw1", range(26_000, 32_000))):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        for _ in range(50):
+            first = free_ports(2)
+            assert first in share
+            assert first + 1 in share
 
 
 @pytest.mark.parametrize("setting", ["fsync", "synchronous_commit", "full_page_writes"])

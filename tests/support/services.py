@@ -21,7 +21,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -39,6 +40,9 @@ LISTENING = range(20_000, 32_000)
 """Where servers of tests listen: below what systems give to connections by themselves (Linux from 32,768 on, others from
 49,152). One of those may be anybody's before the server has it, or while it is down; and whoever dials a server that is
 not there yet may be given its very port, and hold it."""
+_GIVEN: deque[int] = deque(maxlen=1_000)
+"""What `free_ports` gave last: until its server listens such a port looks free, and who asks twice for one server (nginx
+listens on two) must not be given it twice."""
 _CHANCE = random.SystemRandom()
 
 
@@ -61,16 +65,28 @@ def free_port() -> int:
 
 def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """The first of so many ports in a row that nobody has; see `free_port`."""
+    ours = _share(os.environ)
     for _ in range(ATTEMPTS * 20):
-        first = _CHANCE.randrange(LISTENING.start, LISTENING.stop - count)
+        first = _CHANCE.randrange(ours.start, ours.stop - count + 1)
+        row = range(first, first + count)
+        if not set(row).isdisjoint(_GIVEN):
+            continue
         with contextlib.ExitStack() as taken:
             try:
-                for port in range(first, first + count):
+                for port in row:
                     taken.enter_context(socket.socket(socket.AF_INET, kind)).bind((HOST, port))
             except OSError:
                 continue
-            return first
-    raise ServerFailed(f"no {count} free ports in a row between {LISTENING.start} and {LISTENING.stop}")
+        _GIVEN.extend(row)
+        return first
+    raise ServerFailed(f"no {count} free ports in a row between {ours.start} and {ours.stop}")
+
+
+def _share(environment: Mapping[str, str]) -> range:
+    """The part of `LISTENING` that is this process's where pytest-xdist runs several beside each other."""
+    number = int(environment.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    size = len(LISTENING) // int(environment.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return LISTENING[number * size : (number + 1) * size]
 
 
 @dataclass(frozen=True, slots=True)
