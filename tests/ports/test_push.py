@@ -24,6 +24,7 @@ from tests.relay.world import served
 from tests.support.clock import FakeClock
 from tests.support.patience import PATIENCE_S
 from tests.support.push_service import Browser, PushService, browser_of, point, unpadded
+from tests.support.services import free_port
 
 KEY = generate_private_key(SECP256R1())
 CONTACT = "mailto:duty@example.org"
@@ -257,10 +258,8 @@ class TestWhereItGoes:
             answered.set()
 
     async def test_nobody_there_is_for_later(self, push: WebPush) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
         with pytest.raises(PushUnavailable):
-            await push.send(Browser().subscription(f"http://127.0.0.1:{port}/one"), b"words", 60)
+            await push.send(Browser().subscription(f"http://127.0.0.1:{free_port()}/one"), b"words", 60)
 
     async def test_a_service_that_says_nothing_is_given_up(
         self, push: WebPush, monkeypatch: pytest.MonkeyPatch

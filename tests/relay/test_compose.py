@@ -15,6 +15,7 @@ from leeside_server.compose import http_settings, relay_settings, retention_sett
 from leeside_server.config import Config, RetentionSection, ServerSection
 from leeside_server.errors import StartRefused
 from tests.support.patience import PATIENCE_S
+from tests.support.services import free_port
 
 
 def config(folder: Path, port: int = 8470) -> Config:
@@ -26,9 +27,7 @@ def config(folder: Path, port: int = 8470) -> Config:
 
 
 async def test_the_embedded_defaults_make_a_node_that_answers(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(serve(config(tmp_path, port), ready.set_result))
