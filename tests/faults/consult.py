@@ -48,7 +48,7 @@ AT_ONCE_S: Final = 0.005
 A_DEVICE: Final = 3
 """Consults that one device may ask for before a supervisor must release them."""
 SHORT_AFTER_S: Final = 3.0
-"""A short run goes on beside much else, and its doors are looked at late."""
+"""A short run goes on beside much else, which may keep a node from the core between its last look and its call."""
 QUIET_S: Final = 3.0
 """Behind the last consult: what should not come any more would come now."""
 
@@ -130,9 +130,9 @@ async def _climb(
     plan: Plan,
     peril: Trouble,
 ) -> None:
-    book, uptime, made = Book(), Uptime(), Made(on_start=doors.watch)
-    all_up(site, uptime, made)
-    scene = Scene(site, staff, doors, book, peril.chance, made.names)
+    book, uptime, made = Book(), Uptime(), Made()
+    all_up(site, uptime)
+    scene = Scene(site, staff, doors, book, peril.chance)
     async with scene.playing() as crowd:
         cast = [await _cast(staff, number, peril.chance, full=findings.full) for number in range(count)]
         async with trouble(site, uptime, peril, made), asyncio.TaskGroup() as group:
@@ -273,7 +273,7 @@ async def _accept(
 ) -> None:
     """Races on consults of their own, one after the other."""
     uptime, made, book = Uptime(), Made(), Book()
-    scene = Scene(site, staff, doors, book, chance, made.names)
+    scene = Scene(site, staff, doors, book, chance)
     racers = staff.psychiatrists
     step = o.LadderStep(members=tuple(who.member.hex() for who in racers), delay_s=STEP_DELAY_S)
     ladder = await staff.ladder([step], staff.new_number())
@@ -286,7 +286,7 @@ async def _accept(
         await scene.insist(partial(by.api.create_consult, wanted))
         people = chance.sample(racers, len(racers))
         if number % 4 == 1:
-            harm = partial(kill, site, chance.choice(site.nodes), uptime, made)
+            harm = partial(kill, chance.choice(site.nodes), uptime, made)
             races.append(await race(site, wanted.consult, people, chance, harm, next(moments)))
         else:
             races.append(await race(site, wanted.consult, people, chance))

@@ -3,12 +3,11 @@
     async with open_doors(1, push=Moods(failing=0.3, hanging=0.1)) as doors:
         endpoint, browser = doors.subscribe(device)      # for a push subscription
         doors.gateway_url                                # for the node's configuration
-        doors.watch(node.pid)                            # so that its attempts are known as its own
         doors.on_knock = lambda knock: ...               # every attempt
 
 An attempt counts whatever becomes of it: failed, hung, or taken. A push is opened as the browser would, so that the page's
-id in it is compared, too. Which process brought it is found out by the connection's other end. The doors themselves are a
-process of their own (`doorway`), so that when somebody knocked is right however busy the run is.
+id in it is compared, too. Which node brought it, it says itself: each has a gateway's address and a contact of its own (`node`).
+The doors themselves are a process of their own (`doorway`), so that when somebody knocked is right however busy the run is.
 """
 
 from __future__ import annotations
@@ -23,11 +22,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+import jwt
 import msgspec
 
 from tests.faults.consult_book import Way
 from tests.faults.doorway import LENGTH, Brought, Moods, Order
 from tests.faults.load import LoadFailed
+from tests.faults.node import CONTACT
 from tests.support.push_service import Browser
 from tests.support.services import HOST
 
@@ -49,13 +50,14 @@ class Spoken(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Knock:
-    """One attempt. `door`: the device of a push, or the number that is called. `taken`: it was answered as delivered."""
+    """One attempt. `door`: the device of a push, or the number that is called. `node`: its folder's name. `taken`: it was
+    answered as delivered."""
 
     way: Way
     door: str
     page: bytes
     at_s: float
-    pid: int
+    node: str
     taken: bool
 
 
@@ -84,11 +86,6 @@ class Doors:
         browser = self._browsers[name] = Browser()
         return f"http://{HOST}:{self.port}{PUSH}{name}", browser
 
-    def watch(self, pid: int) -> None:
-        """From now on this process is known when it brings something."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{pid}\n".encode("ascii"))
-
     async def listen(self) -> None:
         """Take what was brought, until the process ends or this is cancelled."""
         stream = self.process.stdout
@@ -108,7 +105,8 @@ class Doors:
         if found is not None:
             self.fates[brought.fate] += 1
             way, door, page = found
-            self.on_knock(Knock(way, door, page, brought.at_s, brought.pid, brought.fate == "taken"))
+            node = _contact(brought.authorization) if push else brought.path[len(GATEWAY) + 1 :]
+            self.on_knock(Knock(way, door, page, brought.at_s, node, brought.fate == "taken"))
 
     def _read_push(self, name: str, body: bytes) -> tuple[Way, str, bytes] | None:
         browser = self._browsers.get(name)
@@ -137,11 +135,18 @@ class Doors:
         return way, spoken.to, page
 
 
+def _contact(authorization: str) -> str:
+    """Whom a push service would write to about this push (RFC 8292, 2.1): a node, by name."""
+    token = authorization.removeprefix("vapid t=").partition(",")[0]
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return str(claims["sub"]).removeprefix("https://").removesuffix(CONTACT)
+
+
 @asynccontextmanager
 async def open_doors(
-    seed: int, *, push: Moods | None = None, gateway: Moods | None = None, pids: tuple[int, ...] = ()
+    seed: int, *, push: Moods | None = None, gateway: Moods | None = None
 ) -> AsyncGenerator[Doors]:
-    """Listen inside the block; `pids` are watched from the beginning. Raises `LoadFailed` when the process does not start."""
+    """Listen inside the block. Raises `LoadFailed` when the process does not start."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -152,9 +157,7 @@ async def open_doors(
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        order = msgspec.msgpack.encode(
-            Order(seed, {PUSH: push or Moods(), GATEWAY: gateway or Moods()}, pids)
-        )
+        order = msgspec.msgpack.encode(Order(seed, {PUSH: push or Moods(), GATEWAY: gateway or Moods()}))
         process.stdin.write(len(order).to_bytes(LENGTH, "big") + order)
         try:
             async with asyncio.timeout(READY_S):

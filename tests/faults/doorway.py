@@ -3,7 +3,7 @@
 A process of its own, ahead of the load on its core, so that a run which is busy with itself does not look at its doors late
 and take a server for late. It opens nothing: what was brought goes to the run as it came.
 
-Standard input: an `Order`, behind its length in four bytes; then process ids, a line each. Standard output: the port as a line;
+Standard input: an `Order`, behind its length in four bytes; then nothing, until it is to end. Standard output: the port as a line;
 then a `Brought` for each attempt, behind its length.
 """
 
@@ -17,7 +17,6 @@ import sys
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -37,21 +36,19 @@ class Moods(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """How it goes at which path, the longest that fits counts; and whose attempts are known from the beginning."""
+    """How it goes at which path: the longest that fits counts."""
 
     seed: int
     moods: dict[str, Moods]
-    pids: tuple[int, ...] = ()
 
 
 class Brought(msgspec.Struct, frozen=True):
-    """One attempt: when its request began to arrive (Unix time), which process had sent it (0: it was gone already), and
-    what became of it: `taken`, `failed` or `hung`."""
+    """One attempt: when it began (Unix time), by whose authority, and what became of it: `taken`, `failed` or `hung`."""
 
     path: str
+    authorization: str
     body: bytes
     at_s: float
-    pid: int
     fate: str
 
 
@@ -61,43 +58,43 @@ class Doorway:
 
     order: Order
     chance: random.Random
-    port: int = 0
-    pids: set[int] = field(default_factory=set[int])
     _serving: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A connection came."""
-        task = asyncio.create_task(self._serve(reader, writer))
+        """A connection came. Its first attempt began with it: others that came with it are read before, one after another."""
+        task = asyncio.create_task(self._serve(reader, writer, time.time()))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pid = _sender(writer.get_extra_info("peername")[1], self.port, self.pids)
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, came_s: float | None
+    ) -> None:
         try:
-            while await self._serve_one(reader, writer, pid):
-                pass
+            while await self._serve_one(reader, writer, came_s):
+                came_s = None
         except (OSError, EOFError, asyncio.LimitOverrunError):
             return
         finally:
             writer.close()
 
-    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int) -> bool:
+    async def _serve_one(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, came_s: float | None
+    ) -> bool:
         """One request; False: the connection is to be cut."""
         first = await reader.readuntil(b"\r\n")
-        at_s = time.time()
-        size = 0
+        at_s = came_s or time.time()
+        headers: dict[bytes, str] = {}
         while (line := await reader.readuntil(b"\r\n")) != b"\r\n":
             name, _, value = line.partition(b":")
-            if name.lower() == b"content-length":
-                size = min(int(value), BODY_BYTES)
-        body = await reader.readexactly(size)
+            headers[name.lower()] = value.decode("latin-1").strip()
+        body = await reader.readexactly(min(int(headers.get(b"content-length", "0")), BODY_BYTES))
         path = first.split(b" ")[1].decode("ascii")
         moods = next((self.order.moods[known] for known in self._known() if path.startswith(known)), Moods())
         luck = self.chance.random()
         fate = (
             "failed" if luck < moods.failing else "hung" if luck < moods.failing + moods.hanging else "taken"
         )
-        _tell(msgspec.msgpack.encode(Brought(path, body, at_s, pid, fate)))
+        _tell(msgspec.msgpack.encode(Brought(path, headers.get(b"authorization", ""), body, at_s, fate)))
         if fate == "hung":
             # Until the other side gives it up.
             await reader.read(1)
@@ -118,29 +115,6 @@ def _tell(record: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _sender(port: int, to_port: int, among: set[int]) -> int:
-    """Which of these processes holds the other end of a loopback connection; 0 when none does (any more)."""
-    inode = _inode(port, to_port)
-    for pid in among if inode else ():
-        with contextlib.suppress(OSError):
-            for link in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    if str(link.readlink()) == f"socket:[{inode}]":
-                        return pid
-    return 0
-
-
-def _inode(port: int, to_port: int) -> str:
-    """The socket from a local port to another one, as the kernel numbers it (proc_net_tcp(5)); empty when there is none."""
-    wanted = (f":{port:04X}", f":{to_port:04X}")
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            words = line.split()
-            if words[1].endswith(wanted[0]) and words[2].endswith(wanted[1]):
-                return words[9]
-    return ""
-
-
 async def _stand() -> None:
     source = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
@@ -148,12 +122,9 @@ async def _stand() -> None:
     )
     size = int.from_bytes(await source.readexactly(LENGTH), "big")
     order = msgspec.msgpack.decode(await source.readexactly(size), type=Order)
-    doorway = Doorway(order, random.Random(order.seed), pids=set(order.pids))
-    server = await asyncio.start_server(doorway.accept, HOST, 0)
-    doorway.port = server.sockets[0].getsockname()[1]
-    print(doorway.port, flush=True)
-    while line := await source.readline():
-        doorway.pids.add(int(line))
+    server = await asyncio.start_server(Doorway(order, random.Random(order.seed)).accept, HOST, 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await source.read()
 
 
 def main() -> None:

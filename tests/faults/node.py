@@ -24,6 +24,7 @@ START_S: Final = PATIENCE_S
 STOP_S: Final = PATIENCE_S
 POLL_S: Final = 0.005
 ASK_S: Final = 5.0
+CONTACT: Final = ".leeside.example"
 PROGRAM: Final = Path(sys.executable).with_name("leeside-server")
 
 
@@ -129,8 +130,10 @@ def settings_file(folder: Path, data: Path, port: int, settings: NodeSettings) -
         lines += [
             "[push]",
             f"hosts = {json.dumps(reach.push_hosts)}",
+            # By both it is known who brought what.
+            f'contact = "https://{folder.name}{CONTACT}"',
             "[paging]",
-            f'webhook_url = "{reach.gateway_url}"',
+            f'webhook_url = "{reach.gateway_url}/{folder.name}"',
             f'webhook_secret_file = "{_secret(folder, "webhook-secret", reach.secret)}"',
         ]
     if video := settings.video_by:
@@ -170,6 +173,11 @@ class Node:
     port: int = field(default_factory=free_port)
     program: tuple[str, ...] = (str(PROGRAM),)
     _running: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in what a run tells."""
+        return self.folder.name
 
     @property
     def url(self) -> str:

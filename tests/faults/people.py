@@ -73,8 +73,6 @@ class Scene:
     doors: Doors
     book: Book
     chance: random.Random
-    names: dict[int, str]
-    """Which node each process is."""
     plays: dict[bytes, Play] = field(default_factory=dict[bytes, Play])
     refused: Counter[str] = field(default_factory=Counter[str])
     unanswered: int = 0
@@ -163,8 +161,7 @@ class Scene:
             self._hear(who, knock.page, None)
 
     def _saw(self, knock: Knock, member: bytes, consult: bytes | None) -> None:
-        node = self.names.get(knock.pid, "")
-        self.book.sights.append(Sight(knock.page, knock.way, knock.at_s, member, consult, node))
+        self.book.sights.append(Sight(knock.page, knock.way, knock.at_s, member, consult, knock.node))
 
     def noticed(self, client: Client, inbox: ChannelAddress, entries: tuple[Entry, ...]) -> None:
         """Notices came over a socket: `load.Taker`."""

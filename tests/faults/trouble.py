@@ -11,9 +11,9 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from tests.faults.installation import Installation
@@ -48,33 +48,16 @@ class Made:
     killed: int = 0
     frozen: int = 0
     restarted: int = 0
-    names: dict[int, str] = field(default_factory=dict[int, str])
-    """Which node each process was."""
-    on_start: Callable[[int], None] = lambda pid: None
-    """Is told every process that came."""
 
     @property
     def count(self) -> int:
         return self.killed + self.frozen + self.restarted
 
-    def started(self, site: Installation, node: Node, uptime: Uptime) -> None:
-        """A node runs now."""
-        name = name_of(site, node)
-        self.names[node.pid] = name
-        self.on_start(node.pid)
-        uptime.up(name, time.time())
 
-
-def name_of(site: Installation, node: Node) -> str:
-    """How a node is called in `Uptime`."""
-    return f"node {site.nodes.index(node) + 1}"
-
-
-def all_up(site: Installation, uptime: Uptime, made: Made) -> None:
+def all_up(site: Installation, uptime: Uptime) -> None:
     """Everything runs now."""
-    uptime.up(STORE, time.time())
-    for node in site.nodes:
-        made.started(site, node, uptime)
+    for part in (STORE, *(node.name for node in site.nodes)):
+        uptime.up(part, time.time())
 
 
 @asynccontextmanager
@@ -83,7 +66,7 @@ async def trouble(site: Installation, uptime: Uptime, plan: Trouble, made: Made)
     ended = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for node in site.nodes:
-            group.create_task(_haunt(site, node, uptime, plan, made, ended))
+            group.create_task(_haunt(node, uptime, plan, made, ended))
         for after_s in plan.restarts_s if site.postgres is not None else ():
             assert site.postgres is not None
             group.create_task(_restart(site.postgres, uptime, after_s, made, ended))
@@ -93,13 +76,13 @@ async def trouble(site: Installation, uptime: Uptime, plan: Trouble, made: Made)
             ended.set()
 
 
-async def kill(site: Installation, node: Node, uptime: Uptime, made: Made) -> None:
+async def kill(node: Node, uptime: Uptime, made: Made) -> None:
     """`kill -9`, and start again at once."""
-    uptime.down(name_of(site, node), time.time())
+    uptime.down(node.name, time.time())
     await node.kill()
     made.killed += 1
     await _start(node)
-    made.started(site, node, uptime)
+    uptime.up(node.name, time.time())
 
 
 async def _start(node: Node) -> None:
@@ -115,25 +98,22 @@ async def _start(node: Node) -> None:
             return
 
 
-async def _haunt(
-    site: Installation, node: Node, uptime: Uptime, plan: Trouble, made: Made, ended: asyncio.Event
-) -> None:
+async def _haunt(node: Node, uptime: Uptime, plan: Trouble, made: Made, ended: asyncio.Event) -> None:
     while not await _within(ended, plan.chance.uniform(*plan.every_s)):
         if plan.chance.random() >= plan.frozen_share:
-            await kill(site, node, uptime, made)
+            await kill(node, uptime, made)
             continue
-        name = name_of(site, node)
         frozen_s = (
             plan.long_s
             if plan.chance.random() < 0.125 and plan.long_s
             else plan.chance.uniform(*plan.frozen_s)
         )
-        uptime.down(name, time.time())
+        uptime.down(node.name, time.time())
         node.freeze()
         made.frozen += 1
         await _within(ended, frozen_s)
         node.thaw()
-        uptime.up(name, time.time())
+        uptime.up(node.name, time.time())
 
 
 async def _restart(
