@@ -21,6 +21,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 UNMEANT_MS: Final = 1_700
 """A little longer than letters must have been quiet before one of them answers."""
 PAGING: Final = words("stage.paging").split("{")[0]
+LATE_MS: Final = 1_000
+"""Long after the page of a consult stands there."""
+LATE_NEWS: Final = f"""\
+const heard = MessagePort.prototype.addEventListener;
+MessagePort.prototype.addEventListener = function (kind, act, options) {{
+    heard.call(this, kind, (event) => setTimeout(() => act(event), {LATE_MS}), options);
+}};
+"""
+"""What the engine tells the screen of itself comes late; what it answers does not."""
 ADVICE: Final = "Offer him water. No restraints."
 
 
@@ -81,3 +90,20 @@ async def test_a_consult_by_keyboard_from_the_ring_to_its_end(
         await rosas.until("consult", "({consult}) => consult.state === 'ended'")
         for screen in (rosa, lee):
             assert await screen.page.evaluate("() => globalThis.pointed") == 0
+
+
+async def test_who_asks_for_a_consult_stands_in_its_page_also_when_it_comes_late(
+    browser: Browser, one: Stage, town: Town
+) -> None:
+    async with opened(browser, one.url(0), town, Role.RESPONDER, Discipline.CLINICIAN) as (rosa, _):
+        await rosa.context.add_init_script(LATE_NEWS)
+        await rosa.page.reload()
+        keys = Keys(rosa)
+        await keys.tab_to(words("urgency.urgent"))
+        await keys.press("Enter")
+        await keys.dialog(words("consult.ask"))
+        await keys.tab_to(pattern("consult.go"))
+        await keys.press("Enter")
+        content = rosa.page.locator("#content:focus")
+        await expect(content).to_contain_text(words("consult.unknown"))
+        await expect(content).to_contain_text(words("do.cancel_consult"))
