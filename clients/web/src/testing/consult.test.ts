@@ -56,6 +56,11 @@ test('a consult is asked for, rings, is accepted, and both write', async () => {
 });
 
 describe('a request', () => {
+    test('stands on the screen before it is answered', async () => {
+        const id = await rosa.engine.requestConsult(REQUEST);
+        expect(viewOf(rosa, id)).toMatchObject({ state: 'unconfirmed', mine: true });
+    });
+
     test('is kept without a link, over a reload, and goes when there is one', async () => {
         place.cutOff();
         const id = await rosa.engine.requestConsult(REQUEST);

@@ -414,7 +414,7 @@ export class Commands extends OnCallDoor implements Engine {
         return this.do(({ onCall }) => act(onCall));
     }
 
-    /** Something that only a device at work can do. */
+    /** Something that only a device at work can do. What came of it is news before it is answered: who asked goes on to it at once. */
     private do<T>(act: (hands: Hands) => Promise<T>): Promise<T> {
         return told(async () => {
             try {
@@ -422,6 +422,8 @@ export class Commands extends OnCallDoor implements Engine {
             } catch (error) {
                 if (error instanceof StoreFull) this.core.storeFull();
                 throw error;
+            } finally {
+                this.core.announcer.flush();
             }
         });
     }
